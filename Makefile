@@ -1,0 +1,54 @@
+# make study            train and compare two architectures (DATA=<archive, folder or "kaggle">)
+# make test             all checks: export, clean notebooks, README, library notebooks, pytest
+# make lab              JupyterLab on nbs/
+# make docs             the site, in _docs/
+# make prepare          after editing a notebook: export the package, clean, write README.md
+# make constraints      resolve the ranges of settings.ini into constraints.txt
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SHARED := $(abspath ../shared)
+export MPLBACKEND ?= agg
+export PYTHONDONTWRITEBYTECODE ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup study test lab docs prepare constraints clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+setup: $(STAMP)
+
+$(STAMP): constraints.txt settings.ini setup.py pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "bonefrac needs Python 3.10 or newer; name one: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt uv
+	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev,kaggle]'
+	@touch $@
+
+study: $(STAMP)
+	$(BIN)/bonefrac study $(if $(DATA),--data '$(DATA)') $(ARGS)
+
+test: export BONEFRAC_DATA ?= $(wildcard $(SHARED)/data/bone-fracture-detection.zip)
+test: export BONEFRAC_WEIGHTS ?= $(wildcard $(SHARED)/weights)
+test: $(STAMP)
+	$(BIN)/python tests/gates.py
+	$(BIN)/python -m pytest tests $(ARGS)
+
+lab: $(STAMP)
+	$(BIN)/jupyter lab --notebook-dir nbs
+
+docs: $(STAMP)
+	$(BIN)/nbdev_docs
+
+prepare: $(STAMP)
+	$(BIN)/python tests/gates.py --fix
+
+constraints:
+	$(BIN)/uv pip compile -q --universal --python-version 3.10 --no-header --no-annotate --upgrade \
+		--extra dev --extra kaggle setup.py -o constraints.txt
+
+clean:
+	rm -rf build dist _docs _proc *.egg-info
