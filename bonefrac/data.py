@@ -144,7 +144,7 @@ def _finish(root, rows, faults):
     table = pd.DataFrame([row for row, _ in opened if row], columns=COLUMNS)
     faults = faults + [fault for _, fault in opened if fault]
     if table.empty: raise ValueError(f'{root}: no readable image' + (f'; the first problem: {faults[0][0]}: {faults[0][1]}' if faults else ''))
-    table.attrs.update(root=str(root), problems=[list(fault) for fault in sorted(faults)], twins=0)
+    table.attrs.update(root=str(root), problems=sorted(map(list, faults)), twins=0)
     return table.sort_values('name', ignore_index=True)
 
 # %% ../nbs/library/00_data.ipynb #eb9db24f
@@ -305,9 +305,10 @@ def _download(url, sha256=None):
     if not to.exists():
         part = to.with_name(to.name + f'.{os.getpid()}.part')
         try:
-            with urllib.request.urlopen(url, timeout=60) as response, open(part, 'wb') as f, tqdm(total=response.length, unit='B', unit_scale=True, desc=to.name) as bar:
-                while chunk := response.read(1 << 18): f.write(chunk); bar.update(len(chunk))
-            if response.length: raise ValueError(f'{response.length} bytes are missing')
+            with urllib.request.urlopen(url, timeout=60) as response, open(part, 'wb') as f:
+                size = int(response.headers.get('Content-Length') or 0)
+                with tqdm.wrapattr(response, 'read', total=size or None, desc=to.name, leave=False) as stream: shutil.copyfileobj(stream, f)
+            if part.stat().st_size < size: raise ValueError(f'{size - part.stat().st_size} bytes are missing')
             part.rename(to)
         except (OSError, ValueError) as e: raise ValueError(f'{url}: not downloaded: {e}') from None
         finally: part.unlink(missing_ok=True)
