@@ -25,14 +25,13 @@ def classes_of(
     "Classes that a predictions table has a probability for."
     return [c[2:] for c in df.columns if c.startswith('p_')]
 
-# %% ../nbs/library/08_evaluation.ipynb #0e150753
 def probabilities(
     df:pd.DataFrame, # Predictions table
 ) -> np.ndarray:     # Probabilities, float (n, classes)
     "Probability columns of a predictions table as one array."
     return df[[f'p_{c}' for c in classes_of(df)]].to_numpy(float)
 
-# %% ../nbs/library/08_evaluation.ipynb #2999f84a
+# %% ../nbs/library/08_evaluation.ipynb #4e49a03d
 def _column_fault(df):
     "Why the columns of `df` are not those of a predictions table."
     missing = [c for c in ('name', 'group', 'truth') if c not in df.columns]
@@ -42,7 +41,6 @@ def _column_fault(df):
     if len(classes_of(df)) < 2: return f'fewer than 2 classes: {classes_of(df)}'
     if df.empty: return 'no rows'
 
-# %% ../nbs/library/08_evaluation.ipynb #6a012826
 def _label_fault(df):
     "Why the names, groups or regions of `df` cannot be used."
     holes = [c for c in df.columns if (c in ('name', 'group', 'truth') or c.startswith('p_')) and df[c].isna().any()]
@@ -52,7 +50,6 @@ def _label_fault(df):
     unknown = sorted(set(map(str, df['truth'])) - set(classes_of(df)))
     if unknown: return f'truth has {unknown}, classes are {classes_of(df)}'
 
-# %% ../nbs/library/08_evaluation.ipynb #a62e5e9a
 def _probability_fault(df):
     "Why the probabilities of `df` are none."
     strange = [f'p_{c}' for c in classes_of(df) if not pd.api.types.is_numeric_dtype(df[f'p_{c}'])]
@@ -77,7 +74,7 @@ def predictions_table(
     groups:list,      # Study or source of each image, length n
     truth:list,       # Region of each image, length n
     probs:np.ndarray, # Probabilities in 0–1, float (n, classes); a row sums to 1
-    classes:list[str],# Class of each column of `probs`
+    classes:list,     # Class of each column of `probs`
 ) -> pd.DataFrame:    # Checked predictions table
     "Predictions table of `names`, in the given order."
     keys = pd.DataFrame({'name': list(names), 'group': list(groups), 'truth': list(truth)}).astype(str)
@@ -110,21 +107,19 @@ def predicted(
     "Most probable class of each row."
     return pd.Series(np.array(classes_of(df))[probabilities(df).argmax(1)], df.index, name='predicted')
 
-# %% ../nbs/library/08_evaluation.ipynb #e685a159
 def correct(
     df:pd.DataFrame, # Predictions table
 ) -> pd.Series:      # bool a row
     "Whether each row's most probable class is its truth."
     return pd.Series(predicted(df).to_numpy() == df['truth'].to_numpy(), df.index, name='correct')
 
-# %% ../nbs/library/08_evaluation.ipynb #664484b4
+# %% ../nbs/library/08_evaluation.ipynb #6ed876ce
 def accuracy(
     df:pd.DataFrame, # Predictions table
 ) -> float:          # Share of rows that are right, 0–1
     "Share of images that were named rightly."
     return float(correct(df).mean())
 
-# %% ../nbs/library/08_evaluation.ipynb #6ed876ce
 def majority_baseline(
     df:pd.DataFrame,     # Predictions table
     label:str|None=None, # Class to name always; default: the most frequent truth of `df`
@@ -141,8 +136,8 @@ def wilson(
     level:float=.95, # Confidence level, 0–1
 ) -> tuple:          # (low, high), 0–1
     "Wilson score interval of the proportion `k/n`."
-    if n < 1: raise ValueError('no interval without images: n = 0')
-    low, high = binomtest(int(k), int(n)).proportion_ci(level, method='wilson')
+    if n < 1: raise ValueError(f'no interval without trials: n = {n}')
+    low, high = binomtest(k, n).proportion_ci(level, method='wilson')
     return float(low), float(high)
 
 # %% ../nbs/library/08_evaluation.ipynb #83dbcba7
@@ -153,11 +148,10 @@ def group_draws(
 ) -> tuple:           # (group number of each row, int (n,); times each group is drawn, int (n_boot, groups))
     "Bootstrap resamples of whole groups."
     codes, names = pd.factorize(np.asarray(groups), sort=True)
-    if len(names) < 2: raise ValueError(f'no interval from {len(names)} group: its spread between groups cannot be seen')
+    if len(names) < 2: raise ValueError(f'no interval from {len(names)} group: the spread between groups takes at least 2')
     rng = np.random.default_rng(seed)
     return codes, rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_boot)
 
-# %% ../nbs/library/08_evaluation.ipynb #9ea73f69
 def percentile_interval(
     stats:np.ndarray, # Metric of each resample, float (n_boot,); NaN or None where undefined
     level:float=.95,  # Confidence level, 0–1
@@ -194,7 +188,7 @@ def mean_bootstrap(
     sums, sizes = np.bincount(codes, weights=values), np.bincount(codes)
     return percentile_interval(draws @ sums / (draws @ sizes), level)
 
-# %% ../nbs/library/08_evaluation.ipynb #a01d3ea1
+# %% ../nbs/library/08_evaluation.ipynb #e6c85fc4
 def confusion(
     df:pd.DataFrame, # Predictions table
 ) -> pd.DataFrame:   # Counts, int (classes, classes): row is truth, column is predicted
@@ -203,7 +197,6 @@ def confusion(
     counts = confusion_matrix(df['truth'], predicted(df), labels=classes)
     return pd.DataFrame(counts, pd.Index(classes, name='truth'), pd.Index(classes, name='predicted'))
 
-# %% ../nbs/library/08_evaluation.ipynb #e170e7b9
 def kappa(
     df:pd.DataFrame, # Predictions table
 ) -> float|None:     # −1 to 1; None where undefined
@@ -212,7 +205,7 @@ def kappa(
     chance = counts.sum(0) @ counts.sum(1)
     return float((counts.trace() - chance) / (1 - chance)) if chance < 1 else None
 
-# %% ../nbs/library/08_evaluation.ipynb #6c42c751
+# %% ../nbs/library/08_evaluation.ipynb #e9c56fdd
 def class_auc(
     df:pd.DataFrame, # Predictions table
     label:str,       # Class to tell from all others
@@ -222,13 +215,13 @@ def class_auc(
     if positive.all() or not positive.any(): return None
     return float(roc_auc_score(positive, df[f'p_{label}']))
 
-# %% ../nbs/library/08_evaluation.ipynb #9c82934a
 def log_loss(
     df:pd.DataFrame, # Predictions table
 ) -> float:          # Nats, 0–34.5
     "Mean negative log probability of the truth."
-    column = pd.Index(classes_of(df)).get_indexer(df['truth'])
-    given = probabilities(df)[np.arange(len(df)), column]
+    order = {c: i for i, c in enumerate(classes_of(df))}
+    columns = [order[t] for t in df['truth']]
+    given = probabilities(df)[np.arange(len(df)), columns]
     return float(-np.log(given.clip(1e-15, 1)).mean())
 
 # %% ../nbs/library/08_evaluation.ipynb #73b1d8e8
@@ -236,12 +229,13 @@ def per_class(
     df:pd.DataFrame, # Predictions table
 ) -> pd.DataFrame:   # A row a class: precision, recall, f1, support, auc, recall_low, recall_high
     "Scores of each class."
-    classes = classes_of(df)
+    classes, counts = classes_of(df), confusion(df).to_numpy()
     scores = precision_recall_fscore_support(df['truth'], predicted(df), labels=classes, zero_division=0)
-    table = pd.DataFrame(dict(zip(['precision', 'recall', 'f1', 'support'], scores)), pd.Index(classes, name='class'))
+    table = pd.DataFrame(dict(zip(['precision', 'recall', 'f1'], scores)), pd.Index(classes, name='class'))
+    table['support'] = counts.sum(1)
     table['auc'] = pd.Series({c: class_auc(df, c) for c in classes}, dtype=float)
-    hits = np.diag(confusion(df))
-    table[['recall_low', 'recall_high']] = [wilson(k, n) if n else (np.nan, np.nan) for k, n in zip(hits, table['support'])]
+    limits = [wilson(k, n) if n else (np.nan, np.nan) for k, n in zip(counts.diagonal(), counts.sum(1))]
+    table[['recall_low', 'recall_high']] = limits
     table.loc[table['support'].eq(0), ['recall', 'f1']] = np.nan
     return table
 
@@ -263,14 +257,12 @@ def _intervals(df, n_boot, seed):
     boot_low, boot_high = mean_bootstrap(right, df['group'], n_boot, seed=seed) if several else (None, None)
     return dict(accuracy_low=low, accuracy_high=high, accuracy_boot_low=boot_low, accuracy_boot_high=boot_high)
 
-# %% ../nbs/library/08_evaluation.ipynb #85b4810d
 def _aucs(df):
     "ROC area of each class and the mean of those that are defined."
     areas = {f'auc_{c}': class_auc(df, c) for c in classes_of(df)}
     defined = [a for a in areas.values() if a is not None]
     return dict(auc_macro=float(np.mean(defined)) if defined else None, **areas)
 
-# %% ../nbs/library/08_evaluation.ipynb #1a466a92
 def metrics(
     df:pd.DataFrame,     # Predictions table
     n_boot:int=2000,     # Number of bootstrap resamples
@@ -290,7 +282,6 @@ def _name_fault(a, b):
     if only_a or only_b:
         return f'{len(only_a)} images only in the first {only_a[:3]}, {len(only_b)} only in the second {only_b[:3]}'
 
-# %% ../nbs/library/08_evaluation.ipynb #6800b5e8
 def matched(
     a:pd.DataFrame, # Predictions table
     b:pd.DataFrame, # Predictions table of the same images, in any order
@@ -341,20 +332,21 @@ def holm(
 
 # %% ../nbs/library/08_evaluation.ipynb #bd1c197a
 def compare(
-    runs:dict,       # Name of a run → its predictions table
-    n_boot:int=2000, # Number of bootstrap resamples
-    seed:int=0,      # Seed of the bootstrap
-) -> pd.DataFrame:   # A row a run, the most accurate first; index `run`
+    runs:dict,           # Name of a run → its predictions table
+    n_boot:int=2000,     # Number of bootstrap resamples
+    seed:int=0,          # Seed of the bootstrap
+    label:str|None=None, # Class of the majority baseline; default: the most frequent truth of each table
+) -> pd.DataFrame:       # A row a run, the most accurate first; index `run`
     "Main scores of several runs."
     if not runs: raise ValueError('no runs to compare')
-    scores = pd.DataFrame({name: metrics(df, n_boot, seed) for name, df in runs.items()}).T.rename_axis('run')
+    scores = pd.DataFrame({name: metrics(df, n_boot, seed, label) for name, df in runs.items()}).T.rename_axis('run')
     scores['low'] = scores[['accuracy_low', 'accuracy_boot_low']].astype(float).min(axis=1, skipna=False)
     scores['high'] = scores[['accuracy_high', 'accuracy_boot_high']].astype(float).max(axis=1, skipna=False)
     columns = ['accuracy', 'low', 'high', 'balanced_accuracy', 'f1_macro', 'kappa', 'auc_macro', 'majority_accuracy']
     table = scores[['n', 'groups']].astype(int).join(scores[columns].astype(float))
     return table.sort_values('accuracy', ascending=False, kind='stable')
 
-# %% ../nbs/library/08_evaluation.ipynb #7b08ee1a
+# %% ../nbs/library/08_evaluation.ipynb #5f79b6fe
 def _pair(runs, a, b, n_boot, seed):
     "Row of `compare_pairs` for the runs named `a` and `b`."
     test = mcnemar(runs[a], runs[b])
@@ -362,7 +354,6 @@ def _pair(runs, a, b, n_boot, seed):
     return dict(a=a, b=b, n=test['n'], difference=test['difference'], low=low, high=high,
                 only_a=test['only_a'], only_b=test['only_b'], p=test['p'])
 
-# %% ../nbs/library/08_evaluation.ipynb #d7665fef
 def compare_pairs(
     runs:dict,       # Name of a run → its predictions table; at least 2, all of the same images
     n_boot:int=2000, # Number of bootstrap resamples
@@ -379,12 +370,13 @@ def plot_confusion(
     ax=None,         # Axes to draw into; default: a new figure
 ):                   # The axes
     "Confusion matrix: shaded by share of the row, labelled with counts."
-    counts = confusion(df)
+    counts = confusion(check_predictions(df))
     shares = counts / counts.sum(axis=1).clip(lower=1).to_numpy()[:, None]
-    size = 2 + .6 * len(counts)
+    size = 1 + .55 * len(counts)
     ax = ax or plt.subplots(figsize=(size + 1, size), layout='constrained')[1]
     sns.heatmap(shares, annot=counts, fmt='d', cmap='Blues', vmin=0, vmax=1, square=True, linewidths=.5, ax=ax, cbar_kws=dict(label='share of true class'))
-    ax.tick_params(axis='x', rotation=45)
+    ax.tick_params(axis='y', rotation=0)
+    plt.setp(ax.get_xticklabels(), rotation=45, ha='right', rotation_mode='anchor')
     return ax
 
 # %% ../nbs/library/08_evaluation.ipynb #fdd1a35b
@@ -395,7 +387,6 @@ def _best_epoch(history):
     if history['valid_loss'].isna().all(): raise ValueError('history has no validation loss')
     return history.loc[history['valid_loss'].idxmin(), 'epoch']
 
-# %% ../nbs/library/08_evaluation.ipynb #918e8cde
 def plot_history(
     history:pd.DataFrame, # Columns epoch, train_loss, valid_loss, accuracy (0–1); a row an epoch
     axes=None,            # Two axes to draw into; default: a new figure
@@ -426,6 +417,8 @@ def plot_accuracies(
     ax.plot(table['accuracy'], y, 'o', color=color, label='accuracy')
     ax.set_yticks(y, [f'{name}  (n = {n})' for name, n in table['n'].items()])
     ax.set(xlabel='accuracy', ylim=(len(table) - .5, -.5), xlim=(0, 1.02))
-    ax.legend(frameon=False, loc='center left', bbox_to_anchor=(1, .5))
+    ax.grid(axis='x', color='.9')
+    ax.set_axisbelow(True)
+    ax.legend(frameon=False, loc='lower left', bbox_to_anchor=(0, 1), ncols=3)
     sns.despine(ax=ax, left=True)
     return ax
