@@ -16,7 +16,7 @@ import torch
 from fastai.callback.data import WeightedDL
 from fastai.data.core import DataLoaders, Datasets, TfmdDL
 from fastai.data.transforms import Categorize, IntToFloatTensor, Normalize
-from fastai.torch_core import TensorImage, TensorImageBW
+from fastai.torch_core import TensorImage, TensorImageBW, default_device
 from fastai.vision.augment import aug_transforms
 from fasttransform import Transform
 from tqdm.auto import tqdm
@@ -116,6 +116,7 @@ def image_loaders(
     if balance not in BALANCES: raise ValueError(f'unknown balance {balance!r}; use {", ".join(BALANCES)}')
     if len(images) != len(pixels): raise ValueError(f'{len(images)} images, but pixels of {len(pixels)}')
     if batch_size < 2: raise ValueError(f'batch_size must be at least 2, not {batch_size}')
+    device = torch.device(device or default_device())
     parts = [np.flatnonzero(images.split == part).tolist() for part in ('train', 'valid', 'test')]
     if not all(parts): raise ValueError(f'a part of the split is empty: train {len(parts[0])}, valid {len(parts[1])}, test {len(parts[2])} images')
     dsets = Datasets(range(len(images)), [[PixelsOf(pixels)], [LabelOf(images.region), Categorize(list(REGIONS))]], splits=parts)
