@@ -6,7 +6,7 @@
 __all__ = ['classes_of', 'probabilities', 'check_predictions', 'predictions_table', 'synth_predictions', 'predicted', 'correct',
            'accuracy', 'majority_baseline', 'wilson', 'group_draws', 'percentile_interval', 'cluster_bootstrap',
            'mean_bootstrap', 'confusion', 'kappa', 'class_auc', 'log_loss', 'per_class', 'averages', 'metrics',
-           'matched', 'mcnemar', 'paired_difference', 'holm', 'compare', 'compare_pairs', 'plot_confusion',
+           'sentence', 'matched', 'mcnemar', 'paired_difference', 'holm', 'compare', 'compare_pairs', 'plot_confusion',
            'plot_history', 'plot_accuracies']
 
 # %% ../nbs/library/08_evaluation.ipynb #46bf32fe
@@ -274,6 +274,16 @@ def metrics(
     return dict(n=len(df), groups=int(df['group'].nunique()), accuracy=accuracy(df), **_intervals(df, n_boot, seed),
                 majority_accuracy=majority_baseline(df, label), balanced_accuracy=means['recall_macro'], kappa=kappa(df),
                 **means, log_loss=log_loss(df), **_aucs(df))
+
+# %% ../nbs/library/08_evaluation.ipynb #ac2123d8
+def sentence(
+    scores:dict, # From `metrics`
+) -> str:        # Plain text
+    "Accuracy with its n, intervals and baseline."
+    def interval(kind): return f'{scores[kind + "_low"]:.2f} to {scores[kind + "_high"]:.2f}'
+    boot = '' if scores['accuracy_boot_low'] is None else f' and {interval("accuracy_boot")} (bootstrap over groups)'
+    return (f'Accuracy {scores["accuracy"]:.3f} on {scores["n"]} images of {scores["groups"]} groups; '
+            f'95 % interval {interval("accuracy")} (Wilson){boot}; always the same answer would score {scores["majority_accuracy"]:.2f}.')
 
 # %% ../nbs/library/08_evaluation.ipynb #60308eba
 def _name_fault(a, b):

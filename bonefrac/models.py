@@ -39,7 +39,9 @@ class CustomCNN(nn.Module):
         self.features = nn.Sequential(*[_conv_block(a, b, .3 if i % 2 else 0) for i, (a, b) in enumerate(zip(widths, widths[1:]))])
         self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(256*(size//16)**2, 1024), nn.ReLU(inplace=True), nn.Dropout(.3), nn.Linear(1024, n_classes))
         for module in self.modules():
-            if isinstance(module, (nn.Conv2d, nn.Linear)): nn.init.kaiming_uniform_(module.weight, mode='fan_out', nonlinearity='relu')
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                nn.init.kaiming_uniform_(module.weight, mode='fan_out', nonlinearity='relu')
+                nn.init.zeros_(module.bias)
 
     def forward(self, x): return self.classifier(self.features(x))
 
@@ -65,8 +67,10 @@ def _torchvision(name, n_classes, size):
     return getattr(importlib.import_module('torchvision.models'), name)(weights=None, num_classes=n_classes)
 
 def _lite0(n_classes, size):
-    "EfficientNet-Lite0 with random weights, from timm."
-    return importlib.import_module('timm').create_model('tf_efficientnet_lite0', pretrained=False, num_classes=n_classes)
+    "EfficientNet-Lite0 with random weights, from timm; its last layer as PyTorch initialises one, since timm's starts with logits of several units."
+    model = importlib.import_module('timm').create_model('tf_efficientnet_lite0', pretrained=False, num_classes=n_classes)
+    model.classifier.reset_parameters()
+    return model
 
 def _lite0_checkpoint():
     "Path of the checkpoint in its package."
