@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'RECIPES', 'bf16_speedup', 'BFloat16', 'choose_precision', 'precision_callbacks', 'KeepBest',
-           'EpochLines', 'Recipe', 'get_recipe', 'make_learner', 'fit', 'history', 'predictions', 'synth_images',
-           'synth_learner']
+           'EpochLines', 'Recipe', 'get_recipe', 'make_learner', 'fit', 'predictions', 'synth_images', 'synth_learner']
 
 # %% ../nbs/library/07_training.ipynb #f263800b
 import time
@@ -160,6 +159,11 @@ def make_learner(
     return learn
 
 # %% ../nbs/library/07_training.ipynb #238a7ce7
+def _history(learn):
+    "One row an epoch: `epoch` from 1, `train_loss`, `valid_loss`, `accuracy` of the validation part."
+    table = pd.DataFrame(list(learn.recorder.values), columns=['train_loss', 'valid_loss', 'accuracy'])
+    return table.rename_axis('epoch').rename(lambda i: i + 1).reset_index()
+
 def _rate(learn):
     "Peak learning rate: a slice over parameter groups for pretrained weights."
     row = get_arch(learn.arch)
@@ -170,7 +174,7 @@ def fit(
     learn:Learner,   # From `make_learner`
     epochs:int=0,    # Number of epochs; 0: the recipe's
     lines:bool=True, # Print a line an epoch instead of fastai's progress bar?
-) -> Learner:        # The same, trained
+) -> Learner:        # The same, trained; its attribute `history` is a DataFrame of losses and validation accuracy by epoch
     "Train with the learner's recipe."
     how = get_recipe(learn.recipe)
     set_seed(learn.seed, reproducible=True)
@@ -178,15 +182,8 @@ def fit(
     with learn.removed_cbs([cb for cb in learn.cbs if lines and isinstance(cb, ProgressCallback)]), learn.no_logging():
         train = learn.fit_one_cycle if how.one_cycle else learn.fit
         train(epochs or how.epochs, _rate(learn), cbs=cbs)
+    learn.history = _history(learn)
     return learn
-
-# %% ../nbs/library/07_training.ipynb #694cb517
-def history(
-    learn:Learner, # After `fit`
-) -> pd.DataFrame: # One row an epoch: `epoch` from 1, `train_loss`, `valid_loss`, `accuracy` (validation)
-    "Losses and validation accuracy by epoch."
-    table = pd.DataFrame(list(learn.recorder.values), columns=['train_loss', 'valid_loss', 'accuracy'])
-    return table.rename_axis('epoch').rename(lambda i: i + 1).reset_index()
 
 # %% ../nbs/library/07_training.ipynb #0f367af4
 def predictions(
