@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['CHOICES', 'RANGES', 'N_PHANTOMS', 'PACKAGE', 'RunConfig', 'run_config', 'from_notebook', 'load_images', 'run_hash',
            'run_name', 'code_commit', 'environment', 'run', 'read_run', 'read_predictions', 'notebook_path',
-           'notebook_parameters', 'execute', 'runs_table', 'finished', 'comparable', 'study', 'write_report', 'collect']
+           'notebook_parameters', 'execute', 'runs_table', 'finished', 'comparable', 'study', 'write_report',
+           'read_record', 'recorded_predictions', 'collect']
 
 # %% ../nbs/library/11_study.ipynb #5fb794da
 import ast
@@ -172,17 +173,17 @@ def _train(config, images):
     dls = image_loaders(images, cached_pixels(images, config.filter, config.size), row.mean, row.std, config.batch_size, config.augment, config.balance)
     return fit(make_learner(dls, config.arch, config.weights, config.recipe, config.balance, config.seed, config.precision), config.epochs)
 
-def _write_run(folder, config, images, learn, times):
+def _write_run(folder, config, data, images, learn, times):
     "Write all files of a finished run into a folder."
     from safetensors.torch import save_file
     table = _predict_parts(learn, images)
     metrics = {**_scores(table, images), **times, 'epochs': len(learn.history), 'train_images': int((images.split == 'train').sum())}
     save_file({k: v.contiguous().cpu() for k, v in learn.model.state_dict().items()}, folder/'model.safetensors')
-    about = dict(config=asdict(config), hash=folder.name.rsplit('-', 1)[-1], data=data_hash(images), precision=learn.precision, device=str(learn.dls.device), environment=environment())
+    about = dict(config=asdict(config), hash=folder.name.rsplit('-', 1)[-1], data=data, precision=learn.precision, device=str(learn.dls.device), environment=environment())
     table.to_parquet(folder/'predictions.parquet', index=False)
     learn.history.to_csv(folder/'history.csv', index=False)
     images[['name', 'split', 'study']].rename(columns=dict(study='group')).to_csv(folder/'split.csv', index=False)
-    card = _card(config, learn, metrics, dict(data=about['data'], sha256=file_sha256(folder/'model.safetensors')))
+    card = _card(config, learn, metrics, dict(data=data, sha256=file_sha256(folder/'model.safetensors')))
     for file, content in {'config': about, 'metrics': metrics, 'card': card}.items(): (folder/f'{file}.json').write_text(json.dumps(content, indent=1, allow_nan=False))
 
 # %% ../nbs/library/11_study.ipynb #bfba8302
@@ -194,14 +195,14 @@ def run(
     images = load_images(config.data)
     folder = Path(runs)/run_name(config, images)
     if folder.exists(): return folder
-    images = make_split(images, config.split, config.folds, config.fold, config.split_seed)
+    data, images = data_hash(images), make_split(images, config.split, config.folds, config.fold, config.split_seed)
     Path(runs).mkdir(parents=True, exist_ok=True)
     aside = Path(mkdtemp(dir=runs, prefix='.'))/folder.name
     aside.mkdir()
     try:
         start, cpu = time.time(), time.process_time()
         learn = _train(config, images)
-        _write_run(aside, config, images, learn, dict(seconds=round(time.time() - start, 1), cpu_seconds=round(time.process_time() - cpu, 1)))
+        _write_run(aside, config, data, images, learn, dict(seconds=round(time.time() - start, 1), cpu_seconds=round(time.process_time() - cpu, 1)))
         if not folder.exists(): aside.rename(folder)
     finally: shutil.rmtree(aside.parent, ignore_errors=True)
     return folder
@@ -221,7 +222,12 @@ def read_predictions(
     part:str='test', # `valid` or `test`
 ) -> pd.DataFrame:   # Predictions table
     "Predictions table of a run."
-    table = pd.read_parquet(Path(folder)/'predictions.parquet')
+    return _part(Path(folder)/'predictions.parquet', part)
+
+def _part(file, part):
+    "One part of a file of predictions."
+    table = pd.read_parquet(file)
+    if part not in set(table.part): raise ValueError(f'{file}: no part {part!r}; there are {", ".join(sorted(set(table.part)))}')
     return evaluation.check_predictions(table[table.part == part].drop(columns='part').reset_index(drop=True))
 
 # %% ../nbs/library/11_study.ipynb #79b038be
@@ -261,7 +267,8 @@ def execute(
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault('PYDEVD_DISABLE_FILE_VALIDATION', '1')
-    papermill.execute_notebook(str(notebook), str(out), parameters, kernel_name='python3', progress_bar=False, stdout_file=_Echo(), cwd=str(Path.cwd()))
+    papermill.execute_notebook(str(notebook), str(out), parameters, kernel_name='python3', progress_bar=False, stdout_file=_Echo(), cwd=str(Path.cwd()),
+                               extra_arguments=['--IPKernelApp.log_level=ERROR'])
     return out
 
 # %% ../nbs/library/11_study.ipynb #6e026154
@@ -329,10 +336,13 @@ def _last_line(error):
     return re.sub(r'\x1b\[[0-9;]*m', '', str(error)).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
 
 # %% ../nbs/library/11_study.ipynb #1150f3be
-def _to_html(notebook, out):
-    "One executed notebook as an HTML page."
+def _to_html(notebook, out, links='', **options):
+    "One executed notebook as an HTML page, with links at its end."
+    import nbformat
     from nbconvert import HTMLExporter
-    body, _ = HTMLExporter(template_name='lab', exclude_input_prompt=True, exclude_output_prompt=True).from_filename(str(notebook))
+    nb = nbformat.read(notebook, as_version=4)
+    if links: nb.cells.append(nbformat.v4.new_markdown_cell(links))
+    body, _ = HTMLExporter(template_name='lab', exclude_input_prompt=True, exclude_output_prompt=True, **options).from_notebook_node(nb, {'metadata': {'name': f'bonefrac: {out.stem}'}})
     out.write_text(body, encoding='utf8')
 
 def write_report(
@@ -340,19 +350,29 @@ def write_report(
     runs:str|Path='runs', # Folder of runs; the report is written below it
 ) -> Path:                # `report/index.html`
     "Compare runs in a notebook, and write it and the notebooks of the runs as HTML."
-    report = Path(runs)/'report'
-    report.mkdir(parents=True, exist_ok=True)
-    names = [Path(folder).name for folder in folders]
-    execute(notebook_path('04_comparison'), Path(runs)/'notebooks'/'comparison.ipynb', dict(runs=str(Path(runs).resolve()), names=','.join(names)))
-    _to_html(Path(runs)/'notebooks'/'comparison.ipynb', report/'index.html')
-    for name in names: _to_html(Path(runs)/'notebooks'/f'{name}.ipynb', report/f'{name}.html')
-    return report/'index.html'
+    runs, names = Path(runs), [Path(folder).name for folder in folders]
+    (runs/'report').mkdir(parents=True, exist_ok=True)
+    execute(notebook_path('04_comparison'), runs/'notebooks'/'comparison.ipynb', dict(runs=str(runs.resolve()), names=','.join(names)))
+    links = '## Notebooks of the runs\n\n' + '\n'.join(f'- [{name}]({name}.html)' for name in names)
+    _to_html(runs/'notebooks'/'comparison.ipynb', runs/'report'/'index.html', links, exclude_input=True)
+    for name in names: _to_html(runs/'notebooks'/f'{name}.ipynb', runs/'report'/f'{name}.html')
+    return runs/'report'/'index.html'
 
 # %% ../nbs/library/11_study.ipynb #1aa3be61
-def _read_record(results):
-    "Table of recorded runs; empty where there is none yet."
+def read_record(
+    results:str|Path='results', # Folder of the record
+) -> pd.DataFrame:              # One row a run; empty where there is no record yet
+    "Table of recorded runs."
     file = Path(results)/'runs.csv'
     return pd.read_csv(file, float_precision='round_trip', dtype=dict(data=str, commit=str)) if file.exists() else pd.DataFrame(columns=['run'])
+
+def recorded_predictions(
+    results:str|Path, # Folder of the record
+    run:str,          # Name of a run
+    part:str='test',  # `valid` or `test`
+) -> pd.DataFrame:    # Predictions table
+    "Predictions of a recorded run."
+    return _part(Path(results)/'predictions'/f'{run}.parquet', part)
 
 def _record_row(folder):
     "What the record keeps of a run: its line of `runs_table`, and where it was made."
@@ -365,7 +385,7 @@ def collect(
     results:str|Path='results', # Folder of the record
 ) -> pd.DataFrame:              # The record's table of runs
     "Add finished runs to the record."
-    results, known = Path(results), _read_record(results)
+    results, known = Path(results), read_record(results)
     for part in ('predictions', 'history'): (results/part).mkdir(parents=True, exist_ok=True)
     new = [folder for folder in finished(runs) if folder.name not in set(known.run)]
     for folder in new:
@@ -375,4 +395,4 @@ def collect(
         tables = [table for table in (known, *map(_record_row, new)) if len(table)]
         pd.concat(tables, ignore_index=True).sort_values('run').to_csv(results/'.runs.csv', index=False)
         (results/'.runs.csv').replace(results/'runs.csv')
-    return _read_record(results)
+    return read_record(results)

@@ -1,0 +1,93 @@
+"""Training throughput: bonefrac against a plain PyTorch loop.
+
+The plain loop is written as the reference study writes it: images resized beforehand and kept as
+files in class folders, `ImageFolder` with PIL augmentation, float32, one process. Both sides train
+ResNet-18 on the same images of one size and batch size, by turns, in one process. Prints images a
+second of wall time and of CPU time, and the ratio of the two sides in every turn.
+
+    python benchmarks/training.py --data path/to/archive.zip
+"""
+import argparse, os, time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+import torch
+from fastai.callback.core import Callback, CancelValidException
+from PIL import Image
+from torch import nn
+from torchvision import datasets, models, transforms
+
+from bonefrac.loaders import cached_pixels, image_loaders
+from bonefrac.models import get_arch
+from bonefrac.splits import make_split
+from bonefrac.study import load_images
+from bonefrac.training import bf16_speedup, make_learner
+
+def write_folders(images, folder, size):
+    "Resized RGB images in class folders, as the reference study has them."
+    for i, row in enumerate(images.itertuples()):
+        (folder/row.region).mkdir(exist_ok=True)
+        Image.open(row.path).convert('RGB').resize((size, size)).save(folder/row.region/f'{i}.jpg')
+
+def plain_loader(folder, batch_size):
+    "The loader of the reference study."
+    steps = [transforms.RandomHorizontalFlip(), transforms.RandomRotation(10), transforms.ToTensor(), transforms.Normalize((.485, .456, .406), (.229, .224, .225))]
+    return torch.utils.data.DataLoader(datasets.ImageFolder(folder, transforms.Compose(steps)), batch_size=batch_size, shuffle=True, drop_last=True)
+
+def plain_epoch(loader, model, optimiser):
+    "One epoch of the plain loop."
+    model.train()
+    for x, y in loader:
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimiser.step()
+
+class SkipValidation(Callback):
+    "Leave the validation part out of a timed epoch."
+    def before_validate(self): raise CancelValidException
+
+def bonefrac_epoch(learn):
+    "One epoch through fastai's own loop, without validation."
+    learn.fit(1, 1e-4, cbs=[SkipValidation()])
+
+def timed(epoch):
+    "Wall and CPU seconds of an epoch."
+    wall, cpu = time.perf_counter(), time.process_time()
+    epoch()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--data', default='', help='data source; default: BONEFRAC_DATA, else phantoms')
+    parser.add_argument('--size', type=int, default=224)
+    parser.add_argument('--batch_size', type=int, default=32)
+    parser.add_argument('--batches', type=int, default=6, help='batches of a turn')
+    parser.add_argument('--turns', type=int, default=4)
+    args = parser.parse_args()
+    images = make_split(load_images(args.data))
+    n, row = args.batches*args.batch_size, get_arch('resnet18')
+    train = images[images.split == 'train'].sample(n, random_state=0, replace=True)
+    rest = images[images.split != 'train']
+    images = pd.concat([train, rest], ignore_index=True)
+    learn = make_learner(image_loaders(images, cached_pixels(images, 'none', args.size), row.mean, row.std, args.batch_size), 'resnet18', 'scratch')
+    model = models.resnet18(num_classes=6)
+    optimiser = torch.optim.Adam(model.parameters(), 1e-4)
+    with TemporaryDirectory() as d, learn.no_bar(), learn.no_logging():
+        write_folders(train, Path(d), args.size)
+        loader = plain_loader(d, args.batch_size)
+        sides = dict(plain=lambda: plain_epoch(loader, model, optimiser), bonefrac=lambda: bonefrac_epoch(learn))
+        for epoch in sides.values(): epoch()
+        rows = [dict(turn=turn, side=side, **dict(zip(('wall', 'cpu'), timed(epoch)))) for turn in range(1, args.turns + 1) for side, epoch in sides.items()]
+    report(pd.DataFrame(rows), n, learn.precision)
+
+def report(table, n, precision):
+    "Print throughput and ratios."
+    table[['images/s wall', 'images/s CPU']] = n/table[['wall', 'cpu']].values
+    print(table.round(2).to_string(index=False))
+    side = table.pivot(index='turn', columns='side')
+    ratio = pd.DataFrame({kind: side[kind].plain/side[kind].bonefrac for kind in ('wall', 'cpu')})
+    print(f'\nbonefrac / plain, {precision}, {os.cpu_count()} cores; bfloat16 products are {bf16_speedup():.2f} times as fast as float32 on this CPU')
+    for kind in ratio: print(f'  {kind:<4} {ratio[kind].median():.2f} times (median of {len(ratio)} turns; {ratio[kind].min():.2f} to {ratio[kind].max():.2f})')
+
+if __name__ == '__main__': main()

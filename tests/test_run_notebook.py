@@ -1,0 +1,54 @@
+"The run notebook as a user of papermill meets it."
+import json
+from dataclasses import fields
+
+import pytest
+
+from conftest import ROOT, TINY
+
+from bonefrac.study import RunConfig, execute, notebook_parameters, notebook_path, read_predictions
+
+NOTEBOOK = ROOT/'nbs/study/03_run.ipynb'
+
+def test_parameters_are_the_configuration():
+    parameters = notebook_parameters(NOTEBOOK)
+    assert parameters.pop('runs') == 'runs'
+    assert parameters == {field.name: field.default for field in fields(RunConfig)}
+
+def test_notebook_travels_with_the_package():
+    assert notebook_path('03_run').read_bytes() == NOTEBOOK.read_bytes()
+    with pytest.raises(ValueError, match='no notebook .run.; there are 03_run, 04_comparison'): notebook_path('run')
+
+def test_help_notebook_shows_every_parameter(call, tmp_path):
+    done = call('papermill', '--help-notebook', NOTEBOOK, cwd=tmp_path)
+    assert done.returncode == 0
+    for name in notebook_parameters(NOTEBOOK): assert f'\n  {name}: ' in done.stdout, name
+    assert 'archive, folder, CSV' in done.stdout and 'Unknown' not in done.stdout
+
+def test_papermill_runs_it(call, tmp_path):
+    options = [part for key, value in TINY.items() for part in ('-p', key, str(value))]
+    done = call('papermill', NOTEBOOK, 'out.ipynb', *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    [run] = (tmp_path/'runs').iterdir()
+    assert {p.name for p in run.iterdir()} == {'config.json', 'metrics.json', 'history.csv', 'predictions.parquet', 'split.csv', 'model.safetensors', 'card.json'}
+    config = json.loads((run/'config.json').read_text())['config']
+    assert {key: config[key] for key in TINY} == TINY
+    out = json.loads((tmp_path/'out.ipynb').read_text())
+    pictures = [o for cell in out['cells'] for o in cell.get('outputs', []) if 'image/png' in o.get('data', {})]
+    assert len(pictures) == 2 and f'Accuracy {(read_predictions(run).pipe(lambda t: t.truth == t.filter(like="p_").idxmax(axis=1).str[2:])).mean():.3f}' in json.dumps(out)
+
+@pytest.mark.parametrize('name, value, reason', [('arhc', 'resnet18', 'unknown parameter arhc'), ('arch', 'resnet19', "unknown arch 'resnet19'"), ('epochs', 'many', "epochs must be int, not 'many'")])
+def test_wrong_parameter_stops_before_anything_runs(call, tmp_path, name, value, reason):
+    done = call('papermill', NOTEBOOK, 'out.ipynb', '-p', name, value, cwd=tmp_path)
+    assert done.returncode != 0 and reason in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ['out.ipynb']
+
+def test_runner_refuses_unknown_parameters_before_a_kernel_starts(tmp_path):
+    with pytest.raises(ValueError, match='unknown parameter arhc; known are data, filter'): execute(NOTEBOOK, tmp_path/'out.ipynb', dict(arhc='resnet18'))
+    assert not list(tmp_path.iterdir())
+
+def test_a_notebook_needs_exactly_one_parameters_cell(tmp_path):
+    nb = json.loads(NOTEBOOK.read_text())
+    for cell in nb['cells']: cell['metadata'].pop('tags', None)
+    (tmp_path/'untagged.ipynb').write_text(json.dumps(nb))
+    with pytest.raises(ValueError, match='0 cells are tagged parameters'): notebook_parameters(tmp_path/'untagged.ipynb')
