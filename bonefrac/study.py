@@ -140,7 +140,7 @@ def _version(name):
 def environment(): # -> dict
     "Versions and machine of this process."
     names = ('bonefrac', 'torch', 'torchvision', 'timm', 'fastai', 'numpy', 'opencv-python-headless', 'pillow', 'scikit-learn')
-    return dict(commit=code_commit(), python=platform.python_version(), system=platform.platform(), cores=os.cpu_count(), **{name: _version(name) for name in names})
+    return dict(commit=code_commit(), python=platform.python_version(), system=f'{platform.system()} {platform.machine()}', cores=os.cpu_count(), **{name: _version(name) for name in names})
 
 # %% ../nbs/library/11_study.ipynb #ba77291f
 def _card(config, learn, metrics, files):
