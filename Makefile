@@ -9,7 +9,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SHARED := $(abspath ../shared)
-export PYTHONDONTWRITEBYTECODE ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup study test lab docs prepare constraints clean
@@ -24,7 +23,7 @@ $(STAMP): constraints.txt settings.ini setup.py pyproject.toml
 		{ echo "bonefrac needs Python 3.10 or newer; name one: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt uv
-	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev,kaggle]'
+	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev,kaggle]'
 	@touch $@
 
 study: $(STAMP)
@@ -34,7 +33,7 @@ test: export BONEFRAC_DATA ?= $(wildcard $(SHARED)/data/bone-fracture-detection.
 test: export BONEFRAC_WEIGHTS ?= $(wildcard $(SHARED)/weights)
 test: $(STAMP)
 	$(BIN)/python tests/gates.py
-	$(BIN)/python -m pytest tests $(ARGS)
+	$(BIN)/python -m pytest tests -n 2 --dist loadscope $(ARGS)
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab --notebook-dir nbs

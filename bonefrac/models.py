@@ -10,7 +10,6 @@ __all__ = ['ARCHS', 'CustomCNN', 'Arch', 'get_arch', 'WeightsMissing', 'find_wei
 import importlib
 import os
 import urllib.error
-import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,8 +21,6 @@ from safetensors.torch import load_file
 from torch import nn
 
 from .data import REGIONS
-
-warnings.filterwarnings('ignore', message='.*torch.jit', category=FutureWarning) # from torchvision and timm, nothing that a user can act on
 
 # %% ../nbs/library/06_models.ipynb #9bbed328
 def _conv_block(inputs, outputs, dropout):

@@ -268,7 +268,7 @@ def execute(
     out.parent.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault('PYDEVD_DISABLE_FILE_VALIDATION', '1')
     papermill.execute_notebook(str(notebook), str(out), parameters, kernel_name='python3', progress_bar=False, stdout_file=_Echo(), cwd=str(Path.cwd()),
-                               extra_arguments=['--IPKernelApp.log_level=ERROR'])
+                               extra_arguments=['--IPKernelApp.log_level=CRITICAL'])
     return out
 
 # %% ../nbs/library/11_study.ipynb #6e026154

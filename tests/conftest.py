@@ -15,6 +15,8 @@ for name, path in dict(BONEFRAC_DATA=SHARED/'data'/'bone-fracture-detection.zip'
         os.environ.pop(name, None)
         if path.exists(): os.environ[name] = str(path)
 
+if os.environ.get('PYTEST_XDIST_WORKER'): os.environ['OMP_NUM_THREADS'] = '1' # the workers are the parallelism
+
 REAL_DATA = os.environ.get('BONEFRAC_DATA')
 REAL_SHA256 = '437dfc66b06964c35d7f97de695554463d8e7e4fbd04e5fb662a0003f7764fe1'
 
