@@ -11,11 +11,13 @@ __all__ = ['REGIONS', 'SPLITS', 'IMAGE_SUFFIXES', 'COLUMNS', 'CSV_COLUMNS', 'KAG
 # %% ../nbs/library/00_data.ipynb #51e7f5d2
 import hashlib
 import json
+import lzma
 import os
 import re
 import shutil
 import urllib.request
 import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from tempfile import mkdtemp
@@ -57,6 +59,7 @@ def _to_uint8(
     if image.mode.startswith(('I', 'F')):
         pixels = np.asarray(image, dtype=np.float64)
         low, high = pixels.min(), pixels.max()
+        if not np.isfinite(high - low): raise ValueError('NaN or infinite pixels')
         return ((pixels - low) * (255 / max(high - low, 1e-12))).round().astype(np.uint8)
     if 'A' in image.mode or 'transparency' in image.info:
         image = image.convert('RGBA')
@@ -76,7 +79,7 @@ def load_grey(
             return _to_uint8(ImageOps.exif_transpose(image))
     except FileNotFoundError: raise ValueError(f'{path}: no such file') from None
     except UnidentifiedImageError: raise ValueError(f'{path}: not an image') from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e: raise ValueError(f'{path}: {e}') from None
+    except Exception as e: raise ValueError(f'{path}: {e}') from None
 
 # %% ../nbs/library/00_data.ipynb #c710556c
 def sharpness(
@@ -98,12 +101,13 @@ def read_label(
         if not line.strip(): continue
         try: row = [float(value) for value in line.split()]
         except ValueError: raise ValueError(f'line {i}: not a row of numbers') from None
-        if reason := _row_fault(np.array(row), n_classes): raise ValueError(f'line {i}: {reason}')
+        if reason := _row_fault(row, n_classes): raise ValueError(f'line {i}: {reason}')
         rows.append([int(row[0]), *row[1:]])
     return rows
 
 def _row_fault(row, n_classes):
     "What is wrong with one label row, or None."
+    row = np.array(row, dtype=float)
     xy = row[1:]
     if not np.isfinite(row).all(): return 'NaN or infinity'
     if row[0] not in range(n_classes): return f'unknown class id {row[0]:g}; ids run from 0 to {n_classes - 1}'
@@ -137,6 +141,12 @@ def _open_image(row):
     return {**row, 'width': w, 'height': h, 'sharpness': sharpness(image), 'sha256': file_sha256(row['path'])}, None
 
 # %% ../nbs/library/00_data.ipynb #0c3455ce
+def _outside(root, rows, faults):
+    "Image files below the root that a layout has no place for, as problems."
+    seen = {row['name'] for row in rows} | {name for name, _ in faults}
+    names = (p.relative_to(root).as_posix() for p in sorted(root.rglob('*')) if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    return [(name, 'not read: it lies outside the layout') for name in names if name not in seen]
+
 def _finish(root, rows, faults):
     "Open every image and make the image table; `attrs` carries root and problems."
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -154,8 +164,15 @@ def class_names(
     "Class names of a YOLO export."
     try: names = yaml.safe_load(Path(path).read_text(encoding='utf8'))['names']
     except FileNotFoundError: raise ValueError(f'{path}: no such file; it must name the classes') from None
-    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError): raise ValueError(f'{path}: no list `names` of classes') from None
-    return list(names.values()) if isinstance(names, dict) else list(names)
+    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError): names = None
+    if isinstance(names, dict) and sorted(names, key=str) == list(range(len(names))): names = [names[i] for i in range(len(names))]
+    if not isinstance(names, list): raise ValueError(f'{path}: no list `names` of classes with ids from 0')
+    return names
+
+def _regions(path):
+    "Region of each class id of a YOLO export."
+    try: return [region_of(str(name)) for name in class_names(path)]
+    except ValueError as e: raise ValueError(f'{path}: {str(e).removeprefix(f"{path}: ")}') from None
 
 def _region_of_label(polygons, regions):
     "The one region of an image's polygons; None where there are no polygons."
@@ -195,8 +212,9 @@ def _drop_twins(table):
 
 # %% ../nbs/library/00_data.ipynb #a0c21db7
 def _image_folders(root):
-    "Folders `images` that have a neighbour `labels`, at any depth."
-    return sorted(p for p in root.rglob('images') if (p.parent/'labels').is_dir())
+    "Folders `images` at any depth, if at least one has a neighbour `labels`."
+    found = sorted(p for p in root.rglob('images') if p.is_dir())
+    return found if any((p.parent/'labels').is_dir() for p in found) else []
 
 def read_yolo(
     root:str|Path, # Folder with `data.yaml` and `{train,valid,test}/{images,labels}`, at any depth
@@ -205,9 +223,9 @@ def read_yolo(
     root, rows, faults = Path(root), [], []
     for images in _image_folders(root):
         tree = images.parent.parent if images.parent.name in SPLITS else images.parent
-        more, bad = _read_part(root, images, [region_of(name) for name in class_names(tree/'data.yaml')])
+        more, bad = _read_part(root, images, _regions(tree/'data.yaml'))
         rows, faults = rows + more, faults + bad
-    return _drop_twins(_finish(root, rows, faults))
+    return _drop_twins(_finish(root, rows, faults + _outside(root, rows, faults)))
 
 # %% ../nbs/library/00_data.ipynb #2fa3ae2b
 def _class_folders(root):
@@ -216,25 +234,41 @@ def _class_folders(root):
     pairs = [(p, SPLITS[part.name]) for part in parts for p in part.iterdir()] or [(p, '') for p in root.iterdir()]
     return sorted((p, split) for p, split in pairs if p.is_dir() and not p.name.startswith('.') and any(q.suffix.lower() in IMAGE_SUFFIXES for q in p.rglob('*')))
 
+def _own_source(root, path):
+    "Source and study of an image in a tree: its name with its folder."
+    name = path.relative_to(root) if path.is_relative_to(root) else path
+    return dict.fromkeys(('source', 'study'), name.with_name(source_name(path.name)).as_posix())
+
 def read_class_folders(
     root:str|Path, # Folder of folders named for regions
 ) -> pd.DataFrame: # Image table; nothing in it is annotated
     "Image table of a tree with one folder a region."
     root = Path(root)
-    rows = [_row(root, path, split, region_of(folder.name)) for folder, split in _class_folders(root)
+    rows = [_row(root, path, split, region_of(folder.name), **_own_source(root, path)) for folder, split in _class_folders(root)
             for path in sorted(folder.rglob('*')) if path.suffix.lower() in IMAGE_SUFFIXES]
-    return _finish(root, rows, [])
+    return _finish(root, rows, _outside(root, rows, []))
 
 # %% ../nbs/library/00_data.ipynb #c2d736a9
 CSV_COLUMNS = ('path', 'region', 'split', 'source', 'study', 'polygons')
 
+def _polygons_of(text):
+    "Polygons of a CSV field; refuses what a label file could not hold."
+    try: rows = json.loads(text or '[]')
+    except json.JSONDecodeError: raise ValueError('polygons are not JSON') from None
+    if not isinstance(rows, list) or not all(isinstance(row, list) and row for row in rows): raise ValueError('polygons must be a list of lists')
+    try: faults = [fault for row in rows if (fault := _row_fault(row, 1000))]
+    except (TypeError, ValueError): faults = ['not a row of numbers']
+    if faults: raise ValueError(f'polygons: {faults[0]}')
+    return [[int(row[0]), *map(float, row[1:])] for row in rows]
+
 def _csv_row(root, record):
     "One row of the image table from one record of a user's CSV."
-    more = {key: value for key in ('source', 'study') if (value := record.get(key))}
-    if 'source' in more: more.setdefault('study', more['source'])
+    more = {**_own_source(root, root/record['path']), **{key: value for key in ('source', 'study') if (value := record.get(key))}}
+    if record.get('source') and not record.get('study'): more['study'] = more['source']
     split = record.get('split', '')
     if split and split not in SPLITS: raise ValueError(f'unknown split {split!r}; use train, valid or test')
-    return _row(root, root/record['path'], SPLITS.get(split, ''), region_of(record['region']), json.loads(record.get('polygons') or '[]'), **more)
+    region = region_of(record['region']) if record['region'] else None
+    return _row(root, root/record['path'], SPLITS.get(split, ''), region, _polygons_of(record.get('polygons')), **more)
 
 def read_csv(
     path:str|Path, # CSV file with a header
@@ -266,8 +300,16 @@ def _check_members(archive, infos):
     for info in infos:
         path = PurePosixPath(info.filename.replace('\\', '/'))
         link = (info.external_attr >> 28) == 0o12
-        if path.is_absolute() or '..' in path.parts or ':' in path.parts[0] or link:
+        if path.is_absolute() or '..' in path.parts or any(':' in part for part in path.parts[:1]) or link:
             raise ValueError(f'{archive}: member {info.filename!r} would land outside its folder; nothing was unpacked')
+    names = pd.Series([info.filename for info in infos], dtype=str)
+    if names.duplicated().any(): raise ValueError(f'{archive}: two members are named {names[names.duplicated()].iloc[0]!r}; nothing was unpacked')
+
+def _take_name(aside, to):
+    "Rename a finished folder; another process may have been quicker."
+    try: aside.rename(to)
+    except OSError:
+        if not to.is_dir(): raise
 
 def unpack(
     archive:str|Path,     # `.zip` file
@@ -283,8 +325,8 @@ def unpack(
         with zipfile.ZipFile(archive) as z:
             _check_members(archive, z.infolist())
             for info in tqdm(z.infolist(), desc='unpacking', unit='file', leave=False, disable=len(z.infolist()) < 500): z.extract(info, aside)
-        aside.rename(to)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as e: raise ValueError(f'{archive}: not a whole zip archive: {e}') from None
+        _take_name(aside, to)
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError) as e: raise ValueError(f'{archive}: not a whole zip archive: {e}') from None
     finally: shutil.rmtree(aside, ignore_errors=True)
     return to
 
@@ -330,7 +372,7 @@ def fetch(
     return path
 
 # %% ../nbs/library/00_data.ipynb #60ca99ea
-READERS_VERSION = 1 # counts up whenever a reader gives other rows for the same files
+READERS_VERSION = 2 # counts up whenever a reader gives other rows for the same files
 
 def _listing_hash(path):
     "Hash of the names, sizes and times of all files below a path."
@@ -394,6 +436,7 @@ def problems(
 def data_hash(
     images:pd.DataFrame, # Image table
 ) -> str:                # 16 hexadecimal digits
-    "Name of the content of an image table: bytes, regions and polygons, wherever they lie."
-    rows = sorted(f'{sha} {region} {polygons}' for sha, region, polygons in zip(images.sha256, images.region, images.polygons))
+    "Name of the content of an image table: bytes, file names, labels, shipped split and groups, wherever they lie."
+    columns = images[['sha256', 'region', 'polygons', 'split', 'source', 'study']].astype(str)
+    rows = sorted(' '.join([PurePosixPath(name).name, *row]) for name, row in zip(images.name, columns.values))
     return hashlib.sha256('\n'.join(rows).encode()).hexdigest()[:16]

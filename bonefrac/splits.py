@@ -29,7 +29,7 @@ def distinct(
 ) -> pd.DataFrame:       # One row a source and shipped split, in the order of `images`
     "The likeliest original of each source."
     order = images.sort_values(['sharpness', 'name'], ascending=[False, True])
-    return images.loc[sorted(order.drop_duplicates(['split', 'source']).index)].reset_index(drop=True)
+    return images.loc[sorted(order.drop_duplicates(['split', 'source', 'region']).index)].reset_index(drop=True)
 
 # %% ../nbs/library/03_splits.ipynb #99348a50
 def crossing_groups(
@@ -62,7 +62,7 @@ def grouped(
     folds:int=5,         # Number of folds, at least 2; the test part is one of them
     fold:int=0,          # Which of them, 0 to `folds` - 1
     seed:int=0,          # Deals groups into folds
-    valid:float=.15,     # Share of the remaining images for validation, between 0 and 0.5; rounded to one part in k
+    valid:float=.15,     # Share of the remaining images for validation, between 0 and 0.5; rounded to one part in k, or fewer parts where a region has few groups
 ) -> pd.DataFrame:       # `images` with a new column `split`
     "Split whole groups into train, valid and test, stratified by region."
     if folds < 2: raise ValueError(f'folds must be at least 2, not {folds}')
@@ -71,8 +71,9 @@ def grouped(
     images = images.sort_values('name', ignore_index=True)
     test = _fold(images, folds, fold, seed)
     rest = images[~test].reset_index(drop=True)
+    parts = min(round(1/valid), max(2, rest.groupby('region').study.nunique().min()))
     split = np.full(len(images), 'test', dtype=object)
-    split[~test] = np.where(_fold(rest, round(1/valid), 0, seed), 'valid', 'train')
+    split[~test] = np.where(_fold(rest, parts, 0, seed), 'valid', 'train')
     return check_groups(images.assign(split=split))
 
 # %% ../nbs/library/03_splits.ipynb #a27ff2c5
