@@ -7,9 +7,12 @@ __all__ = ['PRECISIONS', 'RECIPES', 'bf16_speedup', 'BFloat16', 'choose_precisio
            'EpochLines', 'Recipe', 'get_recipe', 'make_learner', 'fit', 'predictions', 'synth_images', 'synth_learner']
 
 # %% ../nbs/library/07_training.ipynb #f263800b
+import json
+import platform
+import re
 import time
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -27,7 +30,7 @@ from fastai.metrics import accuracy
 from fastai.optimizer import Adam
 from fastai.torch_core import set_seed, to_float
 
-from .data import REGIONS
+from .data import REGIONS, cache_dir
 from .loaders import class_weights, image_loaders
 from .models import create_model, get_arch, param_groups
 
@@ -41,10 +44,12 @@ def _product_seconds(dtype, side=1024, repeats=5):
         times.append(time.perf_counter() - start)
     return min(times[1:])
 
-@cache
 def bf16_speedup(): # -> float
-    "How much faster this CPU multiplies matrices in bfloat16 than in float32; measured once a process."
-    return _product_seconds(torch.float32)/_product_seconds(torch.bfloat16)
+    "How much faster this CPU multiplies matrices in bfloat16 than in float32; measured once a machine and version of torch."
+    cpu = torch.cpu.get_capabilities().get('cpu_name', 'cpu') if hasattr(torch.cpu, 'get_capabilities') else 'cpu'
+    file = cache_dir('machine')/(re.sub(r'\W+', '-', f'{platform.node()} {cpu} {torch.__version__} {torch.get_num_threads()}') + '.json')
+    if not file.exists(): file.write_text(json.dumps(_product_seconds(torch.float32)/_product_seconds(torch.bfloat16)))
+    return json.loads(file.read_text())
 
 # %% ../nbs/library/07_training.ipynb #dd313c94
 class BFloat16(Callback):
@@ -95,9 +100,13 @@ class EpochLines(Callback):
     "Print losses, accuracy and the time left after every epoch."
     order = TrackerCallback.order - 1
     run_valid = False
-    def before_fit(self): self.start = time.time()
+    def before_fit(self): self.start = self.said = time.time()
+    def after_batch(self):
+        if time.time() - self.said < 60: return
+        self.said, share = time.time(), (self.epoch + (self.iter + 1)/self.n_iter)/self.n_epoch
+        print(f'epoch {self.epoch + 1:>2}/{self.n_epoch} · batch {self.iter + 1}/{self.n_iter} · {(self.said - self.start)*(1/share - 1):.0f} s left', flush=True)
     def after_epoch(self):
-        done, took = self.epoch + 1, time.time() - self.start
+        done, took, self.said = self.epoch + 1, time.time() - self.start, time.time()
         train, valid, acc = self.recorder.log[1:4]
         left = '' if done == self.n_epoch else f' · {took/done*(self.n_epoch - done):.0f} s left'
         print(f'epoch {done:>2}/{self.n_epoch} · loss {train:.3f} train, {valid:.3f} valid · accuracy {acc:.3f} valid · {took:.0f} s{left}', flush=True)
