@@ -39,6 +39,7 @@ lab: $(STAMP)
 	$(BIN)/jupyter lab --notebook-dir nbs
 
 docs: $(STAMP)
+	@command -v quarto >/dev/null || { echo "make docs needs Quarto on the path: https://quarto.org" >&2; exit 1; }
 	$(BIN)/nbdev_docs
 
 prepare: $(STAMP)

@@ -38,7 +38,9 @@ def plain_loader(folder, batch_size):
 def plain_epoch(loader, model, optimiser):
     "One epoch of the plain loop."
     model.train()
+    device = next(model.parameters()).device
     for x, y in loader:
+        x, y = x.to(device), y.to(device)
         optimiser.zero_grad()
         nn.functional.cross_entropy(model(x), y).backward()
         optimiser.step()
@@ -55,6 +57,7 @@ def timed(epoch):
     "Wall and CPU seconds of an epoch."
     wall, cpu = time.perf_counter(), time.process_time()
     epoch()
+    if torch.cuda.is_available(): torch.cuda.synchronize()
     return time.perf_counter() - wall, time.process_time() - cpu
 
 def main():
@@ -71,7 +74,7 @@ def main():
     rest = images[images.split != 'train']
     images = pd.concat([train, rest], ignore_index=True)
     learn = make_learner(image_loaders(images, cached_pixels(images, 'none', args.size), row.mean, row.std, args.batch_size), 'resnet18', 'scratch')
-    model = models.resnet18(num_classes=6)
+    model = models.resnet18(num_classes=6).to(learn.dls.device)
     optimiser = torch.optim.Adam(model.parameters(), 1e-4)
     with TemporaryDirectory() as d, learn.no_bar(), learn.no_logging():
         write_folders(train, Path(d), args.size)
@@ -79,15 +82,15 @@ def main():
         sides = dict(plain=lambda: plain_epoch(loader, model, optimiser), bonefrac=lambda: bonefrac_epoch(learn))
         for epoch in sides.values(): epoch()
         rows = [dict(turn=turn, side=side, **dict(zip(('wall', 'cpu'), timed(epoch)))) for turn in range(1, args.turns + 1) for side, epoch in sides.items()]
-    report(pd.DataFrame(rows), n, learn.precision)
+    report(pd.DataFrame(rows), n, f'{learn.dls.device}, {learn.precision}')
 
-def report(table, n, precision):
+def report(table, n, how):
     "Print throughput and ratios."
     table[['images/s wall', 'images/s CPU']] = n/table[['wall', 'cpu']].values
     print(table.round(2).to_string(index=False))
     side = table.pivot(index='turn', columns='side')
     ratio = pd.DataFrame({kind: side[kind].plain/side[kind].bonefrac for kind in ('wall', 'cpu')})
-    print(f'\nbonefrac / plain, {precision}, {os.cpu_count()} cores; bfloat16 products are {bf16_speedup():.2f} times as fast as float32 on this CPU')
+    print(f'\nbonefrac / plain on {how}, {os.cpu_count()} cores; bfloat16 products are {bf16_speedup():.2f} times as fast as float32 on this CPU')
     for kind in ratio: print(f'  {kind:<4} {ratio[kind].median():.2f} times (median of {len(ratio)} turns; {ratio[kind].min():.2f} to {ratio[kind].max():.2f})')
 
 if __name__ == '__main__': main()

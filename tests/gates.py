@@ -51,7 +51,7 @@ def gate_export(root):
     return f'{len(made)} modules'
 
 def gate_clean(root):
-    "Notebooks are as nbdev_clean leaves them, executed in order and without error outputs."
+    "Notebooks are as nbdev_clean leaves them; those of the study are executed, and nothing ended in an error."
     names = [p.relative_to(root).as_posix() for p in notebooks(root)]
     with TemporaryDirectory() as d:
         copy = copy_of(root, d)
@@ -70,6 +70,7 @@ def _check_cells(name, nb):
             if 'image/jpeg' in out.get('data', {}): raise Broken(f'{name}: a JPEG output')
     if name.startswith('nbs/study/'):
         tagged = sum('parameters' in cell['metadata'].get('tags', []) for cell in nb['cells'])
+        if not any(cell.get('outputs') for cell in nb['cells']): raise Broken(f'{name}: not executed')
         if tagged != 1: raise Broken(f'{name}: {tagged} cells are tagged parameters; exactly one must be')
 
 def gate_readme(root):
@@ -143,7 +144,7 @@ def main():
     names, failed = args.gates or list(GATES) if not args.fix or args.gates else [n for n in GATES if n != 'notebooks'], []
     for name in names:
         try: print(f'gate {name}: {GATES[name](args.root.resolve())}', flush=True)
-        except Broken as e:
+        except (Broken, OSError) as e:
             print(f'gate {name}: FAILED: {e}', flush=True)
             failed.append(name)
     print(f'gates: {len(names) - len(failed)} passed, {len(failed)} failed')

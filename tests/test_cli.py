@@ -1,8 +1,8 @@
 "The command `bonefrac` in processes of its own."
 import os
+import shutil
 import signal
 import subprocess
-import time
 
 from conftest import BIN
 
@@ -23,9 +23,12 @@ def test_study_makes_what_is_missing(call, tiny, tmp_path):
     assert 'squeezenet1_1 seed=1' in page and 'p_holm' in page
     assert len(list((tmp_path/'runs/report').glob('*.html'))) == 3
     times = {folder: (folder/'model.safetensors').stat().st_mtime_ns for folder in finished(tmp_path/'runs')}
+    lost = next(iter(times))
+    shutil.rmtree(lost)
     again = call(*line, cwd=tmp_path)
-    assert again.returncode == 0 and 'epoch' not in again.stdout
-    assert times == {folder: (folder/'model.safetensors').stat().st_mtime_ns for folder in finished(tmp_path/'runs')}
+    assert again.returncode == 0 and again.stdout.count('epoch  1/1') == 1
+    now = {folder: (folder/'model.safetensors').stat().st_mtime_ns for folder in finished(tmp_path/'runs')}
+    assert {folder for folder in times if times[folder] != now[folder]} == {lost}
 
 def test_a_failed_run_is_recorded_and_the_others_go_on(call, tiny, tmp_path):
     (tmp_path/'weights').mkdir()
@@ -35,19 +38,23 @@ def test_a_failed_run_is_recorded_and_the_others_go_on(call, tiny, tmp_path):
     assert done.returncode == 1
     assert 'squeezenet1_1.pth: unreadable weights' in done.stderr and '1 of 2 runs failed' in done.stderr
     assert [read_run(f)['config']['arch'] for f in finished(tmp_path/'runs')] == ['efficientnet_lite0']
-    [failed] = (tmp_path/'runs/notebooks').glob('squeezenet1_1*.ipynb')
+    [failed] = (tmp_path/'runs/notebooks').glob('squeezenet1_1*.failed.ipynb')
+    assert str(failed.name) in done.stderr
     assert 'unreadable weights' in failed.read_text()
 
-def test_a_killed_run_leaves_nothing_half_and_is_made_again(call, tiny, tmp_path):
-    line = [str(BIN/'bonefrac'), 'run', *tiny, '--epochs', '30']
-    process = subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True)
+def test_a_killed_kernel_leaves_nothing_half_and_the_run_is_made_again(call, tiny, tmp_path):
+    line = ['bonefrac', 'run', *tiny, '--epochs', '20']
+    process = subprocess.Popen([str(BIN/'bonefrac'), *line[1:]], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for text in process.stdout:
-        if 'epoch  1/30' in text: break
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert finished(tmp_path/'runs') == []
-    done = call('bonefrac', 'run', *tiny, '--epochs', '2', cwd=tmp_path)
-    assert done.returncode == 0 and len(finished(tmp_path/'runs')) == 1
+        if 'epoch  1/20' in text: break
+    [aside] = (tmp_path/'runs').glob('.*')
+    os.kill(int(aside.name.rsplit('.', 1)[1]), signal.SIGKILL) # an unfinished run is named by its process
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1 and 'died' in err and 'Traceback' not in err
+    assert finished(tmp_path/'runs') == [] and aside.exists()
+    assert call(*line, cwd=tmp_path).returncode == 0
+    [run] = finished(tmp_path/'runs')
+    assert not aside.exists() and sorted(p.name for p in (tmp_path/'runs').iterdir()) == sorted(['notebooks', run.name])
 
 def test_interrupt_is_one_line(tiny, tmp_path):
     process = subprocess.Popen([str(BIN/'bonefrac'), 'run', *tiny, '--epochs', '60'], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)

@@ -59,3 +59,10 @@ def test_archive_cut_in_the_middle(tmp_path):
     flipped[200] ^= 255
     (tmp_path/'flipped.zip').write_bytes(flipped)
     with pytest.raises(ValueError, match='flipped.zip: not a whole zip archive.*CRC'): read_images(tmp_path/'flipped.zip')
+
+def test_archive_with_a_damaged_compressed_member(tmp_path):
+    with zipfile.ZipFile(tmp_path/'deflated.zip', 'w', zipfile.ZIP_DEFLATED) as z: z.writestr('a.txt', ''.join(map(str, range(5000))))
+    content = bytearray((tmp_path/'deflated.zip').read_bytes())
+    content[100:140] = bytes(40)
+    (tmp_path/'deflated.zip').write_bytes(content)
+    with pytest.raises(ValueError, match='deflated.zip: not a whole zip archive'): read_images(tmp_path/'deflated.zip')

@@ -46,6 +46,7 @@ BREAKS = [
     ('export', 'module not in git', forgotten, 'not in git: bonefrac/splits.py'),
     ('clean', 'cell metadata', dirty, 'not clean: nbs/library/00_data.ipynb'),
     ('clean', 'no parameters tag', untag, '03_run.ipynb: 0 cells are tagged'),
+    ('clean', 'study notebook without outputs', lambda root: edit_notebook(root/'nbs/study/03_run.ipynb', lambda nb: [c.update(outputs=[]) for c in nb['cells'] if c['cell_type'] == 'code']), '03_run.ipynb: not executed'),
     ('clean', 'two cells of one id', same_ids, 'without an id of their own'),
     ('sidebar', 'page not listed', lambda root: edit(root/'_quarto.yml', '- library/00_data.ipynb', ''), 'library/00_data.ipynb'),
     ('readme', 'edited README', lambda root: edit(root/'README.md', 'bonefrac', 'bonefrak'), 'make prepare'),
