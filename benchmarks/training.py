@@ -13,16 +13,16 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 import torch
-from fastai.callback.core import Callback, CancelValidException
 from PIL import Image
 from torch import nn
-from torchvision import datasets, models, transforms
 
 from bonefrac.loaders import cached_pixels, image_loaders
 from bonefrac.models import get_arch
 from bonefrac.splits import make_split
 from bonefrac.study import load_images
 from bonefrac.training import bf16_speedup, make_learner
+from fastai.callback.core import Callback, CancelValidException
+from torchvision import datasets, models, transforms
 
 def write_folders(images, folder, size):
     "Resized RGB images in class folders, as the reference study has them."

@@ -1,5 +1,5 @@
 """README.md from nbs/index.ipynb, without Quarto."""
-import json, os, re
+import re
 from pathlib import Path
 
 README_FILES = 'README_files'
@@ -12,16 +12,14 @@ def render(notebook):
     "Text of the README, and its figures as a dict of path -> bytes."
     import nbformat
     from nbconvert import MarkdownExporter
-    from nbconvert.preprocessors import ExtractOutputPreprocessor
     nb = nbformat.read(notebook, as_version=4)
     nb.cells = [cell for cell in nb.cells if not re.match(r'#\|\s*hide\b', cell.source)]
     for cell in nb.cells:
         if re.match(r'#\|\s*echo:\s*false', cell.source): cell.metadata['transient'] = {'remove_source': True}
         for out in cell.get('outputs', []):
             if 'text/markdown' in out.get('data', {}): out['data'] = {'text/markdown': out['data']['text/markdown']}
-    exporter = MarkdownExporter()
-    exporter.register_preprocessor(ExtractOutputPreprocessor(output_filename_template='figure_{cell_index}_{index}{extension}'), enabled=True)
-    text, resources = exporter.from_notebook_node(nb, resources=dict(output_files_dir=README_FILES))
+    nb.metadata['language_info'] = {'name': 'python'}
+    text, resources = MarkdownExporter().from_notebook_node(nb, resources=dict(output_files_dir=README_FILES))
     text = _absolute(re.sub(r'^> (.*)$', r'\1', text, count=1, flags=re.M), _doc_url(notebook.parent.parent))
     text = re.sub(r'!\[(png|svg)\]\(', '![Simulated radiographs](', text)
     note = '<!-- Written from nbs/index.ipynb; edit that. -->\n\n'
