@@ -54,7 +54,9 @@ def _fold(images, folds, fold, seed):
     "Mask of the images in one fold over groups, stratified by region."
     smallest = images.groupby('region').study.nunique()
     if smallest.min() < folds: raise ValueError(f'{folds} folds need {folds} groups of each region; {smallest.idxmin()} has {smallest.min()}. Use fewer folds or more data')
-    parts = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(images, images.region, images.study)
+    _, group = np.unique(images.study, return_inverse=True)
+    place = np.argsort(np.random.RandomState(seed).permutation(group.max() + 1))
+    parts = StratifiedGroupKFold(folds).split(images, images.region, place[group])
     return np.isin(np.arange(len(images)), list(parts)[fold][1])
 
 def grouped(

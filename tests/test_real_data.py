@@ -46,6 +46,11 @@ def test_grouped_split_holds(images):
     assert split.split.value_counts().to_dict() == dict(train=589, test=172, valid=99)
     assert crossing_groups(split) == []
 
+def test_grouped_split_is_the_recorded_one(images, request):
+    record = pd.read_parquet(next((request.config.rootpath/'results/predictions').glob('*.parquet')))
+    split = make_split(images)
+    for part in ('valid', 'test'): assert sorted(split.name[split.split == part]) == sorted(record.name[record.part == part])
+
 def test_shipped_split_leaks_names(images, capsys):
     split = make_split(images, 'shipped')
     assert split.split.value_counts().to_dict() == dict(train=1804, valid=173, test=83)
