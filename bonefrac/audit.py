@@ -492,7 +492,9 @@ def audited(
     "The image table with its copies and studies known."
     if 'original' in images: return images
     data = data_hash(images)
-    file = MANIFESTS/f'groups-{data}.csv'
-    if not file.exists(): file = cache_dir('groups')/f'{data}-v{AUDIT_VERSION}.csv'
-    if not file.exists(): write_groups(audit(images).groups, file)
-    return read_groups(file, images)
+    cached = cache_dir('groups')/f'{data}-v{AUDIT_VERSION}.csv'
+    own = Path(images.attrs['root'])/'groups.csv' if images.attrs.get('root') else cached
+    for file in (own, MANIFESTS/f'groups-{data}.csv', cached):
+        if file.is_file(): return read_groups(file, images)
+    write_groups(audit(images).groups, cached)
+    return read_groups(cached, images)

@@ -298,7 +298,7 @@ def label_text(
     return ' '.join([str(CLASS_IDS[region]), *(f'{value:.6f}' for value in polygon.ravel())]) + '\n'
 
 # %% ../nbs/library/01_phantom.ipynb #e120cfa5
-PHANTOM_VERSION = 1 # raise it when the same seed gives other bytes
+PHANTOM_VERSION = 2 # raise it when the same seed gives other bytes
 
 def _write_image(folder, size, number, split, region, fractured, seed):
     "One image with its label file."
@@ -307,6 +307,12 @@ def _write_image(folder, size, number, split, region, fractured, seed):
     name = f'phantom_{number:04d}_view1_png.rf.{zlib.crc32(jpeg):08x}'
     (folder/split/'images'/f'{name}.jpg').write_bytes(jpeg)
     (folder/split/'labels'/f'{name}.txt').write_text(label_text(region, polygon))
+    return f'{split}/images/{name}.jpg'
+
+def _group_line(name):
+    "A phantom is its own source, its own original and its own study."
+    source = Path(name).name.split('.rf.')[0]
+    return f'{name},{source},1,{source},{source}\n'
 
 def _write_archive(folder, version, n, seed, size, annotated):
     "Images, labels and `data.yaml` of an archive."
@@ -315,7 +321,8 @@ def _write_archive(folder, version, n, seed, size, annotated):
     names = dict(train='../train/images', val='../valid/images', test='../test/images', nc=len(CLASS_NAMES), names=list(CLASS_NAMES))
     (folder/'data.yaml').write_text(yaml.safe_dump(names, sort_keys=False))
     plan = plan_phantoms(n, seed, annotated)
-    for row in tqdm(plan, desc='phantoms', unit='image', disable=n <= 200, leave=False): _write_image(folder, size, *row)
+    names = [_write_image(folder, size, *row) for row in tqdm(plan, desc='phantoms', unit='image', disable=n <= 200, leave=False)]
+    (folder/'groups.csv').write_text('name,source,original,study,study_strict\n' + ''.join(_group_line(name) for name in sorted(names)))
 
 # %% ../nbs/library/01_phantom.ipynb #39359e8e
 def _finished(out, want):

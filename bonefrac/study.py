@@ -30,7 +30,7 @@ from . import evaluation
 from .data import cache_dir, data_hash, file_sha256, problems, read_images
 from .filters import FILTERS, FILTERS_VERSION
 from .phantom import PHANTOM_VERSION, make_phantoms
-from .splits import SPLITTERS, make_split, write_manifest
+from .splits import SPLIT_ALIASES, SPLITTERS, make_split, write_manifest
 
 # %% ../nbs/library/11_study.ipynb #7d4a6493
 CHOICES = dict(
@@ -46,7 +46,7 @@ class RunConfig:
     data:str=''                   # Archive, folder, CSV, URL, `kaggle`, `phantom` or `phantom:N`; empty: `BONEFRAC_DATA`, else `phantom`
     weights:str=''                # Initial weights: `imagenet`, `scratch` or a file; empty: `scratch` for `custom_cnn`, else `imagenet`
     filter:str='none'             # Filter, a name of `bonefrac.filters.FILTERS`
-    split:str='grouped'           # `grouped` or `shipped`
+    split:str='study_grouped'     # A name of `bonefrac.splits.SPLITTERS`; `grouped` is `study_grouped`
     folds:int=5                   # Number of folds; one is the test part
     fold:int=0                    # Which fold is the test part
     split_seed:int=0              # Deals groups into folds
@@ -61,6 +61,7 @@ class RunConfig:
 
     def __post_init__(self):
         if not self.weights: object.__setattr__(self, 'weights', 'scratch' if self.arch == 'custom_cnn' else 'imagenet')
+        object.__setattr__(self, 'split', SPLIT_ALIASES.get(self.split, self.split))
         for field in fields(self): _check_field(self, field.name, type(field.default))
         if self.fold >= self.folds: raise ValueError(f'fold must be below folds, {self.folds}, not {self.fold}')
 
@@ -102,7 +103,7 @@ def load_images(
     return read_images(make_phantoms(cache_dir('phantoms')/f'{n}-annotated-v{PHANTOM_VERSION}', n=n, annotated=1.))
 
 # %% ../nbs/library/11_study.ipynb #907bbbb5
-RUN_VERSION = 1 # counts up whenever one configuration would give another run: recipes, augmentation, splits
+RUN_VERSION = 2 # counts up whenever one configuration would give another run: recipes, augmentation, splits
 
 def weights_file(
     config:RunConfig, # Configuration
@@ -124,7 +125,7 @@ def run_hash(
 def run_name(
     config:RunConfig,    # Configuration
     images:pd.DataFrame, # Its image table
-) -> str:                # Such as `vgg16-clahe-grouped0-seed0-1f0c3a9e`
+) -> str:                # Such as `vgg16-clahe-study_grouped0-seed0-1f0c3a9e`
     "Name of a run's folder."
     return f'{config.arch}-{config.filter}-{config.split}{config.fold}-seed{config.seed}-{run_hash(config, data_hash(images))}'
 
@@ -328,7 +329,7 @@ def comparable(
     sets = {}
     for folder, run in runs.items():
         config = run['config']
-        fold = '' if config['split'] == 'shipped' else f', fold {config["fold"]} of {config["folds"]}, split seed {config["split_seed"]}'
+        fold = '' if config['split'].startswith('shipped') else f', fold {config["fold"]} of {config["folds"]}, split seed {config["split_seed"]}'
         sets.setdefault(f'{config["split"]} split of data {run["data"]}{fold}', []).append(folder)
     return {title: dict(zip(_labels([run_config(**runs[f]['config']) for f in part]), part)) for title, part in sets.items()}
 
