@@ -6,8 +6,8 @@
 __all__ = ['SIDE', 'CENTRE', 'TRAITS', 'EXACT', 'DISC', 'COPY_SCORE', 'NAMESAKE_SCORE', 'MIN_SIMILARITY', 'MAX_ANGLE',
            'NEAR_SCORE', 'NUMBERED', 'STRICT_SCORE', 'GROUP_COLUMNS', 'AUDIT_VERSION', 'MANIFESTS', 'central_square',
            'ring_spectrum', 'black_corners', 'detail', 'Looks', 'measure', 'neighbours', 'align', 'exported_copy',
-           'find_copies', 'likeliest_original', 'view_number', 'study_links', 'score_links', 'Audit', 'audit',
-           'copy_errors', 'write_groups', 'read_groups', 'audited']
+           'find_copies', 'likeliest_original', 'view_number', 'study_links', 'agreement', 'score_links', 'Audit',
+           'audit', 'copy_errors', 'write_groups', 'read_groups', 'audited']
 
 # %% ../nbs/library/02_audit.ipynb #be1020bf
 import os
@@ -324,6 +324,18 @@ def study_links(
     table.attrs.update(base=float(base))
     return table
 
+def agreement(
+    sources:pd.DataFrame,       # One row a source: `region`, `view`, `number`
+    offsets:range=range(1, 13), # Differences of numbers
+) -> pd.DataFrame:              # offset, rising (has the higher number the higher view?), pairs, known (both regions), agree (of these)
+    "How often the regions of pairs with different views agree, by the difference of their numbers."
+    rows = []
+    for offset in offsets:
+        pairs = _at_offset(sources, offset)
+        rising, agree = (sources.view.to_numpy()[pairs[:, 0]] < sources.view.to_numpy()[pairs[:, 1]]), _regions_agree(sources, pairs)
+        rows += [dict(offset=offset, rising=way, pairs=int((rising == way).sum()), known=int((~np.isnan(agree[rising == way])).sum()), agree=int(np.nansum(agree[rising == way]))) for way in (True, False)]
+    return pd.DataFrame(rows)
+
 # %% ../nbs/library/02_audit.ipynb #f14ea32c
 def _differences(looks, pairs):
     "How differently two images were taken: float64, (pairs, 15)."
@@ -401,6 +413,7 @@ def _study_names(sources, pairs):
 class Audit:
     "What an audit found."
     groups:pd.DataFrame  # One row an image: name, source, original, study, study_strict
+    sources:pd.DataFrame # One row a source: source, region, view, number, study, study_strict
     copies:pd.DataFrame  # Aligned pairs: name, region and split of a and b, angle, mirrored, score, similarity, namesake, is_copy
     links:pd.DataFrame   # Candidate links: source_a, source_b, region_a, region_b, offset, agree, prior, ratio, score
 
@@ -423,7 +436,7 @@ def audit(
     ends = {f'{column}_{side}': sources[column].to_numpy(object)[links[side]] for column in ('source', 'region') for side in 'ab'}
     told = pd.DataFrame(ends).join(links.drop(columns=['a', 'b']))
     told.attrs.update(links.attrs)
-    return Audit(groups, pd.DataFrame(names).join(pairs.drop(columns=['a', 'b'])), told)
+    return Audit(groups, sources.drop(columns='given'), pd.DataFrame(names).join(pairs.drop(columns=['a', 'b'])), told)
 
 # %% ../nbs/library/02_audit.ipynb #ca38c8ea
 def copy_errors(

@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from .data import IMAGE_SUFFIXES, file_sha256, load_grey
 from .filters import FILTERS, apply_filter, resize
 from .models import ARCHS, create_model
+from .probes import apply_removal
 
 # %% ../nbs/library/12_predict.ipynb #934bde96
 CARD_KEYS = ('arch', 'classes', 'filter', 'size', 'mean', 'std', 'sha256')
@@ -59,18 +60,18 @@ def image_files(
     if not files: raise ValueError(f'{path}: no image in this folder')
     return files
 
-def _prepare(path, card):
+def _prepare(path, card, removal):
     "One image as the card asks: float32, (channels, size, size)."
-    grey = resize(apply_filter(load_grey(path), card['filter']), card['size'])
+    grey = resize(apply_filter(apply_removal(load_grey(path), removal), card['filter']), card['size'])
     mean, std = (np.array(card[key], dtype=np.float32)[:, None, None] for key in ('mean', 'std'))
     return torch.from_numpy((grey.astype(np.float32)[None]/255 - mean)/std)
 
 # %% ../nbs/library/12_predict.ipynb #88425ea9
-def _probabilities(model, card, paths, faults):
+def _probabilities(model, card, paths, removal, faults):
     "Probabilities of the readable images, and their paths; the others are added to `faults`."
     batch, kept = [], []
     for path in paths:
-        try: batch.append(_prepare(path, card))
+        try: batch.append(_prepare(path, card, removal))
         except ValueError as e: faults.append([str(path), str(e).removeprefix(f'{path}: ')])
         else: kept.append(path)
     if not batch: return [], np.zeros((0, len(card['classes'])))
@@ -81,12 +82,13 @@ def predict(
     paths:list,         # Image files
     folder:str|Path,    # Folder of a finished run
     batch_size:int=32,  # Images a batch
+    removal:str='none', # Shortcut to take away first, a name of `bonefrac.probes.REMOVALS`
 ) -> pd.DataFrame:      # Columns `path`, `region`, `probability`, then `p_<class>`; `attrs['problems']` lists unreadable files
     "Region of each image, by a finished run."
     model, card = load_model(folder)
     model, faults, parts = model.to('cuda' if torch.cuda.is_available() else 'cpu'), [], []
     for i in tqdm(range(0, len(paths), batch_size), desc='predicting', unit='batch', leave=False, disable=len(paths) < 100):
-        kept, probs = _probabilities(model, card, paths[i:i + batch_size], faults)
+        kept, probs = _probabilities(model, card, paths[i:i + batch_size], removal, faults)
         part = pd.DataFrame(probs, columns=[f'p_{name}' for name in card['classes']])
         parts.append(pd.concat([pd.DataFrame(dict(path=list(map(str, kept)), region=[card['classes'][k] for k in probs.argmax(1)], probability=probs.max(1) if len(probs) else [])), part], axis=1))
     table = pd.concat(parts, ignore_index=True)

@@ -1,0 +1,67 @@
+"The committed manifests hold: no study on two sides, and anyone can rebuild them."
+import pandas as pd
+import pytest
+
+from conftest import ROOT
+
+from bonefrac.splits import crossing_groups, folds_table
+
+FOLDER = ROOT/'results/manifests'
+
+def only(pattern):
+    [path] = FOLDER.glob(pattern)
+    return pd.read_csv(path)
+
+@pytest.fixture(scope='module')
+def folds(): return only('study_grouped-*.csv')
+
+@pytest.fixture(scope='module')
+def groups(): return only('groups-*.csv')
+
+def parts(folds): return [column for column in folds if column.startswith('seed')]
+
+def test_every_fold_holds(folds):
+    assert len(parts(folds)) == 25
+    for column in parts(folds):
+        table = folds.assign(split=folds[column])
+        assert crossing_groups(table) == [] == crossing_groups(table, 'source'), column
+        assert set(table.split) == {'train', 'valid', 'test'}
+        shares = pd.crosstab(table.split, table.region, normalize='index')
+        assert (shares.max() - shares.min()).max() < .06, column
+
+def test_every_image_is_tested_once_a_repeat(folds):
+    for seed in range(5): assert ((folds.filter(like=f'seed{seed}_') == 'test').sum(axis=1) == 1).all()
+
+def test_the_check_finds_a_crossing_study(folds):
+    table = folds.assign(split=folds.seed0_fold0)
+    study = table.study[table.study.duplicated()].iloc[0]
+    row = table.index[table.study == study][0]
+    table.loc[row, 'split'] = 'train' if table.split[row] == 'test' else 'test'
+    assert crossing_groups(table) == [study]
+
+def test_groups_and_folds_agree(folds, groups):
+    "One original a source; a source in one study; folds made of the groups' originals."
+    assert groups.original.groupby(groups.source).sum().eq(1).all()
+    assert groups.groupby('source')[['study', 'study_strict']].nunique().eq(1).all(axis=None)
+    assert groups.groupby('study_strict').study.nunique().eq(1).all()
+    known = groups.assign(file=groups.name.str.rsplit('/', n=1).str[-1]).set_index('file')
+    mine = known.loc[folds.name.str.rsplit('/', n=1).str[-1]]
+    assert (mine.source.to_numpy() == folds.source).all() and (mine.study.to_numpy() == folds.study).all()
+    assert len(folds) == 860 and groups.source.nunique() == 1728
+
+def test_folds_are_rebuilt_without_images(folds):
+    rebuilt = folds_table(folds[['name', 'region', 'source', 'study']].assign(original=True, sharpness=0., split=''))
+    pd.testing.assert_frame_equal(rebuilt, folds)
+
+@pytest.mark.parametrize('pair', [('image1_2336', 'image2_2337'), ('image1_97', 'image2_98'), ('image2_619', 'image3_620'), ('image2_632', 'image3_633')])
+def test_known_views_of_one_patient_are_together(folds, pair):
+    stems = folds.source.str.replace('_png', '').str.split('~').str[0]
+    a, b = (set(folds.study[stems == name]) for name in pair)
+    assert a & b
+
+def test_shipped_split_and_its_crossing_images():
+    shipped = only('shipped-*.csv')
+    assert shipped.split.value_counts().to_dict() == dict(train=1804, valid=173, test=83)
+    test = shipped.split == 'test'
+    crossing = shipped.study.isin(shipped.study[~test]) & test
+    assert (shipped.kept_apart == (~crossing).astype(int)).all() and crossing.sum() == 18
