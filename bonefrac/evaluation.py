@@ -6,8 +6,8 @@
 __all__ = ['classes_of', 'probabilities', 'check_predictions', 'predictions_table', 'synth_predictions', 'predicted', 'correct',
            'accuracy', 'majority_baseline', 'wilson', 'group_draws', 'percentile_interval', 'cluster_bootstrap',
            'mean_bootstrap', 'confusion', 'kappa', 'class_auc', 'log_loss', 'per_class', 'averages', 'metrics',
-           'sentence', 'matched', 'mcnemar', 'paired_difference', 'holm', 'compare', 'compare_pairs', 'plot_confusion',
-           'plot_history', 'plot_accuracies']
+           'sentence', 'matched', 'mcnemar', 'paired_difference', 'holm', 'compare', 'compare_pairs', 'mean_correct',
+           'seeds_accuracy', 'independent_difference', 'plot_confusion', 'plot_history', 'plot_accuracies']
 
 # %% ../nbs/library/08_evaluation.ipynb #46bf32fe
 from itertools import combinations
@@ -373,6 +373,38 @@ def compare_pairs(
     if len(runs) < 2: raise ValueError(f'a pair needs 2 runs, not {len(runs)}')
     table = pd.DataFrame([_pair(runs, a, b, n_boot, seed) for a, b in combinations(runs, 2)])
     return table.assign(p_holm=holm(table['p']))
+
+# %% ../nbs/library/08_evaluation.ipynb #be9be0bf
+def mean_correct(
+    tables:list,     # Predictions tables of the same images, one a seed
+) -> pd.DataFrame:   # name, group, truth, correct: share of the runs that were right, 0–1
+    "How often each image was right."
+    first, *others = [matched(tables[0], table)[1] for table in tables]
+    share = np.mean([correct(table) for table in (first, *others)], axis=0)
+    return first[['name', 'group', 'truth']].assign(correct=share)
+
+def seeds_accuracy(
+    tables:list,     # Predictions tables of the same images, one a seed
+    n_boot:int=2000, # Number of bootstrap resamples
+    seed:int=0,      # Seed of the bootstrap
+) -> dict:           # runs, n, groups, accuracy, low, high (cluster bootstrap), lowest, highest (of one seed)
+    "Accuracy over several seeds."
+    table, single = mean_correct(tables), [accuracy(df) for df in tables]
+    low, high = mean_bootstrap(table['correct'], table['group'], n_boot, seed=seed)
+    return dict(runs=len(tables), n=len(table), groups=table['group'].nunique(), accuracy=float(table['correct'].mean()), low=low, high=high, lowest=min(single), highest=max(single))
+
+def independent_difference(
+    a:pd.DataFrame,  # Result of `mean_correct`
+    b:pd.DataFrame,  # Result of `mean_correct`, on other images
+    n_boot:int=2000, # Number of bootstrap resamples
+    seed:int=0,      # Seed of the bootstrap
+) -> tuple:          # (difference of the means a − b, low, high)
+    "Difference of two accuracies on different images, with a cluster-bootstrap interval."
+    draws = []
+    for k, table in enumerate((a, b)):
+        codes, times = group_draws(table['group'], n_boot, seed + k)
+        draws.append(times @ np.bincount(codes, weights=table['correct']) / (times @ np.bincount(codes)))
+    return (float(a['correct'].mean() - b['correct'].mean()), *percentile_interval(draws[0] - draws[1]))
 
 # %% ../nbs/library/08_evaluation.ipynb #2cf82698
 def plot_confusion(
