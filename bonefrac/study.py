@@ -6,7 +6,7 @@
 __all__ = ['CHOICES', 'RANGES', 'N_PHANTOMS', 'RUN_VERSION', 'PACKAGE', 'RunConfig', 'run_config', 'from_notebook', 'load_images',
            'weights_file', 'run_hash', 'run_name', 'code_commit', 'environment', 'run', 'read_run', 'read_predictions',
            'notebook_path', 'notebook_parameters', 'execute', 'runs_table', 'finished', 'comparable', 'study',
-           'write_report', 'read_record', 'recorded_predictions', 'collect']
+           'write_report', 'audit_report', 'read_record', 'recorded_predictions', 'collect']
 
 # %% ../nbs/library/11_study.ipynb #5fb794da
 import ast
@@ -387,6 +387,22 @@ def write_report(
     _to_html(runs/'notebooks'/'comparison.ipynb', runs/'report'/'index.html', links, exclude_input=True)
     for name in names: _to_html(runs/'notebooks'/f'{name}.ipynb', runs/'report'/f'{name}.html')
     return runs/'report'/'index.html'
+
+# %% ../nbs/library/11_study.ipynb #a2c784d9
+def audit_report(
+    source:str='',          # As `RunConfig.data`; empty without `BONEFRAC_DATA`: phantoms with known faults
+    out:str|Path='audit',   # Folder for tables, executed notebook and page
+    known:int=200,          # Number of known copies made to measure errors, at least 1
+) -> Path:                  # `index.html`
+    "Audit a data set and write the findings as tables and one HTML page."
+    if known < 1: raise ValueError(f'known must be at least 1, not {known}')
+    source = str(source or os.environ.get('BONEFRAC_DATA') or '')
+    if source: load_images(source)
+    out = Path(out).resolve()
+    try: notebook = execute(notebook_path('02_own_data'), out/'audit.ipynb', dict(data=source, out=str(out), known=known))
+    except Exception as e: raise ValueError(f'{_last_line(e)}; the notebook with the traceback is {out/"audit.ipynb"}') from e
+    _to_html(notebook, out/'index.html', exclude_input=True)
+    return out/'index.html'
 
 # %% ../nbs/library/11_study.ipynb #1aa3be61
 def read_record(
