@@ -2,8 +2,13 @@
 import pandas as pd
 import pytest
 
-from bonefrac.data import REGIONS, problems, read_images, summary
-from bonefrac.splits import crossing_groups, distinct, make_split
+from conftest import ROOT
+
+from bonefrac.audit import audit, audited
+from bonefrac.data import REGIONS, data_hash, problems, read_images, summary
+from bonefrac.probes import label_problems
+from bonefrac.splits import crossing_groups, distinct, folds_table, make_split
+from bonefrac.study import RunConfig, read_record
 
 @pytest.fixture(scope='module')
 def images(real_archive): return read_images(real_archive)
@@ -35,27 +40,56 @@ def test_polygons_lie_in_the_image(images):
 def test_longest_side(images):
     assert (images[['width', 'height']].max(axis=1) == 512).mean() > .996
 
-def test_copies_share_a_source(images):
-    annotated = images[images.annotated]
-    copies = annotated[annotated.split == 'train'].source.value_counts()
-    assert (copies % 3 == 0).mean() > .98
-    assert len(distinct(annotated)) == 860
+@pytest.fixture(scope='module')
+def checked(images): return audited(images)
 
-def test_grouped_split_holds(images):
-    split = make_split(images)
-    assert split.split.value_counts().to_dict() == dict(train=589, test=172, valid=99)
+def test_the_committed_groups_are_those_of_this_archive(images, checked):
+    assert (ROOT/'results/manifests'/f'groups-{data_hash(images)}.csv').is_file()
+    annotated = checked[checked.annotated]
+    assert annotated.groupby('split').source.nunique().to_dict() == dict(train=604, valid=173, test=83)
+    assert len(distinct(annotated)) == 860 and checked.source.nunique() == 1728
+    assert crossing_groups(checked, 'source') == []
+    assert len(crossing_groups(annotated)) == 50
+
+def test_an_audit_finds_the_committed_groups(images, checked):
+    "Copies of the annotated part, found again from pixels."
+    part = checked[checked.annotated & (checked.split != 'valid')].iloc[::2].reset_index(drop=True)
+    plain = images.set_index('name').loc[part.name].reset_index()
+    found = audit(plain).groups
+    pairs = pd.crosstab(found.source, part.source.to_numpy()).gt(0)
+    assert (pairs.sum(axis=1) == 1).all()           # nothing falsely joined
+    assert (pairs.sum(axis=0) > 1).sum() <= 2       # darkened copies may lose the sibling that joins them
+    assert 0 < len(found) - found.source.nunique()
+
+def test_label_problems(checked):
+    kinds = label_problems(checked).problem.value_counts()
+    assert kinds['empty copy'] == 6 and kinds['several class ids'] == 3
+
+def test_study_grouped_split_holds(checked):
+    split = make_split(checked)
+    assert split.split.value_counts().to_dict() == dict(train=590, test=172, valid=98)
     assert crossing_groups(split) == []
+    assert (checked.set_index('name').source.loc[split.name].is_unique)
 
-def test_grouped_split_is_the_recorded_one(images, request):
-    record = pd.read_parquet(next((request.config.rootpath/'results/predictions').glob('*.parquet')))
-    split = make_split(images)
-    for part in ('valid', 'test'): assert sorted(split.name[split.split == part]) == sorted(record.name[record.part == part])
+def test_folds_are_the_committed_ones(images, checked):
+    committed = pd.read_csv(ROOT/'results/manifests'/f'study_grouped-{data_hash(images)}.csv')
+    pd.testing.assert_frame_equal(folds_table(checked), committed)
 
-def test_shipped_split_leaks_names(images, capsys):
-    split = make_split(images, 'shipped')
+def test_grouped_is_the_study_grouped_split(images): pd.testing.assert_frame_equal(make_split(images, 'grouped'), make_split(images))
+
+def test_runs_use_the_study_grouped_split_unless_told_otherwise(images):
+    assert RunConfig().split == RunConfig(split='grouped').split == 'study_grouped'
+    recorded = read_record(ROOT/'results')
+    run = recorded[(recorded.split == 'study_grouped') & (recorded.fold == 0)].run.iloc[0]
+    predicted, split = pd.read_parquet(ROOT/'results/predictions'/f'{run}.parquet'), make_split(images)
+    for part in ('valid', 'test'): assert sorted(split.name[split.split == part]) == sorted(predicted.name[predicted.part == part])
+
+def test_splits_that_do_not_hold_say_so(checked, capsys):
+    split = make_split(checked, 'shipped')
     assert split.split.value_counts().to_dict() == dict(train=1804, valid=173, test=83)
-    assert len(crossing_groups(split)) == 23
-    assert '23 groups lie on more than one side' in capsys.readouterr().out
+    assert '50 studies lie on more than one side' in capsys.readouterr().out
+    assert (make_split(checked, 'shipped_apart').split == 'test').sum() == 65
+    assert crossing_groups(make_split(checked, 'random'), 'source')
 
 def test_twin_trees_count_once(real_archive, images, tmp_path):
     import zipfile

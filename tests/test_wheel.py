@@ -29,6 +29,7 @@ def test_contents(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f'bonefrac/{p.name}' for p in (ROOT/'bonefrac').glob('*.py')} <= names
     assert {f'bonefrac/notebooks/{p.name}' for p in (ROOT/'nbs/study').glob('*.ipynb')} == {n for n in names if n.endswith('.ipynb')} != set()
+    assert {f'bonefrac/manifests/{p.name}' for p in (ROOT/'results/manifests').glob('*.csv')} == {n for n in names if n.startswith('bonefrac/manifests/')} != set()
     assert not [n for n in names if not n.startswith(('bonefrac/', 'bonefrac-'))]
 
 def test_import_is_light(environment, tmp_path):
