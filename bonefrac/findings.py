@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['FLOW', 'PROBE_COLUMNS', 'leaky_phantoms', 'flow', 'plot_flow', 'score_bins', 'plot_scores', 'draw_pair',
-           'crossing_studies', 'find', 'untouched', 'write_findings', 'read_findings', 'findings_text']
+           'exposure_powers', 'crossing_studies', 'find', 'untouched', 'write_findings', 'read_findings',
+           'findings_text']
 
 # %% ../nbs/library/10_findings.ipynb #0905b1d5
 import os
@@ -138,6 +139,27 @@ def draw_pair(
         ax.axis('off')
     return axes
 
+# %% ../nbs/library/10_findings.ipynb #95bd339b
+def exposure_powers(
+    images:pd.DataFrame, # Audited image table
+    n:int=300,           # Number of copies to compare with their originals, drawn at random
+    seed:int=0,          # Draws them
+) -> pd.DataFrame:       # One row a copy: the exponent at quantiles 0.2, 0.5 and 0.8 of the central half
+    "Exponent of the exposure of copies."
+    original = images[images.original].set_index('source').path
+    copies = images[~images.original & images.source.isin(original.index)]
+    rows = []
+    for row in copies.sample(min(n, len(copies)), random_state=seed).itertuples():
+        with np.errstate(divide='ignore', invalid='ignore'): rows.append(_log_quantiles(row.path)/_log_quantiles(original[row.source]))
+    table = pd.DataFrame(rows, columns=['p20', 'p50', 'p80'], dtype=float)
+    return table[np.isfinite(table).all(axis=1) & (table > 0).all(axis=1)].reset_index(drop=True)
+
+def _log_quantiles(path):
+    "Logarithms of three grey values in the central half, as shares of white."
+    image = load_grey(path)
+    h, w = image.shape
+    return np.log(np.clip(np.quantile(image[h//4:h - h//4, w//4:w - w//4], [.2, .5, .8]), 1, 254)/255)
+
 # %% ../nbs/library/10_findings.ipynb #a3bacb4f
 def crossing_studies(
     images:pd.DataFrame, # Audited image table
@@ -165,7 +187,7 @@ def find(
     checked = images.reset_index(drop=True).assign(**{column: found.groups[column].to_numpy() for column in GROUP_COLUMNS[1:]})
     features = shortcut_features(checked)
     return dict(
-        facts=_facts(images, found), flow=flow(checked).rename_axis('count').reset_index(), files=problems(images), groups=found.groups,
+        facts=_facts(images, found, exposure_powers(checked)), flow=flow(checked).rename_axis('count').reset_index(), files=problems(images), groups=found.groups,
         scores=score_bins(found.copies), errors=copy_errors(untouched(checked), found, n_known).rename_axis('question').reset_index(),
         offsets=agreement(found.sources), links=found.links, crossing=crossing_studies(checked), labels=label_problems(checked), polygons=polygon_problems(checked),
         probes=_probe(features, checked))
@@ -185,11 +207,16 @@ def untouched(
     return (alone if len(alone) else images[images.original]).reset_index(drop=True)
 
 # %% ../nbs/library/10_findings.ipynb #da8d9dcd
-def _facts(images, found):
+def _facts(images, found, powers):
     "Single figures of an audit."
     values = dict(data=data_hash(images), images=len(images), set_aside=len(problems(images)), sources=found.groups.source.nunique(), copies=len(images) - found.groups.source.nunique(),
-                  pairs_aligned=len(found.copies), pairs_copies=int(found.copies.is_copy.sum()), links=len(found.links), **found.links.attrs)
+                  pairs_aligned=len(found.copies), pairs_copies=int(found.copies.is_copy.sum()), links=len(found.links), **found.links.attrs, **_powers(powers))
     return pd.DataFrame(dict(fact=list(values), value=[str(round(v, 4)) if isinstance(v, float) else str(v) for v in values.values()]))
+
+def _powers(powers):
+    "The exponents of exposure in a few numbers: 5 % and 95 % quantiles, and the median spread within a copy as a factor."
+    if powers.empty: return {}
+    return dict(exposure_copies=len(powers), exposure_low=float(powers.p50.quantile(.05)), exposure_high=float(powers.p50.quantile(.95)), exposure_spread=float((powers.max(axis=1)/powers.min(axis=1)).median()))
 
 def write_findings(
     tables:dict,     # From `find`
