@@ -27,7 +27,6 @@ from scipy.ndimage import distance_transform_edt
 from skimage.filters import threshold_multiotsu
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
@@ -35,6 +34,7 @@ from tqdm.auto import tqdm
 from .data import load_grey
 from .evaluation import accuracy, averages, check_predictions, class_auc, classes_of, correct, group_draws
 from .evaluation import majority_baseline, per_class, percentile_interval, predicted, predictions_table, probabilities
+from .splits import group_folds
 
 # %% ../nbs/library/09_probes.ipynb #30956837
 def outline_points(
@@ -408,12 +408,6 @@ def _probe_fault(values, target, groups, folds):
     fewest = groups.groupby(target).nunique()
     if fewest.min() < folds: return f'{folds} folds need {folds} groups of each class; {fewest.idxmin()} has {fewest.min()}'
 
-def _folds(target, groups, folds, seed):
-    "Train and test rows of every fold, by whole groups."
-    _, group = np.unique(groups, return_inverse=True)
-    place = np.argsort(np.random.RandomState(seed).permutation(group.max() + 1))
-    return StratifiedGroupKFold(folds).split(group, target, place[group])
-
 def probe_predictions(
     features:pd.DataFrame, # From `shortcut_features`, or any table with `name` and numbers
     target:pd.Series,      # Class of each row, without holes
@@ -430,7 +424,7 @@ def probe_predictions(
     values, target = values.to_numpy(float), target.astype(str).to_numpy()
     classes = sorted(set(target))
     probs = np.zeros((len(values), len(classes)))
-    for train, test in _folds(target, groups.astype(str), folds, seed):
+    for train, test in group_folds(target, groups.astype(str), folds, seed):
         fitted = PROBE_MODELS[model](seed).fit(values[train], target[train])
         probs[np.ix_(test, [classes.index(c) for c in fitted.classes_])] = fitted.predict_proba(values[test])
     return predictions_table(features['name'], groups, target, probs, classes)
