@@ -115,7 +115,7 @@ def plot_scores(
         ax.axvline(score, color='.3', linestyle='--', linewidth=1)
         ax.text(score, 1.02, name, transform=ax.get_xaxis_transform(), ha='center', fontsize=8)
     ax.set(yscale='log', xlabel='score of fine structure after alignment', ylabel='pairs')
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend(frameon=False, fontsize=8, loc='upper left', bbox_to_anchor=(1, 1))
     sns.despine(ax=ax)
     return ax
 
