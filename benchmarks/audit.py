@@ -4,8 +4,8 @@
 
 Variants of the first N images (turned, re-exposed, compressed, as an export makes them) fill up each size. Every size runs in a process
 of its own; wall and CPU seconds are those of reading, finding copies and linking studies, without making the variants.
-The last column is the exponent of growth against the size before: 1 is linear, 2 the square. Above 50,000 images neighbours are found by
-an approximate index; its share is shown by a search of as many random descriptions, exact and approximate.
+The last column is the exponent of growth against the size before: 1 is linear, 2 the square. Above `bonefrac.audit.EXACT` images neighbours are found by
+an approximate index; the last lines compare both searches on random descriptions.
 """
 import argparse
 import json

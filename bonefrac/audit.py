@@ -112,7 +112,7 @@ def measure(
     return looks
 
 # %% ../nbs/library/02_audit.ipynb #f1583669
-EXACT = 50_000 # largest number of images whose neighbours are found by comparing all
+EXACT = 20_000 # largest number of images whose neighbours are found by comparing all
 
 def _exact(spectra, k, block=2048):
     "Neighbours by comparing all with all."
