@@ -7,9 +7,10 @@ __all__ = ['SIDE', 'CENTRE', 'TRAITS', 'EXACT', 'DISC', 'COPY_SCORE', 'NAMESAKE_
            'NEAR_SCORE', 'NUMBERED', 'STRICT_SCORE', 'GROUP_COLUMNS', 'AUDIT_VERSION', 'MANIFESTS', 'central_square',
            'ring_spectrum', 'black_corners', 'detail', 'Looks', 'measure', 'neighbours', 'align', 'exported_copy',
            'find_copies', 'likeliest_original', 'view_number', 'study_links', 'agreement', 'score_links', 'Audit',
-           'audit', 'copy_errors', 'write_groups', 'read_groups', 'audited']
+           'audit', 'copy_errors', 'write_groups', 'read_groups', 'audited', 'own_groups', 'content_hash']
 
 # %% ../nbs/library/02_audit.ipynb #be1020bf
+import hashlib
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -104,8 +105,11 @@ def measure(
     images:pd.DataFrame, # Image table
 ) -> Looks:              # One entry an image
     "Read every image once."
-    n = len(images)
-    looks = Looks(np.memmap(TemporaryFile(dir=cache_dir('audit')), np.float16, 'w+', shape=(n, SIDE, SIDE)), np.zeros((n, 288), np.float32), np.zeros((n, len(TRAITS))), np.zeros(n))
+    n, file = len(images), TemporaryFile(dir=cache_dir('audit'))
+    try: os.posix_fallocate(file.fileno(), 0, 2*n*SIDE*SIDE)
+    except OSError as e: raise ValueError(f'{cache_dir("audit")}: no room for {2*n*SIDE*SIDE/2**20:.0f} MB ({e.strerror}); make room or set XDG_CACHE_HOME') from None
+    except AttributeError: pass # systems without this call
+    looks = Looks(np.memmap(file, np.float16, 'w+', shape=(n, SIDE, SIDE)), np.zeros((n, 288), np.float32), np.zeros((n, len(TRAITS))), np.zeros(n))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for i, row in enumerate(tqdm(pool.map(_look, images.path), total=n, desc='audit: reading', unit='image', leave=False, disable=n < 500)):
             looks.squares[i], looks.spectra[i], looks.traits[i], looks.corners[i] = row
@@ -129,7 +133,10 @@ def _approximate(spectra, k):
     import faiss
     index = faiss.IndexHNSWFlat(spectra.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efSearch = 128
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1) # several threads would build another index each time
     index.add(spectra)
+    faiss.omp_set_num_threads(threads)
     alike, best = index.search(spectra, k + 1)
     alike[(best == np.arange(len(spectra))[:, None]) | (best < 0)] = -1
     return best, alike
@@ -379,14 +386,17 @@ STRICT_SCORE = .9
 
 def _conservative(links):
     "Candidate links that nothing contradicts."
-    share = links.loc[(links.offset == 1) & links.agree.isna(), 'prior']
     first = links[links.offset == 1]
     informative = first.prior.isna().any() or not len(first) or first.prior.max() >= .1
     return links[((links.agree == 1) | (links.agree.isna() & (links.offset == 1))) & informative]
 
-def _given(images):
-    "Study names that came with the data; None where a study is only the source's name."
-    return images.study.where(images.study != images.source, None)
+def _given_pairs(images, group):
+    "Pairs of sources that the data set itself puts together: by its studies, and by a column `source` that came with it."
+    given = images.attrs.get('given', [])
+    labels = [images.source] if 'source' in given else []
+    labels.append(images.study if 'study' in given else images.study.where(images.study != images.source))
+    rows = [rows for column in labels for rows in column.groupby(column).indices.values()]
+    return [(group[some[0]], group[other]) for some in rows for other in some[1:]]
 
 def _numbered_names(names):
     "Names with `~2`, `~3` … added where they repeat."
@@ -396,16 +406,13 @@ def _numbered_names(names):
 def _sources(images, looks, group, original):
     "One row a source in the order of `group`, and what was seen of its original."
     at = np.flatnonzero(original)[np.argsort(group[original])]
-    region, study = images.region.groupby(group).first(), _given(images).groupby(group).first()
-    table = pd.DataFrame(dict(source=_numbered_names(images.source.iloc[at]), region=region.to_numpy(object), given=study.to_numpy(object)))
+    table = pd.DataFrame(dict(source=_numbered_names(images.source.iloc[at]), region=images.region.groupby(group).first().to_numpy(object)))
     table['view'], table['number'] = zip(*images.source.iloc[at].map(view_number))
     return table, Looks(None, looks.spectra[at], looks.traits[at], looks.corners[at])
 
 def _study_names(sources, pairs):
     "Name of each source's study: the first name in its connected group."
-    given = sources.given.dropna()
-    same = [(rows[0], other) for rows in given.groupby(given).groups.values() for other in rows[1:]]
-    group = _components(len(sources), [*pairs, *same])
+    group = _components(len(sources), pairs)
     return sources.source.groupby(group).transform('min').to_numpy()
 
 # %% ../nbs/library/02_audit.ipynb #da4f3771
@@ -416,6 +423,7 @@ class Audit:
     sources:pd.DataFrame # One row a source: source, region, view, number, study, study_strict
     copies:pd.DataFrame  # Aligned pairs: name, region and split of a and b, angle, mirrored, score, similarity, namesake, is_copy
     links:pd.DataFrame   # Candidate links: source_a, source_b, region_a, region_b, offset, agree, prior, ratio, score
+    spectra:np.ndarray   # float32, (images, 288), of `groups`
 
 def audit(
     images:pd.DataFrame, # Image table as a reader made it
@@ -428,17 +436,26 @@ def audit(
     sources, seen = _sources(images, looks, group, original)
     links = score_links(sources, seen, study_links(sources))
     near = pairs.loc[~pairs.is_copy & (pairs.score >= NEAR_SCORE), ['a', 'b']].to_numpy()
-    wide = [*_conservative(links)[['a', 'b']].to_numpy(), *group[near]]
-    strict = links.loc[links.score >= STRICT_SCORE, ['a', 'b']].to_numpy()
+    given = _given_pairs(images, group)
+    wide = [*given, *_conservative(links)[['a', 'b']].to_numpy(), *group[near]]
+    strict = [*given, *links.loc[links.score >= STRICT_SCORE, ['a', 'b']].to_numpy()]
     sources = sources.assign(study=_study_names(sources, wide), study_strict=_study_names(sources, strict))
     groups = pd.DataFrame(dict(name=images.name, original=original)).join(sources.loc[group, ['source', 'study', 'study_strict']].reset_index(drop=True))
     names = {f'{column}_{side}': images[column].to_numpy(object)[pairs[side].to_numpy(int)] for column in ('name', 'region', 'split') for side in 'ab'}
     ends = {f'{column}_{side}': sources[column].to_numpy(object)[links[side]] for column in ('source', 'region') for side in 'ab'}
     told = pd.DataFrame(ends).join(links.drop(columns=['a', 'b']))
     told.attrs.update(links.attrs)
-    return Audit(groups, sources.drop(columns='given'), pd.DataFrame(names).join(pairs.drop(columns=['a', 'b'])), told)
+    return Audit(groups, sources, pd.DataFrame(names).join(pairs.drop(columns=['a', 'b'])), told, looks.spectra)
 
 # %% ../nbs/library/02_audit.ipynb #ca38c8ea
+def _searched(audit, name, copy, k=6):
+    "Would the search for candidates pair a lone copy with a version of its source?"
+    alike = audit.spectra @ ring_spectrum(central_square(copy))
+    best = np.argsort(-alike)[:k]
+    source = audit.groups.source.to_numpy()
+    own = source[np.flatnonzero(audit.groups.name.to_numpy() == name)[0]]
+    return bool(((source[best] == own) & (alike[best] >= MIN_SIMILARITY)).any())
+
 def copy_errors(
     images:pd.DataFrame, # Image table of untouched images
     audit:'Audit',       # Audit of the data set that they are from
@@ -446,18 +463,19 @@ def copy_errors(
     seed:int=0,          # Draws images and makes the copies
 ) -> pd.DataFrame:       # Rows of a question with columns n, wrong
     "Errors of the copy threshold and of the choice of the original."
-    rng, missed, confused = np.random.default_rng(seed), 0, 0
+    rng, missed, unseen, confused = np.random.default_rng(seed), 0, 0, 0
     sample = images.sample(min(n, len(images)), random_state=seed)
-    for path in tqdm(sample.path, desc='audit: known copies', unit='image', leave=False, disable=n < 100):
-        image = load_grey(path)
+    for row in tqdm(sample[['name', 'path']].itertuples(index=False), total=len(sample), desc='audit: known copies', unit='image', leave=False, disable=n < 100):
+        image = load_grey(row.path)
         made = [exported_copy(image, rng) for _ in range(2)]
         missed += align(image, made[0])['score'] < COPY_SCORE
+        unseen += not _searched(audit, row.name, made[0])
         keys = [(np.floor(black_corners(x)/.02 + .5), -detail(x)) for x in (image, *made)]
         confused += min(keys) != keys[0]
     pairs, score = audit.copies, audit.copies.score
     other = (pairs.region_a != pairs.region_b) & pairs.region_a.notna() & pairs.region_b.notna()
     apart = pairs.split_a != pairs.split_b
-    rows = {'a copy made by us is missed': (len(sample), missed), 'a rotated version is taken for the original': (len(sample), confused),
+    rows = {'a copy made by us is not among the candidates': (len(sample), unseen), 'a copy made by us, aligned, stays below the threshold': (len(sample), missed), 'a rotated version is taken for the original': (len(sample), confused),
             'a pair of two regions is called a copy': (other.sum(), pairs.is_copy[other].sum()),
             'a pair in two shipped parts is called a copy': (apart.sum(), pairs.is_copy[apart].sum())}
     return pd.DataFrame(rows, index=['n', 'wrong']).T.astype(int)
@@ -469,7 +487,8 @@ MANIFESTS = Path(__file__).resolve().parent/'manifests' if '__file__' in globals
 
 def _short_names(names):
     "Names below the deepest folder that holds them all."
-    folder = os.path.commonpath([str(PurePosixPath(name).parent) or '.' for name in names]) if len(names) else ''
+    try: folder = os.path.commonpath([str(PurePosixPath(name).parent) or '.' for name in names]) if len(names) else ''
+    except ValueError: return list(names) # absolute and relative names
     return [PurePosixPath(name).relative_to(folder).as_posix() if folder else name for name in names]
 
 def write_groups(
@@ -505,9 +524,24 @@ def audited(
     "The image table with its copies and studies known."
     if 'original' in images: return images
     data = data_hash(images)
-    cached = cache_dir('groups')/f'{data}-v{AUDIT_VERSION}.csv'
-    own = Path(images.attrs['root'])/'groups.csv' if images.attrs.get('root') else cached
-    for file in (own, MANIFESTS/f'groups-{data}.csv', cached):
-        if file.is_file(): return read_groups(file, images)
+    names = hashlib.sha256('\n'.join(_short_names(images.name)).encode()).hexdigest()[:8]
+    cached = cache_dir('groups')/f'{data}-{names}-v{AUDIT_VERSION}.csv'
+    for file in (own_groups(images), MANIFESTS/f'groups-{data}.csv', cached):
+        if file and file.is_file(): return read_groups(file, images)
     write_groups(audit(images).groups, cached)
     return read_groups(cached, images)
+
+def own_groups(
+    images:pd.DataFrame, # Image table as a reader made it
+) -> Path|None:          # `groups.csv` in the folder of the data; a list of images of that name does not count
+    "Groups that lie beside the data."
+    file = Path(images.attrs.get('root') or '')/'groups.csv'
+    if not images.attrs.get('root') or not file.is_file(): return None
+    return None if {'path', 'region'} <= set(pd.read_csv(file, nrows=0)) else file
+
+def content_hash(
+    images:pd.DataFrame, # Image table as a reader made it
+) -> str:                # 16 hexadecimal digits
+    "Name of the content of an image table and of the groups that lie beside it."
+    file, data = own_groups(images), data_hash(images)
+    return hashlib.sha256(data.encode() + file.read_bytes()).hexdigest()[:16] if file else data

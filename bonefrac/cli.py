@@ -50,14 +50,14 @@ def phantom(
 
 # %% ../nbs/library/13_cli.ipynb #33a32ca7
 def audit(
-    source:SOURCE='',  # What to read
+    source:Param('Archive, folder, CSV, URL, kaggle, phantom or phantom:N; without it BONEFRAC_DATA, else phantoms with known faults', str, opt=False, nargs='?')='',
     out:str='audit',   # Folder for the tables and index.html
     known:int=200,     # Number of known copies made to measure errors, at least 1
 ):
     "Find copies, studies that cross the split, label problems and shortcuts in any images."
     from bonefrac.study import audit_report
     print(f'report: {audit_report(source, out, known)}')
-    print('groups.csv names source and study of each image; runs split by these studies.')
+    print('groups.csv names source and study of each image; runs split by these studies, or by a groups.csv in the folder of the data.')
 
 # %% ../nbs/library/13_cli.ipynb #4a6b7b2b
 def filters(

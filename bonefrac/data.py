@@ -239,12 +239,17 @@ def _own_source(root, path):
     name = path.relative_to(root) if path.is_relative_to(root) else path
     return dict.fromkeys(('source', 'study'), name.with_name(source_name(path.name)).as_posix())
 
+def _own_study(root, folder, path):
+    "Study of an image below a folder of its region, as of a patient; empty for an image right in the region's folder."
+    inner = path.relative_to(folder).parts
+    return dict(study=(folder.relative_to(root)/inner[0]).as_posix()) if len(inner) > 1 else {}
+
 def read_class_folders(
     root:str|Path, # Folder of folders named for regions
 ) -> pd.DataFrame: # Image table; nothing in it is annotated
     "Image table of a tree with one folder a region."
     root = Path(root)
-    rows = [_row(root, path, split, region_of(folder.name), **_own_source(root, path)) for folder, split in _class_folders(root)
+    rows = [_row(root, path, split, region_of(folder.name), **{**_own_source(root, path), **_own_study(root, folder, path)}) for folder, split in _class_folders(root)
             for path in sorted(folder.rglob('*')) if path.suffix.lower() in IMAGE_SUFFIXES]
     return _finish(root, rows, _outside(root, rows, []))
 
@@ -283,7 +288,9 @@ def read_csv(
     for record in records.drop_duplicates('path').to_dict('records'):
         try: rows.append(_csv_row(path.parent, record))
         except ValueError as e: faults.append([record['path'], str(e)])
-    return _finish(path.parent, rows, faults)
+    table = _finish(path.parent, rows, faults)
+    table.attrs['given'] = [column for column in ('source', 'study') if column in records]
+    return table
 
 # %% ../nbs/library/00_data.ipynb #76aae13f
 def cache_dir(

@@ -99,7 +99,7 @@ def score_bins(
     "Histogram of alignment scores by what the names say of a pair."
     stem = lambda name: name.rsplit('/', 1)[-1].split('.rf.')[0]
     same = copies.name_a.map(stem) == copies.name_b.map(stem)
-    kind = np.select([copies.namesake, same, copies.split_a != copies.split_b], ['same name, same part', 'same name, other part', 'other name, other part'], 'other name, same part')
+    kind = np.select([copies.namesake, same & (copies.split_a != copies.split_b), copies.split_a != copies.split_b], ['same name, same part', 'same name, other part', 'other name, other part'], 'other name, same part')
     low = (np.floor(copies.score/width)*width).round(2)
     return pd.DataFrame(dict(kind=kind, low=low)).value_counts().rename('pairs').reset_index().sort_values(['kind', 'low'], ignore_index=True)
 
@@ -164,10 +164,10 @@ def _log_quantiles(path):
 def crossing_studies(
     images:pd.DataFrame, # Audited image table
 ) -> pd.DataFrame:       # study, region, parts, sources, copy (does a single source cross?), strict (does a strict study cross?), names
-    "Studies of annotated sources that lie in more than one shipped part."
-    table = images[images.region.notna() & (images.split != '')]
+    "Studies of images of known region that lie in more than one shipped part; of all images where no region is known."
+    table = images[(images.region.notna() | images.region.isna().all()) & (images.split != '')]
     bad, sources, strict = (set(crossing_groups(table, column)) for column in ('study', 'source', 'study_strict'))
-    rows = [dict(study=study, region=', '.join(sorted(set(part.region))), parts=', '.join(p for p in ('train', 'valid', 'test') if p in set(part.split)), sources=part.source.nunique(),
+    rows = [dict(study=study, region=', '.join(sorted(set(part.region.dropna()))), parts=', '.join(p for p in ('train', 'valid', 'test') if p in set(part.split)), sources=part.source.nunique(),
                  copy=bool(set(part.source) & sources), strict=bool(set(part.study_strict) & strict), names=', '.join(sorted(set(part.source)))) for study, part in table[table.study.isin(bad)].groupby('study')]
     return pd.DataFrame(rows, columns=['study', 'region', 'parts', 'sources', 'copy', 'strict', 'names'])
 
@@ -201,10 +201,10 @@ def _probe(features, images):
 
 def untouched(
     images:pd.DataFrame, # Audited image table
-) -> pd.DataFrame:       # Images of sources without copies, or all originals where there are none
+) -> pd.DataFrame:       # Images of sources without copies, or all originals where there are hardly any
     "Images that are likely to be as they were taken."
     alone = images[images.groupby('source').name.transform('size') == 1]
-    return (alone if len(alone) else images[images.original]).reset_index(drop=True)
+    return (alone if len(alone) >= 20 else images[images.original]).reset_index(drop=True)
 
 # %% ../nbs/library/10_findings.ipynb #da8d9dcd
 def _facts(images, found, powers):
@@ -258,7 +258,7 @@ def findings_text(
     crossing, probes, errors = tables['crossing'], tables['probes'], tables['errors']
     lines = [f'{total["images"]} images of {total["distinct sources"]} distinct sources; {len(tables["files"])} files set aside',
              f'{total["annotated images"]} annotated images of {total["annotated sources"]} sources in {total["studies of these, conservative"]} studies ({total["studies of these, strict"]} by strict links)',
-             'errors of the copy search on pairs of known truth: ' + '; '.join(f'{row.wrong} of {row.n}: {row.question}' for row in errors.itertuples() if row.n and 'part' not in row.question),
+             'errors of the copy search on pairs of known truth: ' + '; '.join(f'{row.wrong} of {row.n}: {row.question}' for row in errors.itertuples() if row.n and 'parts' not in row.question),
              f'shipped split: {len(crossing)} studies cross it, {crossing.strict.sum()} of them by strict links and {crossing["copy"].sum()} as copies',
              f'label problems: {_counts(tables["labels"])}', f'polygon problems: {_counts(tables["polygons"])}']
     best = probes[probes.features != 'all'].sort_values('auroc').groupby('target').tail(1)

@@ -54,9 +54,9 @@ def outline_area(
 # %% ../nbs/library/09_probes.ipynb #c54c02a5
 def _copy_problems(copies):
     "Contradictions among the images of one source."
-    noted = copies[copies.annotated]
+    noted = copies[copies.annotated] if copies.annotated.any() else copies[copies.region.notna()]
     regions, counts = noted.region.value_counts(), noted.polygons.map(len)
-    for name in copies.name[~copies.annotated] if len(noted) else (): yield name, 'empty copy', f'annotated as {regions.index[0]} in {noted.name.iloc[0]}'
+    for name in copies.name[~copies.annotated] if noted.annotated.any() else (): yield name, 'empty copy', f'annotated as {regions.index[0]} in {noted.name.iloc[0]}'
     if len(regions) > 1:
         listed = ', '.join(f'{region} {n}' for region, n in sorted(regions.items()))
         for row in noted.itertuples(): yield row.name, 'copies of two regions', f'{row.region}; annotated copies: {listed}'
@@ -271,7 +271,8 @@ def _is_glyph(image, strokes, labels, label, box, side):
 def marker_mask(
     image:np.ndarray, # Grey uint8, (height, width), at least 64 px on its longest side
 ) -> np.ndarray:      # Bool (height, width)
-    "Strokes of burnt-in letters."
+    "Strokes of burnt-in letters; none in an image too small for letters."
+    if min(image.shape) < 32: return np.zeros(image.shape, bool)
     side = max(image.shape)
     strokes, covered = _strokes(image, side), tissue(image)
     n, labels, stats, _ = cv2.connectedComponentsWithStats(strokes, connectivity=8)
@@ -485,7 +486,7 @@ def probe_targets(
 ) -> pd.DataFrame:       # Columns region, annotated, train, train_original; None where an image does not take part
     "What a probe may try to predict."
     train = images.split.map(lambda split: 'train' if split == 'train' else 'rest' if split else None)
-    table = dict(region=images.region.where(images.annotated), annotated=images.annotated.map({True: 'annotated', False: 'empty'}), train=train)
+    table = dict(region=images.region.where(images.annotated | ~images.annotated.any()), annotated=images.annotated.map({True: 'annotated', False: 'empty'}), train=train)
     if 'original' in images: table['train_original'] = train.where(images.original)
     return pd.DataFrame(table, images.index, dtype=object)
 

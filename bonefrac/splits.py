@@ -160,15 +160,17 @@ def write_manifest(
 def read_manifest(
     path:str|Path,       # CSV file that `write_manifest` wrote
     images:pd.DataFrame, # Image table of the same data
+    check:bool=True,     # Refuse groups on two sides?
 ) -> pd.DataFrame:       # The images that the manifest names, with its splits and groups
     "Rebuild a split; unknown images, and groups on two sides, are errors."
-    manifest = pd.read_csv(path, dtype=str)
+    manifest = pd.read_csv(path, dtype=str, keep_default_na=False)
     if list(manifest) != ['name', 'split', 'group']: raise ValueError(f'{path}: the columns must be name, split, group')
     if wrong := sorted(set(manifest.split.fillna('')) - {'train', 'valid', 'test'}): raise ValueError(f'{path}: unknown split {wrong[0]!r}')
     if manifest.name.duplicated().any(): raise ValueError(f'{path}: {manifest.name[manifest.name.duplicated()].iloc[0]} is listed twice')
     if missing := sorted(set(manifest.name) - set(images.name)): raise ValueError(f'{path}: {len(missing)} images are not in this data set, among them {missing[0]}')
     found = images.drop(columns=['split', 'study']).merge(manifest.rename(columns=dict(group='study')), on='name')
-    return check_groups(found.sort_values('name', ignore_index=True)[list(images)])
+    found = found.sort_values('name', ignore_index=True)[list(images)]
+    return check_groups(found) if check else found
 
 # %% ../nbs/library/03_splits.ipynb #a6e48973
 def folds_table(

@@ -27,7 +27,8 @@ import pandas as pd
 
 import bonefrac
 from . import evaluation
-from .data import cache_dir, data_hash, file_sha256, problems, read_images
+from .audit import content_hash
+from .data import cache_dir, file_sha256, problems, read_images
 from .filters import FILTERS, FILTERS_VERSION
 from .phantom import PHANTOM_VERSION, make_phantoms
 from .splits import SPLIT_ALIASES, SPLITTERS, make_split, write_manifest
@@ -127,7 +128,7 @@ def run_name(
     images:pd.DataFrame, # Its image table
 ) -> str:                # Such as `vgg16-clahe-study_grouped0-seed0-1f0c3a9e`
     "Name of a run's folder."
-    return f'{config.arch}-{config.filter}-{config.split}{config.fold}-seed{config.seed}-{run_hash(config, data_hash(images))}'
+    return f'{config.arch}-{config.filter}-{config.split}{config.fold}-seed{config.seed}-{run_hash(config, content_hash(images))}'
 
 # %% ../nbs/library/11_study.ipynb #d7c18809
 PACKAGE = Path(bonefrac.__file__).resolve().parent
@@ -220,7 +221,7 @@ def run(
     images = load_images(config.data)
     folder = Path(runs)/run_name(config, images)
     if folder.exists(): return folder
-    data, images = data_hash(images), make_split(images, config.split, config.folds, config.fold, config.split_seed)
+    data, images = content_hash(images), make_split(images, config.split, config.folds, config.fold, config.split_seed)
     aside = _aside(folder)
     try:
         start, cpu = time.time(), time.process_time()
@@ -399,6 +400,7 @@ def audit_report(
     source = str(source or os.environ.get('BONEFRAC_DATA') or '')
     if source: load_images(source)
     out = Path(out).resolve()
+    if out.exists() and not out.is_dir(): raise ValueError(f'{out}: a file of that name is in the way; name a folder')
     try: notebook = execute(notebook_path('02_own_data'), out/'audit.ipynb', dict(data=source, out=str(out), known=known))
     except Exception as e: raise ValueError(f'{_last_line(e)}; the notebook with the traceback is {out/"audit.ipynb"}') from e
     _to_html(notebook, out/'index.html', exclude_input=True)

@@ -1,0 +1,47 @@
+"""Make what the record holds again, beyond `bonefrac audit` and `bonefrac study`.
+
+    python results/remake.py manifests    folds over studies, and the shipped split with its crossing images
+    python results/remake.py runs         44 runs at 96 pixels: five splits, two architectures, five seeds, and four more folds
+    python results/remake.py removals     predictions of the study-grouped runs after shortcuts were taken away
+
+Needs the archive (BONEFRAC_DATA) and, for removals, the folder runs/. Finished runs are not made again.
+"""
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from bonefrac.audit import audited
+from bonefrac.data import data_hash
+from bonefrac.predict import without_shortcuts
+from bonefrac.splits import folds_table, make_split
+from bonefrac.study import collect, finished, load_images, read_run, run, run_config
+
+RESULTS = Path(__file__).resolve().parent
+EPOCHS = dict(study_grouped=12, source_grouped=12, random=5, shipped=4) # about as many training images seen in each
+
+def manifests():
+    images = load_images()
+    data, images = data_hash(images), audited(images)
+    folds_table(images).to_csv(RESULTS/'manifests'/f'study_grouped-{data}.csv', index=False)
+    shipped, apart = make_split(images, 'shipped'), set(make_split(images, 'shipped_apart').name)
+    shipped[['name', 'region', 'source', 'study', 'split']].assign(kept_apart=shipped.name.isin(apart).astype(int)).to_csv(RESULTS/'manifests'/f'shipped-{data}.csv', index=False)
+
+def runs():
+    grid = [dict(arch=arch, split=split, seed=seed, epochs=EPOCHS[split]) for seed in range(5) for arch in ('efficientnet_lite0', 'custom_cnn') for split in EPOCHS]
+    grid += [dict(arch='efficientnet_lite0', split='study_grouped', fold=fold, epochs=12) for fold in range(1, 5)]
+    for config in grid: print(run(run_config(size=96, **config)), flush=True)
+    collect('runs', RESULTS)
+
+def removals():
+    images, tables = audited(load_images()), []
+    for folder in finished('runs'):
+        config = read_run(folder)['config']
+        if (config['split'], config['fold'], config['size']) != ('study_grouped', 0, 96): continue
+        tables += [table.assign(run=folder.name, removal=removal) for removal, table in without_shortcuts(folder, images).items()]
+    pd.concat(tables).to_parquet(RESULTS/'audit'/'removals.parquet', index=False)
+
+if __name__ == '__main__':
+    jobs = dict(manifests=manifests, runs=runs, removals=removals)
+    if len(sys.argv) != 2 or sys.argv[1] not in jobs: sys.exit(__doc__)
+    jobs[sys.argv[1]]()
