@@ -43,3 +43,42 @@ def test_errors_are_one_line(call, tmp_path, arguments, reason):
 def test_help_teaches(call, tmp_path):
     done = call('bonefrac', 'audit', '--help', cwd=tmp_path)
     assert done.returncode == 0 and 'studies that cross the split' in done.stdout and '--known' in done.stdout
+
+def test_folders_of_patients_stay_together(tmp_path):
+    "The layout region/patient/study/image: patients are the studies of the data set."
+    import cv2
+    from bonefrac.audit import audited
+    from bonefrac.data import read_images
+    import numpy as np
+    from bonefrac.splits import crossing_groups, make_split
+    rng = np.random.default_rng(0)
+    for region in ('elbow', 'wrist'):
+        for i in range(24):
+            file = tmp_path/'own'/f'XR_{region.upper()}'/f'patient{i//3}'/f'study{i % 2}'/f'image{i % 3 + 1}.png'
+            file.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(file), cv2.resize(rng.integers(0, 255, (60, 50), dtype=np.uint8), (250, 300)))
+    images = read_images(tmp_path/'own')
+    split = make_split(audited(images))
+    patient = images.set_index('name').study.loc[split.name].to_numpy()
+    assert images.study.nunique() == 16 and crossing_groups(split.assign(patient=patient), 'patient') == []
+
+def test_tiny_and_unreadable_images_of_ones_own(call, tmp_path):
+    import cv2
+    import numpy as np
+    rng = np.random.default_rng(0)
+    for region in ('elbow', 'wrist'):
+        (tmp_path/'own images'/region).mkdir(parents=True)
+        for i in range(4): cv2.imwrite(str(tmp_path/'own images'/region/f'{i}.png'), rng.integers(0, 255, (20 + 40*i, 24), dtype=np.uint8))
+    (tmp_path/'own images/elbow/broken.png').write_bytes(b'no image')
+    done = call('bonefrac', 'audit', 'own images', '--known', '3', cwd=tmp_path)
+    assert done.returncode == 0 and '8 images of 8 distinct sources; 1 files set aside' in done.stdout, done.stdout + done.stderr
+
+def test_a_full_cache_is_one_line(call, leaky, tmp_path):
+    "A disk without room for the squares, as a real file system of 300 kB."
+    import subprocess
+    disk = tmp_path/'disk'
+    disk.mkdir()
+    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=300k', 'tmpfs', str(disk)], capture_output=True).returncode: pytest.skip('mounting a small disk needs root')
+    try: done = call('python', '-c', 'import sys; from bonefrac.audit import audit; from bonefrac.data import read_images; audit(read_images(sys.argv[1], cache=False))', str(leaky), cwd=tmp_path, XDG_CACHE_HOME=str(disk))
+    finally: subprocess.run(['umount', str(disk)])
+    assert done.returncode == 1 and 'no room for' in done.stderr.splitlines()[-1]
