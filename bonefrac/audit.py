@@ -472,7 +472,7 @@ def copy_errors(
         unseen += not _searched(audit, row.name, made[0])
         keys = [(np.floor(black_corners(x)/.02 + .5), -detail(x)) for x in (image, *made)]
         confused += min(keys) != keys[0]
-    pairs, score = audit.copies, audit.copies.score
+    pairs = audit.copies
     other = (pairs.region_a != pairs.region_b) & pairs.region_a.notna() & pairs.region_b.notna()
     apart = pairs.split_a != pairs.split_b
     rows = {'a copy made by us is not among the candidates': (len(sample), unseen), 'a copy made by us, aligned, stays below the threshold': (len(sample), missed), 'a rotated version is taken for the original': (len(sample), confused),

@@ -244,8 +244,6 @@ def read_findings(
     return {file.stem: pd.read_csv(file) for file in files}
 
 # %% ../nbs/library/10_findings.ipynb #31f7dc25
-def _count(n, what): return f'{n} {what}' + ('' if n == 1 else 's' if what[-1] != 'y' else '')
-
 def _counts(table, column='problem'):
     "Problems by kind, in words."
     return '; '.join(f'{count} × {kind}' for kind, count in table[column].value_counts().items()) or 'none'
