@@ -39,14 +39,19 @@ def data(
 
 def phantom(
     out:str,            # Folder to make
-    n:int=300,          # Number of images
+    n:int=600,          # Number of images
     seed:int=0,         # Of everything random
-    size:int=256,       # Longest side in pixels, 64 to 1024
-    annotated:float=.6, # Share of images with a fracture and its polygon, 0 to 1
+    size:int=512,       # Longest side in pixels, 64 to 1024
+    annotated:float=.6, # Share of examinations with a fracture and its polygon, 0 to 1
+    copies:int=0,       # Turned and re-exposed copies of each training image, as the published export made them
+    off:str='',         # Leave out, separated by commas: growth_plates, nutrient_canals, cast, plate, wires, marker, collimation, rotation, exposure, inverse
+    masks:bool=False,   # Write masks of bones and fragments too
 ):
-    "Make simulated radiographs in the layout of the published archive."
+    "Make simulated radiographs with exact truth, in the layout of the published archive."
     from bonefrac.phantom import make_phantoms
-    print(make_phantoms(out, n=n, seed=seed, size=size, annotated=annotated))
+    nuisances = dict.fromkeys(filter(None, off.split(',')), 0) or None
+    print(make_phantoms(out, n=n, seed=seed, size=size, annotated=annotated, copies=copies, nuisances=nuisances, masks=masks))
+    print('truth.csv has one row an image, fractures.csv one a fracture: kind, displacement in mm and degrees, severity.')
 
 # %% ../nbs/library/17_cli.ipynb #33a32ca7
 def audit(

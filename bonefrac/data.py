@@ -142,9 +142,9 @@ def _open_image(row):
 
 # %% ../nbs/library/00_data.ipynb #0c3455ce
 def _outside(root, rows, faults):
-    "Image files below the root that a layout has no place for, as problems."
+    "Image files below the root that a layout has no place for, as problems; folders of masks are none."
     seen = {row['name'] for row in rows} | {name for name, _ in faults}
-    names = (p.relative_to(root).as_posix() for p in sorted(root.rglob('*')) if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    names = (p.relative_to(root).as_posix() for p in sorted(root.rglob('*')) if p.suffix.lower() in IMAGE_SUFFIXES and p.parent.name != 'masks' and p.is_file())
     return [(name, 'not read: it lies outside the layout') for name in names if name not in seen]
 
 def _finish(root, rows, faults):

@@ -78,7 +78,7 @@ def _lite0_checkpoint():
 
 # %% ../nbs/library/09_models.ipynb #c622766a
 ARCHS = dict(
-    custom_cnn=Arch(CustomCNN, 'classifier.4', scratch_lr=2e-4, reference_lr=1e-2, reference_wd=1e-2),
+    custom_cnn=Arch(CustomCNN, 'classifier.4', lr=2e-4, scratch_lr=2e-4, reference_lr=1e-2, reference_wd=1e-2),
     resnet18=Arch(partial(_torchvision, 'resnet18'), 'fc', 'ResNet18_Weights.IMAGENET1K_V1'),
     vgg16=Arch(partial(_torchvision, 'vgg16'), 'classifier.6', 'VGG16_Weights.IMAGENET1K_V1', lr=3e-4, scratch_lr=3e-4),
     densenet121=Arch(partial(_torchvision, 'densenet121'), 'classifier', 'DenseNet121_Weights.IMAGENET1K_V1'),

@@ -434,9 +434,10 @@ def _finished(out, want):
     "Whether a folder holds these very phantoms; an empty one holds none, anything else is refused."
     if not out.exists() or (out.is_dir() and not any(out.iterdir())): return False
     try: have = json.loads((out/'phantom.json').read_text())
-    except (OSError, ValueError): have = 'something that make_phantoms did not write'
+    except (OSError, ValueError): raise FileExistsError(f'{out} holds something that make_phantoms did not write; name another folder') from None
     if have == want: return True
-    raise FileExistsError(f'{out} holds {have}, not {want}; name another folder or remove this one')
+    differ = ', '.join(f'{name} {have.get(name)} instead of {value}' for name, value in want.items() if have.get(name) != value)
+    raise FileExistsError(f'{out} holds phantoms with {differ}; name another folder or remove this one')
 
 def make_phantoms(
     out:str|Path,         # Folder to make

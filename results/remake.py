@@ -3,6 +3,8 @@
     python results/remake.py manifests    folds over studies, and the shipped split with its crossing images
     python results/remake.py runs         44 runs at 96 pixels: five splits, two architectures, five seeds, and four more folds
     python results/remake.py removals     predictions of the study-grouped runs after shortcuts were taken away
+    python results/remake.py transfer     36 runs at 96 pixels: phantoms, real images, and real images after phantoms; each on the other's images
+    python results/remake.py realism      histograms, spectra and responses to filters of real images and phantoms
 
 Needs the archive (BONEFRAC_DATA) and, for removals, the folder runs/. Finished runs are not made again.
 """
@@ -13,8 +15,10 @@ import pandas as pd
 
 from bonefrac.audit import audited
 from bonefrac.data import data_hash
-from bonefrac.predict import without_shortcuts
-from bonefrac.splits import folds_table, make_split
+from bonefrac.findings import write_findings
+from bonefrac.predict import predictions_on, without_shortcuts
+from bonefrac.realism import compare_sets
+from bonefrac.splits import distinct, folds_table, make_split, with_region
 from bonefrac.study import collect, finished, load_images, read_run, run, run_config
 
 RESULTS = Path(__file__).resolve().parent
@@ -41,7 +45,33 @@ def removals():
         tables += [table.assign(run=folder.name, removal=removal) for removal, table in without_shortcuts(folder, images).items()]
     pd.concat(tables).to_parquet(RESULTS/'audit'/'removals.parquet', index=False)
 
+TRANSFER = [('resnet18', 'scratch'), ('efficientnet_lite0', 'imagenet'), ('custom_cnn', 'scratch'), ('efficientnet_lite0', 'scratch')]
+PHANTOMS, TRANSFER_RUNS = 'phantom:2000', 'runs/transfer'
+
+def _other_side(runs, real, phantoms):
+    "Predictions of runs on phantoms for all real sources, and of runs on real images for the phantoms of the test part."
+    held_out = phantoms[phantoms.split == 'test']
+    for folder in runs:
+        config = read_run(folder)['config']
+        if config['data'] == PHANTOMS: yield predictions_on(folder, real).assign(run=folder.name, on='real')
+        elif config['weights'] in ('scratch', 'imagenet'): yield predictions_on(folder, held_out).assign(run=folder.name, on='phantom')
+
+def transfer():
+    made, same = [], dict(size=96, precision='bfloat16')
+    for seed in range(3):
+        for arch, weights in TRANSFER:
+            first = run(run_config(arch=arch, weights=weights, data=PHANTOMS, seed=seed, epochs=10, **same), TRANSFER_RUNS)
+            made += [first, run(run_config(arch=arch, weights=weights, seed=seed, epochs=12, **same), TRANSFER_RUNS),
+                     run(run_config(arch=arch, weights=str(first/'model.safetensors'), seed=seed, epochs=12, **same), TRANSFER_RUNS)]
+            print(*(folder.name for folder in made[-3:]), sep='\n', flush=True)
+        collect(TRANSFER_RUNS, RESULTS/'phantoms')
+        real, phantoms = distinct(with_region(audited(load_images()))), make_split(load_images(PHANTOMS))
+        pd.concat(_other_side(made, real, phantoms)).to_parquet(RESULTS/'phantoms'/'transfer.parquet', index=False)
+
+def realism():
+    write_findings(compare_sets(distinct(with_region(audited(load_images()))), load_images(PHANTOMS)), RESULTS/'phantoms')
+
 if __name__ == '__main__':
-    jobs = dict(manifests=manifests, runs=runs, removals=removals)
+    jobs = dict(manifests=manifests, runs=runs, removals=removals, transfer=transfer, realism=realism)
     if len(sys.argv) != 2 or sys.argv[1] not in jobs: sys.exit(__doc__)
     jobs[sys.argv[1]]()
