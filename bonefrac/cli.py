@@ -38,7 +38,7 @@ def data(
     if out: images.assign(polygons=images.polygons.map(json.dumps))[list(CSV_COLUMNS)].to_csv(out, index=False)
 
 def phantom(
-    out:str,            # Folder to make
+    out:str='phantoms', # Folder to make
     n:int=600,          # Number of images
     seed:int=0,         # Of everything random
     size:int=512,       # Longest side in pixels, 64 to 1024

@@ -7,7 +7,8 @@ __all__ = ['classes_of', 'probabilities', 'check_predictions', 'predictions_tabl
            'accuracy', 'majority_baseline', 'wilson', 'group_draws', 'percentile_interval', 'cluster_bootstrap',
            'mean_bootstrap', 'confusion', 'kappa', 'class_auc', 'log_loss', 'per_class', 'averages', 'metrics',
            'sentence', 'matched', 'mcnemar', 'paired_difference', 'holm', 'compare', 'compare_pairs', 'mean_correct',
-           'seeds_accuracy', 'independent_difference', 'plot_confusion', 'plot_history', 'plot_accuracies']
+           'seeds_accuracy', 'independent_difference', 'seeds_difference', 'matched_means', 'plot_confusion',
+           'plot_history', 'plot_accuracies']
 
 # %% ../nbs/library/11_evaluation.ipynb #46bf32fe
 from itertools import combinations
@@ -405,6 +406,31 @@ def independent_difference(
         codes, times = group_draws(table['group'], n_boot, seed + k)
         draws.append(times @ np.bincount(codes, weights=table['correct']) / (times @ np.bincount(codes)))
     return (float(a['correct'].mean() - b['correct'].mean()), *percentile_interval(draws[0] - draws[1]))
+
+# %% ../nbs/library/11_evaluation.ipynb #bcd681f9
+def seeds_difference(
+    a:list,           # Predictions tables of the same images, one a seed
+    b:list,           # Predictions tables of the same images, one a seed
+    n_boot:int=2000,  # Number of bootstrap resamples
+    n_flips:int=9999, # Number of random turns of the groups' signs
+    seed:int=0,       # Seed of both
+) -> dict:            # runs, n, groups, difference of the mean accuracies a − b, low, high (paired cluster bootstrap), p (group-wise sign flips)
+    "Do two configurations differ over seeds?"
+    one, two = matched_means(mean_correct(a), mean_correct(b))
+    values = one['correct'] - two['correct']
+    low, high = mean_bootstrap(values, one['group'], n_boot, seed=seed)
+    sums = values.groupby(one['group']).sum().to_numpy()
+    flips = np.random.default_rng(seed).choice([-1, 1], (n_flips, len(sums))) @ sums
+    p = (1 + (np.abs(flips) >= abs(sums.sum()) - 1e-9).sum())/(1 + n_flips)
+    return dict(runs=min(len(a), len(b)), n=len(values), groups=len(sums), difference=float(values.mean()), low=low, high=high, p=float(p))
+
+def matched_means(
+    a:pd.DataFrame, # Result of `mean_correct`
+    b:pd.DataFrame, # Result of `mean_correct` on the same images, in any order
+) -> tuple:         # (a, b) with the rows of both in the order of `a`
+    "Two results of `mean_correct` row by row."
+    if reason := _name_fault(a, b): raise ValueError(f'Not the same images: {reason}')
+    return a.reset_index(drop=True), b.set_index('name').loc[a['name']].reset_index()
 
 # %% ../nbs/library/11_evaluation.ipynb #2cf82698
 def plot_confusion(

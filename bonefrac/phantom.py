@@ -395,14 +395,14 @@ def _make_one(folder, part, name, case, size, copies, nuisances, masks):
     for _ in range(copies if part == 'train' else 0):
         image, turn = exported_copy(phantom.image, rng)
         files.append(_store(folder, part, name, case.region, image, _turned(phantom.polygons, image.shape, turn), 85))
-    if masks: cv2.imwrite(str(folder/part/'masks'/f'{Path(files[0]).stem}.png'), phantom.mask)
+    if masks: (folder/part/'masks'/f'{Path(files[0]).stem}.png').write_bytes(cv2.imencode('.png', phantom.mask)[1].tobytes())
     subject, study, _ = name.split('_')
     groups = [(file, f'{name}_png', int(i == 0), subject, f'{subject}_{study}') for i, file in enumerate(files)]
     return _rounded(dict(name=files[0], subject=subject, study=f'{subject}_{study}', **phantom.truth)), [_rounded(dict(name=files[0], **row)) for row in phantom.fractures], groups
 
 def _parallel(n):
     "joblib's pool, with results in order as they come; few images are not worth a second process."
-    return joblib.Parallel(n_jobs=1 if n < 64 else min(os.cpu_count(), 8), return_as='generator')
+    return joblib.Parallel(n_jobs=1 if n < 150 else min(os.cpu_count(), 8), return_as='generator')
 
 def _write_tables(folder, results):
     "Stream truth, fractures and groups to their files."
@@ -460,8 +460,10 @@ def make_phantoms(
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.parent, prefix=f'.{out.name}.') as aside:
         new = Path(aside)/out.name
-        _write_archive(new, **want)
-        (new/'phantom.json').write_text(json.dumps(want))
+        try:
+            _write_archive(new, **want)
+            (new/'phantom.json').write_text(json.dumps(want))
+        except OSError as e: raise ValueError(f'{out}: not written: {e.strerror or e}; nothing was kept') from None
         try: new.rename(out)
         except OSError:
             if not _finished(out, want): raise # another process may have finished first

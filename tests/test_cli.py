@@ -66,7 +66,7 @@ def test_interrupt_is_one_line(tiny, tmp_path):
     assert finished(tmp_path/'runs') == []
 
 def test_predict_names_files_and_problems(call, tiny, tmp_path):
-    assert call('bonefrac', 'phantom', tmp_path/'phantoms', '--n', '12', '--size', '96', cwd=tmp_path).returncode == 0
+    assert call('bonefrac', 'phantom', '--out', tmp_path/'phantoms', '--n', '12', '--size', '96', cwd=tmp_path).returncode == 0
     assert call('bonefrac', 'run', *tiny, cwd=tmp_path).returncode == 0
     (tmp_path/'phantoms/empty.jpg').touch()
     [run] = finished(tmp_path/'runs')

@@ -1,0 +1,50 @@
+"""How fast phantoms are made, and how much memory that takes.
+
+    python benchmarks/phantom.py [--n 600] [--size 512]
+
+Each line is a process of its own that writes an archive: images a second of wall time, CPU milliseconds an image (all processes), and the
+largest resident memory of any of its processes. The last lines give ratios within this run: a pool against one process, 4 n against n
+images, half the size against the size.
+"""
+import argparse
+import json
+import subprocess
+import sys
+from tempfile import TemporaryDirectory
+
+ONE = '''
+import json, os, resource, sys, time
+import bonefrac.phantom as phantom
+folder, n, size, jobs = sys.argv[1], *map(int, sys.argv[2:])
+phantom._parallel = lambda n: phantom.joblib.Parallel(n_jobs=jobs, return_as='generator')
+start, before = time.time(), sum(os.times()[:4])
+phantom.make_phantoms(folder, n=n, size=size)
+wall = time.time() - start
+phantom.joblib.externals.loky.get_reusable_executor().shutdown(wait=True) # so that its processes count
+cpu = sum(os.times()[:4]) - before
+peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+print(json.dumps(dict(n=n, size=size, processes=jobs, per_second=n/wall, cpu_ms=1000*cpu/n, megabytes=peak/1024)))
+'''
+
+def measure(n, size, jobs):
+    "One archive in a process of its own."
+    with TemporaryDirectory() as folder:
+        done = subprocess.run([sys.executable, '-c', ONE, f'{folder}/phantoms', str(n), str(size), str(jobs)], capture_output=True, text=True, check=True)
+    row = json.loads(done.stdout.splitlines()[-1])
+    print(f'{row["n"]:6} {row["size"]:5} {row["processes"]:9} {row["per_second"]:9.1f} {row["cpu_ms"]:13.1f} {row["megabytes"]:9.0f}', flush=True)
+    return row
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--n', type=int, default=600)
+    parser.add_argument('--size', type=int, default=512)
+    parser.add_argument('--jobs', type=int, default=2, help='processes of the pool')
+    args = parser.parse_args()
+    print('     n  size processes  images/s  CPU ms/image  peak MB')
+    alone, pool = measure(args.n, args.size, 1), measure(args.n, args.size, args.jobs)
+    more, small = measure(4*args.n, args.size, args.jobs), measure(args.n, args.size//2, args.jobs)
+    print(f'pool of {args.jobs} against one process: {pool["per_second"]/alone["per_second"]:.2f}× images a second, {pool["cpu_ms"]/alone["cpu_ms"]:.2f}× CPU')
+    print(f'{4*args.n} against {args.n} images: {more["megabytes"]/pool["megabytes"]:.2f}× peak memory, {more["per_second"]/pool["per_second"]:.2f}× images a second')
+    print(f'{args.size//2} against {args.size} px: {small["per_second"]/pool["per_second"]:.2f}× images a second')
+
+if __name__ == '__main__': main()
