@@ -34,7 +34,7 @@ class Fracture:
     "One fracture, in numbers."
     kind:str                # A name of `KINDS`
     bone:str                # Name of the bone
-    at:float = .5           # Place, share of the bone's axis; avulsion: row of `AVULSIONS`
+    at:float = .5           # Place, share of the bone's axis; avulsion: row of `AVULSIONS`, 0 or 1
     obliquity:float = 0.    # Degrees from the plane across the bone
     azimuth:float = 0.      # Where it leans to, degrees around the axis
     translation:float = 0.  # Shift of the fragments across the axis, mm
@@ -92,8 +92,8 @@ class Part:
     cuts:tuple   # `Cut`s
     motion:tuple # Rigid motion: rotation (3, 3), shift (3,) in cm
 
-AVULSIONS = { # bone -> rows of a chain, a share of it, and the direction that is torn off; None: the corner of a base
-    'humerus': ((3, .8, (-1, .1, 0)), (2, .06, (1, -.45, 0))), 'ulna': ((2, .5, (-.8, .6, 0)), (0, .03, (0, -1, 0)), (1, .7, (0, -.2, 1))),
+AVULSIONS = { # bone -> two rows at most of a chain, a share of it, and the direction that is torn off; None: the corner of a base
+    'humerus': ((3, .8, (-1, .1, 0)), (2, .06, (1, -.45, 0))), 'ulna': ((2, .5, (-.8, .6, 0)), (0, .03, (0, -1, 0))),
     'radius': ((3, .5, (.5, .85, 0)),)}
 _CORNER = ((1, .8, None), (1, .2, None))
 

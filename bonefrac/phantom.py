@@ -200,7 +200,7 @@ def _shutter(rng, shape, field):
 class Phantom:
     "A simulated radiograph and all that is known of it."
     image:np.ndarray    # Uint8, (height, width)
-    mask:np.ndarray     # Uint8, (height, width): 0 background, 1 bone, 2, 3, … fragments
+    mask:np.ndarray     # Uint8, (height, width): 0 background, 1 bone, 2, 3, … what lies on either side of a break, and loose pieces
     polygons:list       # One float (k, 2) in [0, 1] a fracture: x, y relative to width and height
     truth:dict          # Of the image
     fractures:list      # One dict a fracture: kind, bone, displacement in space and as seen, severity

@@ -92,7 +92,7 @@ def from_notebook(
     return run_config(**plain)
 
 # %% ../nbs/library/15_study.ipynb #e34b7b4e
-N_PHANTOMS = 300
+N_PHANTOMS = 600
 
 def load_images(
     source:str='', # As `RunConfig.data`
