@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FAR', 'MATERIALS', 'MU', 'GRAIN', 'SCATTER_CM', 'rounded', 'cone_interval', 'window', 'interval', 'Cut', 'cut_bound',
-           'clip', 'Solid', 'chords', 'paths', 'add_solid', 'Exposure', 'detect', 'expose']
+           'clip', 'Solid', 'chords', 'leaning_wall', 'paths', 'add_solid', 'Exposure', 'detect', 'expose']
 
 # %% ../nbs/library/01_projection.ipynb #e9a0b064
 from dataclasses import dataclass, replace
@@ -25,6 +25,15 @@ def rounded(
 # %% ../nbs/library/01_projection.ipynb #499ba8db
 def _unit(t): return np.minimum(np.maximum(t, np.float32(0)), np.float32(1))
 
+def _behind(A, B, C, z0, dz, half):
+    "Interval where one ball hides behind the other: the extremes over both balls and over the places where the cone's side is met."
+    shares = list(np.float32([0, 1]))
+    if A < -1e-6 and A + dz*dz > 0:
+        turn = np.sqrt((C + B*B/A)/(A*(A + dz*dz)))*dz
+        shares += [np.where(np.isnan(turn), np.float32(0), _unit(B/A + sign*turn)) for sign in (-1, 1)]
+    ends = [(z0 + dz*t, half(t)) for t in shares]
+    return np.fmin.reduce([z - h for z, h in ends]), np.fmax.reduce([z + h for z, h in ends])
+
 def cone_interval(
     a,            # x, y, z, radius of a ball in cm
     b,            # x, y, z, radius of another ball in cm
@@ -37,9 +46,7 @@ def cone_interval(
     B, C = wx*dx + (wy*dy + r0*dr), (r0*r0 - wy*wy) - wx*wx
     with np.errstate(invalid='ignore'): # roots of negative numbers are rays beside the solid
         half = lambda t: np.sqrt(C + t*(2*B - A*t))
-        if A <= 1e-6:
-            ends = [(z0 + dz*t, half(t)) for t in np.float32([0, 1])]
-            return np.fmin(*(z - h for z, h in ends)), np.fmax(*(z + h for z, h in ends))
+        if A <= 1e-6: return _behind(A, B, C, z0, dz, half)
         middle = B/A
         if dz == 0:
             h = half(_unit(middle))
@@ -98,11 +105,11 @@ class Cut:
     phase:float = 0.     # Where the waves begin, radians
 
     def moved(self,
-        turn:np.ndarray,  # Float, (3, 3): rotation
+        turn:np.ndarray,  # Float, (3, 3): rotation or mirror image
         shift:np.ndarray, # Float, (3,) in cm
     ):
         "The cut after a rigid motion."
-        return replace(self, centre=turn @ self.centre + shift, axis=turn @ self.axis, normal=turn @ self.normal)
+        return replace(self, centre=turn @ self.centre + shift, axis=turn @ self.axis, normal=turn @ self.normal, twist=self.twist*np.sign(np.linalg.det(turn)))
 
 def _normal(cut, dx, dy):
     "Components of a cut's normal at each ray."
@@ -171,6 +178,13 @@ def chords(
     low, high = interval(solid.chains, x, y)
     return area, (high + low)/2, np.maximum((high - low)/2, 0), [cut_bound(cut, x, y) for cut in solid.cuts]
 
+def leaning_wall(
+    solid:Solid,
+) -> float:      # cm²
+    "Wall of a solid as slanting rays meet it; that of a ball does not change."
+    way, radius2 = solid.chains[0][-1, :3] - solid.chains[0][0, :3], solid.chains[0][:, 3].mean()**2
+    return solid.wall*(way @ way + radius2)/(way[:2] @ way[:2] + radius2)
+
 def paths(
     solid:Solid,
     x:np.ndarray, # Float32, (1, width): pixel centres in cm
@@ -178,14 +192,14 @@ def paths(
 ) -> tuple:       # Slices of rows and columns; chord of the solid and chord of its core there, two float32 in cm
     "How long rays run in a solid, and in its core."
     area, middle, half, bounds = chords(solid, x, y)
-    inner = np.sqrt(np.maximum(half*half - np.float32(solid.wall), 0)) if solid.wall else half
+    inner = np.sqrt(np.maximum(half*half - np.float32(leaning_wall(solid)), 0)) if solid.wall else half
     if not bounds: return area, 2*half, 2*inner
     return area, clip(middle - half, middle + half, bounds), clip(middle - inner, middle + inner, bounds)
 
 # %% ../nbs/library/01_projection.ipynb #3a31a7ae
 MATERIALS = dict( # mass attenuation coefficient at 40 keV in cm²/g, density in g/cm³
     muscle=(.2688, 1.06), fat=(.2396, .95), lung=(.2688, .26), marrow=(.2396, .98), spongiosa=(.3878, 1.18), cortex=(.6655, 1.92),
-    plaster=(.7621, .7), titanium=(2.213, 4.54), steel=(3.629, 7.87), lead=(14.36, 11.35))
+    plaster=(.7621, .7), titanium=(2.213, 4.54), steel=(3.629, 7.87))
 MU = {name: np.float32(mass*density) for name, (mass, density) in MATERIALS.items()} # linear coefficients, 1/cm
 
 # %% ../nbs/library/01_projection.ipynb #8dc8a9ad
