@@ -49,7 +49,7 @@ def phantom(
 ):
     "Make simulated radiographs with exact truth, in the layout of the published archive."
     from bonefrac.phantom import make_phantoms
-    nuisances = dict.fromkeys(filter(None, off.split(',')), 0) or None
+    nuisances = dict.fromkeys(filter(None, map(str.strip, off.split(','))), 0)
     print(make_phantoms(out, n=n, seed=seed, size=size, annotated=annotated, copies=copies, nuisances=nuisances, masks=masks))
     print('truth.csv has one row an image, fractures.csv one a fracture: kind, displacement in mm and degrees, severity.')
 

@@ -7,7 +7,7 @@ __all__ = ['classes_of', 'probabilities', 'check_predictions', 'predictions_tabl
            'accuracy', 'majority_baseline', 'wilson', 'group_draws', 'percentile_interval', 'cluster_bootstrap',
            'mean_bootstrap', 'confusion', 'kappa', 'class_auc', 'log_loss', 'per_class', 'averages', 'metrics',
            'sentence', 'matched', 'mcnemar', 'paired_difference', 'holm', 'compare', 'compare_pairs', 'mean_correct',
-           'seeds_accuracy', 'independent_difference', 'seeds_difference', 'matched_means', 'plot_confusion',
+           'seeds_accuracy', 'independent_difference', 'matched_means', 'seeds_difference', 'plot_confusion',
            'plot_history', 'plot_accuracies']
 
 # %% ../nbs/library/11_evaluation.ipynb #46bf32fe
@@ -408,29 +408,33 @@ def independent_difference(
     return (float(a['correct'].mean() - b['correct'].mean()), *percentile_interval(draws[0] - draws[1]))
 
 # %% ../nbs/library/11_evaluation.ipynb #bcd681f9
-def seeds_difference(
-    a:list,           # Predictions tables of the same images, one a seed
-    b:list,           # Predictions tables of the same images, one a seed
-    n_boot:int=2000,  # Number of bootstrap resamples
-    n_flips:int=9999, # Number of random turns of the groups' signs
-    seed:int=0,       # Seed of both
-) -> dict:            # runs, n, groups, difference of the mean accuracies a − b, low, high (paired cluster bootstrap), p (group-wise sign flips)
-    "Do two configurations differ over seeds?"
-    one, two = matched_means(mean_correct(a), mean_correct(b))
-    values = one['correct'] - two['correct']
-    low, high = mean_bootstrap(values, one['group'], n_boot, seed=seed)
-    sums = values.groupby(one['group']).sum().to_numpy()
-    flips = np.random.default_rng(seed).choice([-1, 1], (n_flips, len(sums))) @ sums
-    p = (1 + (np.abs(flips) >= abs(sums.sum()) - 1e-9).sum())/(1 + n_flips)
-    return dict(runs=min(len(a), len(b)), n=len(values), groups=len(sums), difference=float(values.mean()), low=low, high=high, p=float(p))
-
 def matched_means(
     a:pd.DataFrame, # Result of `mean_correct`
     b:pd.DataFrame, # Result of `mean_correct` on the same images, in any order
 ) -> tuple:         # (a, b) with the rows of both in the order of `a`
     "Two results of `mean_correct` row by row."
     if reason := _name_fault(a, b): raise ValueError(f'Not the same images: {reason}')
-    return a.reset_index(drop=True), b.set_index('name').loc[a['name']].reset_index()
+    a, b = a.reset_index(drop=True), b.set_index('name').loc[a['name']].reset_index()
+    for column in ('truth', 'group'):
+        if (differ := a['name'][a[column].ne(b[column])]).size: raise ValueError(f'{column} differs for {len(differ)} images, such as {differ.iloc[0]}')
+    return a, b
+
+def seeds_difference(
+    a:list,           # Predictions tables of the same images, one a seed
+    b:list,           # Predictions tables of the same images, one a seed, in the same order of seeds
+    n_boot:int=2000,  # Number of bootstrap resamples
+    n_flips:int=9999, # Number of random turns of the groups' signs
+    seed:int=0,       # Seed of both
+) -> dict:            # runs, n, groups, difference of the mean accuracies a − b, low, high (paired cluster bootstrap), lowest, highest (of one seed), p (group-wise sign flips)
+    "Do these trained runs differ on other images?"
+    if len(a) != len(b) or not a: raise ValueError(f'as many runs of one configuration as of the other are needed, not {len(a)} and {len(b)}')
+    one, two = matched_means(mean_correct(a), mean_correct(b))
+    values, single = one['correct'] - two['correct'], [accuracy(x) - accuracy(y) for x, y in zip(a, b)]
+    low, high = mean_bootstrap(values, one['group'], n_boot, seed=seed)
+    sums = values.groupby(one['group']).sum().to_numpy()
+    flips = np.random.default_rng(seed).choice([-1, 1], (n_flips, len(sums))) @ sums
+    p = (1 + (np.abs(flips) >= abs(sums.sum()) - 1e-9).sum())/(1 + n_flips)
+    return dict(runs=len(a), n=len(values), groups=len(sums), difference=float(values.mean()), low=low, high=high, lowest=min(single), highest=max(single), p=float(p))
 
 # %% ../nbs/library/11_evaluation.ipynb #2cf82698
 def plot_confusion(

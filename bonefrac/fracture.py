@@ -225,7 +225,7 @@ def fracture_zone(
     fragments:list, # Pairs of a `Solid` in the image and how many of its last cuts are the break's
     x:np.ndarray,   # Float32, (1, width): pixel centres in cm
     y:np.ndarray,   # Float32, (height, 1): pixel centres in cm
-) -> np.ndarray:    # Float32, (n, 2): x, y in cm of the pixels that show the break
+) -> np.ndarray:    # Float32, (n, 2): x, y in cm of the pixels that show the break, and of the middle of each surface
     "Where a break's surfaces are seen."
     found, everywhere = [], (x, y)
     for solid, n_cuts in fragments:
@@ -238,7 +238,7 @@ def fracture_zone(
         edge = (kept > .002) & ((whole - kept > .02) | (cv2.dilate(lost.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0))
         rows, cols = np.nonzero(edge)
         found.append(np.column_stack([x[0, area[1]][cols], y[area[0], 0][rows]]))
-    return np.concatenate(found) if found else np.zeros((0, 2), np.float32)
+    return np.concatenate([*found, np.float32([solid.cuts[-1].centre[:2] for solid, _ in fragments])])
 
 def clip_polygon(
     polygon:np.ndarray, # Float, (k, 2): x, y of a convex polygon
@@ -258,7 +258,7 @@ def fracture_polygon(
     margin:float=MARGIN,# cm
 ) -> np.ndarray|None:   # Float, (k, 2): x, y in [0, 1]; None where the break is outside the image
     "Convex polygon around a break."
-    if len(zone) < 3: return None
+    if not len(zone): return None
     hull = cv2.convexHull(zone.astype(np.float32))[:, 0]
     circle = margin*np.array([(np.cos(t), np.sin(t)) for t in np.linspace(0, 2*np.pi, 12, endpoint=False)])
     wide = cv2.convexHull((hull[:, None] + circle).reshape(-1, 2).astype(np.float32))
