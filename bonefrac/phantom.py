@@ -256,6 +256,52 @@ def _facts(case, subject, pixel, fractures, present):
                 kinds=' '.join(row['kind'] for row in fractures), bones=', '.join(row['bone'] for row in fractures), **present)
 
 # %% ../nbs/library/04_phantom.ipynb #bf4687b8
+@dataclass(frozen=True)
+class _Scene:
+    "A posed subject before the beam."
+    subject:Subject
+    on:dict          # Nuisance -> stream of chance, or None
+    bones:dict       # From `limb`
+    fractures:list   # `Fracture`s that are there
+    pose:dict        # From `pose_view`
+    roll:float       # Rotation in the image, degrees
+    metal:list       # Rows of a function that makes solids, its stream, part, axis and share of the axis
+    centre:np.ndarray# Of the image, cm
+    size:np.ndarray  # Width and height of the image, cm
+    wide:float       # The image relative to the field
+    x:np.ndarray     # Float32, (1, width): pixel centres in cm
+    y:np.ndarray     # Float32, (height, 1): pixel centres in cm
+    pixel:float      # Side of a pixel in cm
+
+def _pose_scene(case, longest, shares, fractures, subject):
+    "Bones, breaks, pose and frame of a case. What is drawn does not depend on whether the fracture is there, so frame and metal do not tell."
+    view, rng = get_view(case.region, case.view), _stream(case.image, 'pose')
+    on = {name: case.switch(name, share) for name, share in shares.items()}
+    subject = subject or draw_subject(_stream(case.subject, 'subject'))
+    bones = limb(subject, case.region, curls(view, rng), on['growth_plates'] is not None, on['nutrient_canals'] is not None)
+    if fractures is None: fractures = draw_fractures(_stream(case.study, 'fracture'), bones, case.region, subject.child)
+    _check_fractures(fractures, bones, case.region)
+    roll = _roll(on['rotation'], case.region)
+    pose = pose_view(view, subject, rng, roll)
+    also = [(bones[f.bone][0], *place_of(bones[f.bone][1][0], f)[0]) for f in fractures]
+    centre, field = frame_of(view, subject, pose, rng, also)
+    wide = on['collimation'].uniform(1.08, 1.5) if on['collimation'] is not None else 1.
+    metal = [(make, on[name], *_metal_site(on[name], bones, case.region, fractures)) for name, make in dict(plate=plate_solids, wires=wire_solids).items() if on[name] is not None]
+    return _Scene(subject, on, bones, fractures if case.fractured else [], pose, roll, metal, centre, wide*field, wide, *_grid(centre, wide*field, longest))
+
+def _truths(scene, labels, seen):
+    "Outline and row of each fracture that the image shows."
+    for fracture in scene.fractures:
+        part, pieces = scene.bones[fracture.bone]
+        outline = fracture_polygon(fracture_zone(seen[fracture.bone], scene.x, scene.y), scene.centre, scene.size)
+        if outline is not None: yield outline, _fracture_row(fracture, pieces[0], scene.pose[part][0], labels[fracture.bone])
+
+def _present(case, scene, inside, marked):
+    "Which nuisances the image shows."
+    there = {name: int(scene.on[name] is not None) for name in ('plate', 'wires', 'collimation', 'inverse')}
+    return dict(growth_plates=int('growth plate' in inside), nutrient_canals=int('canal' in inside), cast=int(scene.on['cast'] is not None and case.region != 'shoulder'),
+                marker=int(marked), rotation=round(scene.roll, 2), **there)
+
 def simulate(
     case:Case,
     size:int=512,         # Longest side in px, in [64, 1024]
@@ -265,29 +311,12 @@ def simulate(
 ) -> Phantom:
     "Make the image of a case."
     _check(case.region, size)
-    view, shares = get_view(case.region, case.view), _switches(nuisances)
-    on = {name: case.switch(name, share) for name, share in shares.items()}
-    subject = subject or draw_subject(_stream(case.subject, 'subject'))
-    rng = _stream(case.image, 'pose')
-    bones = limb(subject, case.region, curls(view, rng), on['growth_plates'] is not None, on['nutrient_canals'] is not None)
-    if fractures is None: fractures = draw_fractures(_stream(case.study, 'fracture'), bones, case.region, subject.child)
-    _check_fractures(fractures, bones, case.region)
-    roll = _roll(on['rotation'], case.region)
-    pose = pose_view(view, subject, rng, roll)
-    also = [(bones[f.bone][0], *place_of(bones[f.bone][1][0], f)[0]) for f in fractures]
-    centre, extent = frame_of(view, subject, pose, rng, also)
-    wide = on['collimation'].uniform(1.08, 1.5) if on['collimation'] is not None else 1.
-    x, y, pixel = _grid(centre, wide*extent, size)
-    metal = [(make, on[name], *_metal_site(on[name], bones, case.region, fractures)) for name, make in dict(plate=plate_solids, wires=wire_solids).items() if on[name] is not None]
-    if not case.fractured: fractures = [] # drawn all the same: frame and metal are as with them
-    total, exposure, mask, drawn = _attenuation(case, subject, bones, fractures, pose, on, metal, x, y, pixel)
-    image, marked = _photograph(case, subject, total, exposure, on, wide, pixel)
-    labels, seen, inside = drawn
-    outlines = [fracture_polygon(fracture_zone(seen[f.bone], x, y), centre, wide*extent) for f in fractures]
-    shown = [(outline, _fracture_row(f, bones[f.bone][1][0], pose[bones[f.bone][0]][0], labels[f.bone])) for f, outline in zip(fractures, outlines) if outline is not None]
-    present = dict(growth_plates=int('growth plate' in inside), nutrient_canals=int('canal' in inside), cast=int(on['cast'] is not None and case.region != 'shoulder'), plate=int(on['plate'] is not None),
-                   wires=int(on['wires'] is not None), marker=int(marked), collimation=int(wide > 1), rotation=round(roll, 2), inverse=int(on['inverse'] is not None))
-    return Phantom(image, mask, [outline for outline, _ in shown], _facts(case, subject, pixel, [row for _, row in shown], present), [row for _, row in shown])
+    scene = _pose_scene(case, size, _switches(nuisances), fractures, subject)
+    total, exposure, mask, (labels, seen, inside) = _attenuation(case, scene)
+    image, marked = _photograph(case, scene, total, exposure)
+    shown = list(_truths(scene, labels, seen))
+    facts = _facts(case, scene.subject, scene.pixel, [row for _, row in shown], _present(case, scene, inside, marked))
+    return Phantom(image, mask, [outline for outline, _ in shown], facts, [row for _, row in shown])
 
 def _check_fractures(fractures, bones, region):
     "Refuse fractures that this image cannot have."
@@ -301,23 +330,24 @@ def _roll(rng, region):
     quarter = rng.choice([0, 90, -90, 180], p=[.8, .07, .07, .06]) if region in ('elbow', 'forearm', 'humerus') else 0
     return float(rng.normal(0, 9) + quarter)
 
-def _attenuation(case, subject, bones, fractures, pose, on, metal, x, y, pixel):
+def _attenuation(case, scene):
     "Attenuation map, the exposure that suits it without metal, mask, and what `_draw_bones` tells."
-    total = soft_map(subject, case.region, bones, pose, x, y, on['cast'] if case.region != 'shoulder' else None)
+    x, y, cast = scene.x, scene.y, scene.on['cast'] if case.region != 'shoulder' else None
+    total = soft_map(scene.subject, case.region, scene.bones, scene.pose, x, y, cast)
     grain = cv2.resize(_stream(case.image, 'grain').standard_normal(((y.size + 1)//2, (x.size + 1)//2), dtype=np.float32), (x.size, y.size))
     mask = np.zeros(total.shape, np.uint8)
-    drawn = _draw_bones(total, mask, _broken(bones, fractures), pose, x, y, grain)
-    exposure = _exposure(on['exposure'], total, max(total.shape)/512)
-    for make, rng, part, axis, at in metal:
-        for solid in make(rng, axis, at): add_solid(total, solid.moved(*pose[part]), x, y)
+    drawn = _draw_bones(total, mask, _broken(scene.bones, scene.fractures), scene.pose, x, y, grain)
+    exposure = _exposure(scene.on['exposure'], total, max(total.shape)/512)
+    for make, rng, part, axis, at in scene.metal:
+        for solid in make(rng, axis, at): add_solid(total, solid.moved(*scene.pose[part]), x, y)
     return total, exposure, mask, drawn
 
-def _photograph(case, subject, total, exposure, on, wide, pixel):
+def _photograph(case, scene, total, exposure):
     "The displayed image with marker, border and polarity, and whether a marker found room."
-    middle, half = np.array(total.shape[::-1])/2, np.array(total.shape[::-1])/2/wide
-    image, field, spot = expose(total, exposure, _stream(case.image, 'noise'), pixel), (middle - half, middle + half), None
+    middle, half, on = np.array(total.shape[::-1])/2, np.array(total.shape[::-1])/2/scene.wide, scene.on
+    image, field, spot = expose(total, exposure, _stream(case.image, 'noise'), scene.pixel), (middle - half, middle + half), None
     if on['marker'] is not None:
-        letters = _marker(on['marker'], subject.side, max(8, round(on['marker'].uniform(.028, .05)*max(total.shape))))
+        letters = _marker(on['marker'], scene.subject.side, max(8, round(on['marker'].uniform(.028, .05)*max(total.shape))))
         if spot := _marker_spot(on['marker'], total, letters, field): _burn(image, letters, spot)
     if on['collimation'] is not None: image = (image*_shutter(on['collimation'], image.shape, field)).astype(np.uint8)
     return (255 - image if on['inverse'] is not None else image), spot is not None
@@ -457,6 +487,14 @@ def _finished(out, want):
     differ = ', '.join(f'{name} {have.get(name)} instead of {value}' for name, value in want.items() if have.get(name) != value)
     raise FileExistsError(f'{out} holds phantoms with {differ}; name another folder or remove this one')
 
+def _check_numbers(n, seed, size, annotated, copies):
+    "Refuse numbers that make no archive."
+    if int(n) != n or n < 1: raise ValueError(f'n is {n}; at least one image is needed')
+    if int(seed) != seed or seed < 0: raise ValueError(f'seed must be a whole number from 0, not {seed}')
+    if not 0 <= annotated <= 1: raise ValueError(f'annotated is {annotated}; a share must be between 0 and 1')
+    if int(copies) != copies or not 0 <= copies <= 20: raise ValueError(f'copies is {copies}; use 0 to 20')
+    _check(REGIONS[0], size)
+
 def make_phantoms(
     out:str|Path,         # Folder to make
     n:int=300,            # Number of images, at least 1; copies come on top
@@ -468,11 +506,7 @@ def make_phantoms(
     masks:bool=False,     # Write masks of bones and fragments too?
 ) -> Path:                # The folder, in the layout of the real archive
     "Write an archive of phantoms, or find it written."
-    if int(n) != n or n < 1: raise ValueError(f'n is {n}; at least one image is needed')
-    if int(seed) != seed or seed < 0: raise ValueError(f'seed must be a whole number from 0, not {seed}')
-    if not 0 <= annotated <= 1: raise ValueError(f'annotated is {annotated}; a share must be between 0 and 1')
-    if int(copies) != copies or not 0 <= copies <= 20: raise ValueError(f'copies is {copies}; use 0 to 20')
-    _check(REGIONS[0], size)
+    _check_numbers(n, seed, size, annotated, copies)
     out = Path(out).expanduser().absolute()
     want = dict(version=PHANTOM_VERSION, n=int(n), seed=int(seed), size=int(size), annotated=float(annotated), copies=int(copies), nuisances=_switches(nuisances), masks=bool(masks))
     if _finished(out, want): return out
