@@ -8,6 +8,7 @@ __all__ = ['SOURCE', 'STUDY_DEFAULTS', 'LISTS', 'COMMANDS', 'USAGE', 'data', 'ph
 
 # %% ../nbs/library/17_cli.ipynb #07355beb
 import json
+import logging
 import os
 import sys
 from itertools import product
@@ -229,7 +230,9 @@ def main(
         return print(__version__)
     if argv[0] not in COMMANDS: return _stop(f'unknown command {argv[0]!r}; use {", ".join(COMMANDS)}', 2)
     try: return _exit(_call(argv[0], argv[1:]))
-    except KeyboardInterrupt: return _stop('interrupted; the same command goes on where it stopped', 130)
+    except KeyboardInterrupt:
+        logging.getLogger('asyncio').setLevel(logging.CRITICAL) # tasks of a kernel that was interrupted too are not worth a traceback
+        return _stop('interrupted; the same command goes on where it stopped', 130)
     except BrokenPipeError: os._exit(0)
     except Exception as e:
         if debug: raise
