@@ -510,16 +510,17 @@ def make_phantoms(
     out = Path(out).expanduser().absolute()
     want = dict(version=PHANTOM_VERSION, n=int(n), seed=int(seed), size=int(size), annotated=float(annotated), copies=int(copies), nuisances=_switches(nuisances), masks=bool(masks))
     if _finished(out, want): return out
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=out.parent, prefix=f'.{out.name}.') as aside:
-        new = Path(aside)/out.name
-        try:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=out.parent, prefix=f'.{out.name}.') as aside:
+            new = Path(aside)/out.name
             _write_archive(new, **want)
             (new/'phantom.json').write_text(json.dumps(want))
-        except OSError as e: raise ValueError(f'{out}: not written: {e.strerror or e}; nothing was kept') from None
-        try: new.rename(out)
-        except OSError:
-            if not _finished(out, want): raise # another process may have finished first
+            try: new.rename(out)
+            except OSError:
+                if not _finished(out, want): raise # another process may have finished first
+    except FileExistsError: raise
+    except OSError as e: raise ValueError(f'{out}: not written: {e.strerror or e}; nothing was kept') from None
     return out
 
 # %% ../nbs/library/04_phantom.ipynb #57e3e1c0
