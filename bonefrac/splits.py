@@ -131,6 +131,7 @@ SPLITTERS = dict(
     random=lambda images, *where: at_random(with_region(images), *where),
     shipped=lambda images, *where: shipped(with_region(images)),
     shipped_apart=lambda images, *where: shipped_apart(with_region(images)),
+    shipped_originals=lambda images, *where: shipped(distinct(with_region(images))),
 )
 SPLIT_ALIASES = dict(grouped='study_grouped')
 
