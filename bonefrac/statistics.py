@@ -41,7 +41,7 @@ def variance_parts(
     rest = ((cells - by_group[:, None] - by_seed + mean)**2).sum()/((groups - 1)*(runs - 1))
     parts = dict(sampling=runs*by_group.var(ddof=1) - rest, training=groups*by_seed.var(ddof=1) - rest, rest=rest)
     points = {name: 100*float(np.sqrt(max(0, part)/(groups*runs))) for name, part in parts.items()}
-    return dict(runs=runs, groups=groups, **points, total=float(np.hypot.reduce(list(points.values()))), one_training=points['training']*np.sqrt(runs))
+    return dict(runs=runs, groups=groups, **points, total=float(np.hypot.reduce(list(points.values()))), one_training=points['training']*runs**.5)
 
 # %% ../nbs/library/19_statistics.ipynb #979d93f6
 def _resampled(matrices, n_boot, seed):
