@@ -23,7 +23,7 @@ $(STAMP): constraints.txt settings.ini setup.py pyproject.toml
 		{ echo "bonefrac needs Python 3.10 or newer; name one: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt uv
-	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev,kaggle]'
+	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev,kaggle,cluster]'
 	@touch $@
 
 study: $(STAMP)
@@ -47,7 +47,7 @@ prepare: $(STAMP)
 
 constraints:
 	$(BIN)/uv pip compile -q --universal --python-version 3.10 --no-header --no-annotate --upgrade \
-		--extra dev --extra kaggle setup.py -o constraints.txt
+		--extra dev --extra kaggle --extra cluster setup.py -o constraints.txt
 
 clean:
 	rm -rf build dist _docs _proc *.egg-info

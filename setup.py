@@ -25,7 +25,7 @@ setup(
     packages=['bonefrac', 'bonefrac.notebooks', 'bonefrac.manifests'],
     package_data={'bonefrac.notebooks': ['*.ipynb'], 'bonefrac.manifests': ['*.csv']},
     install_requires=lines('requirements'),
-    extras_require=dict(kaggle=lines('kaggle_requirements'), dev=lines('dev_requirements')),
+    extras_require=dict(kaggle=lines('kaggle_requirements'), cluster=lines('cluster_requirements'), dev=lines('dev_requirements')),
     entry_points=dict(console_scripts=[settings['console_scripts']], nbdev=['bonefrac=bonefrac._modidx:d']),
     zip_safe=False,
 )
