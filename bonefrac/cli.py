@@ -154,8 +154,8 @@ def grid(
     from bonefrac.audit import content_hash
     from bonefrac.grid import grid_state, grid_text, read_grid, run_grid
     from bonefrac.study import load_images
-    configs = read_grid(path, data=data)
-    if dry_run: state = grid_state(configs, content_hash(load_images(data)), results, runs)
+    configs = read_grid(path, **(dict(data=data) if data else {}))
+    if dry_run: state = grid_state(configs, content_hash(load_images(configs[0].data)), results, runs)
     else: state = run_grid(configs, runs, results, executor, jobs, **options)
     print(grid_text(state, jobs))
     return int(not dry_run and (state.state != 'done').any())
