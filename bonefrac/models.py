@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ARCHS', 'CustomCNN', 'Arch', 'get_arch', 'WeightsMissing', 'find_weights', 'load_weights', 'create_model',
-           'param_groups']
+           'set_dropout', 'param_groups']
 
 # %% ../nbs/library/09_models.ipynb #d29fce32
 import importlib
@@ -193,6 +193,17 @@ def create_model(
     return model
 
 # %% ../nbs/library/09_models.ipynb #bb1d5c76
+def set_dropout(
+    model:nn.Module, # Model; changed in place
+    rate:float,      # Share of activations to drop, 0 to 1
+) -> nn.Module:      # The same
+    "Set the rate of every dropout that a model has."
+    layers = [module for module in model.modules() if isinstance(module, nn.Dropout)]
+    for layer in layers: layer.p = rate
+    if hasattr(model, 'drop_rate'): model.drop_rate = rate
+    elif not layers: raise ValueError(f'{type(model).__name__} has no dropout')
+    return model
+
 def param_groups(
     model:nn.Module, # Model of architecture `name`
     name:str,        # A name of `ARCHS`

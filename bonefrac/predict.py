@@ -64,7 +64,7 @@ def image_files(
 
 def _prepare(path, card, removal):
     "One image as the card asks: float32, (channels, size, size)."
-    grey = resize(apply_filter(apply_removal(load_grey(path), removal), card['filter']), card['size'])
+    grey = resize(apply_filter(apply_removal(load_grey(path), removal), card['filter']), card['size'], card.get('resize', 'stretch'))
     mean, std = (np.array(card[key], dtype=np.float32)[:, None, None] for key in ('mean', 'std'))
     return torch.from_numpy((grey.astype(np.float32)[None]/255 - mean)/std)
 

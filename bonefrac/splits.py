@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SPLITTERS', 'SPLIT_ALIASES', 'with_region', 'distinct', 'crossing_groups', 'check_groups', 'group_folds', 'grouped',
-           'at_random', 'shipped', 'shipped_apart', 'make_split', 'write_manifest', 'read_manifest', 'folds_table']
+           'at_random', 'shipped', 'shipped_apart', 'make_split', 'thin', 'write_manifest', 'read_manifest',
+           'folds_table']
 
 # %% ../nbs/library/06_splits.ipynb #8d21721b
 import os
@@ -146,6 +147,18 @@ def make_split(
     split = SPLIT_ALIASES.get(split, split)
     if split not in SPLITTERS: raise ValueError(f'unknown split {split!r}; use {", ".join(SPLITTERS)}')
     return SPLITTERS[split](audited(images), folds, fold, seed)
+
+# %% ../nbs/library/06_splits.ipynb #e5db6adf
+def thin(
+    images:pd.DataFrame, # Image table after `make_split`
+    share:float=1.,      # Share of the training studies to keep, above 0 and up to 1
+    seed:int=0,          # Of the choice
+) -> pd.DataFrame:       # The same without the other training studies
+    "Keep a share of the training studies; a smaller share is part of a larger one of the same seed."
+    if not 0 < share <= 1: raise ValueError(f'share must be above 0 and at most 1, not {share}')
+    studies = np.sort(images.study[images.split == 'train'].unique())
+    order = np.random.default_rng(seed).permutation(studies)
+    return images[(images.split != 'train') | images.study.isin(order[:max(1, round(share*len(studies)))])].reset_index(drop=True)
 
 # %% ../nbs/library/06_splits.ipynb #2aefd410
 def write_manifest(
