@@ -1,12 +1,11 @@
 """Make what the record holds again, beyond `bonefrac audit` and `bonefrac study`.
 
     python results/remake.py manifests    folds over studies, and the shipped split with its crossing images
-    python results/remake.py runs         44 runs at 96 pixels: five splits, two architectures, five seeds, and four more folds
     python results/remake.py removals     predictions of the study-grouped runs after shortcuts were taken away
     python results/remake.py transfer     36 runs at 96 pixels: phantoms, real images, and real images after phantoms; each on the other's images
     python results/remake.py realism      histograms, spectra and responses to filters of real images and phantoms
 
-Needs the archive (BONEFRAC_DATA) and, for removals, the folder runs/. Finished runs are not made again.
+Needs the archive (BONEFRAC_DATA) and, for removals, the folder runs/ after `bonefrac study results/grids/splits.yml`. Finished runs are not made again.
 """
 import sys
 from pathlib import Path
@@ -22,7 +21,6 @@ from bonefrac.splits import distinct, folds_table, make_split, with_region
 from bonefrac.study import collect, finished, load_images, read_run, run, run_config
 
 RESULTS = Path(__file__).resolve().parent
-EPOCHS = dict(study_grouped=12, source_grouped=12, random=5, shipped=4) # about as many training images seen in each
 
 def manifests():
     images = load_images()
@@ -31,17 +29,11 @@ def manifests():
     shipped, apart = make_split(images, 'shipped'), set(make_split(images, 'shipped_apart').name)
     shipped[['name', 'region', 'source', 'study', 'split']].assign(kept_apart=shipped.name.isin(apart).astype(int)).to_csv(RESULTS/'manifests'/f'shipped-{data}.csv', index=False)
 
-def runs():
-    grid = [dict(arch=arch, split=split, seed=seed, epochs=EPOCHS[split]) for seed in range(5) for arch in ('efficientnet_lite0', 'custom_cnn') for split in EPOCHS]
-    grid += [dict(arch='efficientnet_lite0', split='study_grouped', fold=fold, epochs=12) for fold in range(1, 5)]
-    for config in grid: print(run(run_config(size=96, **config)), flush=True)
-    collect('runs', RESULTS)
-
 def removals():
     images, tables = audited(load_images()), []
     for folder in finished('runs'):
         config = read_run(folder)['config']
-        if (config['split'], config['fold'], config['size']) != ('study_grouped', 0, 96): continue
+        if (config['split'], config['fold'], config['size']) != ('study_grouped', 0, 96) or config['filter'] != 'none' or config['arch'] not in ('efficientnet_lite0', 'custom_cnn'): continue
         tables += [table.assign(run=folder.name, removal=removal) for removal, table in without_shortcuts(folder, images).items()]
     pd.concat(tables).to_parquet(RESULTS/'audit'/'removals.parquet', index=False)
 
@@ -72,6 +64,6 @@ def realism():
     write_findings(compare_sets(distinct(with_region(audited(load_images()))), load_images(PHANTOMS)), RESULTS/'phantoms')
 
 if __name__ == '__main__':
-    jobs = dict(manifests=manifests, runs=runs, removals=removals, transfer=transfer, realism=realism)
+    jobs = dict(manifests=manifests, removals=removals, transfer=transfer, realism=realism)
     if len(sys.argv) != 2 or sys.argv[1] not in jobs: sys.exit(__doc__)
     jobs[sys.argv[1]]()

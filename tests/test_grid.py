@@ -128,9 +128,10 @@ def test_dask_workers_share_a_grid_and_one_may_die(call, grid, start, tmp_path):
     start('dask', 'scheduler', '--host', '127.0.0.1', '--port', address.split(':')[1], '--no-dashboard', start_new_session=True)
     workers = [start('dask', 'worker', address, '--nthreads', '1', '--no-nanny', '--no-dashboard', '--name', str(i), start_new_session=True) for i in range(2)]
     line = grid(epochs=12)
-    process = start(*line, '--executor', 'dask', '--scheduler', address)
+    process = start(*line, '--executor', 'dask', '--scheduler', address, '--store', f'file://{tmp_path}/store')
     wait_for(lambda: len(training(tmp_path)()) == 2)
     workers[0].kill()
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0 and '3 cells: 3 done, 0 failed, 0 open' in out, out + err
     assert len(finished(tmp_path/'runs')) == 3 == len(read_record(tmp_path/'results')) and not training(tmp_path)()
+    assert {run.name for run in finished(tmp_path/'runs')} == {file.parent.name for file in (tmp_path/'store').glob('*/metrics.json')}
