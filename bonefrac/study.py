@@ -42,7 +42,7 @@ CHOICES = dict(
     filter=tuple(FILTERS), split=tuple(SPLITTERS), recipe=('bonefrac', 'reference'), balance=('none', 'weighted', 'oversample'), precision=('auto', 'float32', 'bfloat16'),
     resize=('stretch', 'fit'), schedule=('', 'one_cycle', 'constant', 'warm_restarts'), rates=('', 'equal'))
 RANGES = dict(folds=(2, 100), fold=(0, 99), split_seed=(0, 2**31), seed=(0, 2**31), epochs=(0, 1000), size=(32, 1024), batch_size=(2, 4096),
-              share=(.01, 1), patience=(-1, 1000), dropout=(-1, .95), wd=(-1, 1))
+              share=(.01, 1), lr=(0, 1), patience=(-1, 1000), dropout=(-1, .95), wd=(-1, 1))
 
 # %% ../nbs/library/15_study.ipynb #13714f92
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class RunConfig:
     patience:int=-1               # Epochs without a lower validation loss before stopping, 0: never; -1: the recipe's
     dropout:float=-1.             # Share of activations to drop; -1: the architecture's
     wd:float=-1.                  # Weight decay; -1: the recipe's
+    lr:float=0.                   # Peak learning rate; 0: the architecture's
     rates:str=''                  # `equal`: one learning rate for all layers; empty: lower ones for early layers of loaded weights
 
     def __post_init__(self):
@@ -131,7 +132,7 @@ def weights_file(
     path = find_weights(config.arch, config.weights)
     return dict(name=path.name, sha256=file_sha256(path)) if path else None
 
-ADDED = ('share', 'resize', 'leave_out', 'schedule', 'patience', 'dropout', 'wd', 'rates') # fields that came later: at their defaults a run keeps its old name
+ADDED = ('share', 'resize', 'leave_out', 'schedule', 'patience', 'dropout', 'wd', 'lr', 'rates') # fields that came later: at their defaults a run keeps its old name
 DEFAULTS = {field.name: field.default for field in fields(RunConfig)}
 
 def _without_defaults(config):
@@ -207,7 +208,7 @@ def _scores(table, images):
 def _changes(config):
     "What a configuration changes of its recipe."
     given = {key: getattr(config, key) for key in ('schedule', 'patience', 'dropout', 'wd') if getattr(config, key) not in ('', -1)}
-    return {**given, 'equal_rates': config.rates == 'equal'}
+    return {**given, 'equal_rates': config.rates == 'equal', 'lr': config.lr or None}
 
 def _train(config, images):
     "Trained learner of a configuration."

@@ -125,6 +125,7 @@ class Recipe:
     opt_func:object     # fastai optimiser
     dropout:float|None=None   # Share of activations to drop; None: as the architecture is published
     equal_rates:bool=False    # One learning rate for all layers of loaded weights?
+    lr:float|None=None        # Peak learning rate; None: the architecture's
 
 SCHEDULES = ('one_cycle', 'constant', 'warm_restarts')
 
@@ -183,10 +184,11 @@ def _history(learn):
 
 def _rate(learn):
     "Peak learning rate: a slice over parameter groups for pretrained weights."
-    row = get_arch(learn.arch)
-    if learn.recipe == 'reference': return row.reference_lr
-    if not learn.pretrained: return row.scratch_lr
-    return row.lr if learn.how.equal_rates else slice(row.lr/10, row.lr)
+    row, lr = get_arch(learn.arch), learn.how.lr
+    if learn.recipe == 'reference': return lr or row.reference_lr
+    if not learn.pretrained: return lr or row.scratch_lr
+    lr = lr or row.lr
+    return lr if learn.how.equal_rates else slice(lr/10, lr)
 
 def fit(
     learn:Learner,   # From `make_learner`
