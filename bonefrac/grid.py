@@ -90,8 +90,8 @@ def estimate(
     like = record[(record.arch == config.arch) & (record.split == config.split)] if len(record) else record
     if not len(like): like = record
     if not len(like): return float('nan')
-    rate = (like.seconds/(like['size']**2*like.epochs)).median()
-    return float(rate*config.size**2*(config.epochs or 12))
+    rate = (like.seconds/(like['size']**2*like.epochs*like.share)).median()
+    return float(rate*config.size**2*(config.epochs or 12)*config.share)
 
 # %% ../nbs/library/16_grid.ipynb #74b57068
 def _clock(seconds):
