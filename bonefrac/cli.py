@@ -153,9 +153,13 @@ def grid(
     "Make the cells of a grid file that the record lacks."
     from bonefrac.audit import content_hash
     from bonefrac.grid import grid_state, grid_text, read_grid, run_grid
-    from bonefrac.study import load_images
+    from bonefrac.study import load_images, read_record
     configs = read_grid(path, **(dict(data=data) if data else {}))
-    if dry_run: state = grid_state(configs, content_hash(load_images(configs[0].data)), results, runs)
+    images = load_images(configs[0].data)
+    content, record = content_hash(images), read_record(results)
+    print(f'data: {images.attrs["root"]}, content {content}')
+    if len(record) and content not in set(record.data): print(f'no run in {results} is on these images; --data or BONEFRAC_DATA names others', file=sys.stderr)
+    if dry_run: state = grid_state(configs, content, results, runs)
     else: state = run_grid(configs, runs, results, executor, jobs, **options)
     print(grid_text(state, jobs))
     return int(not dry_run and (state.state != 'done').any())

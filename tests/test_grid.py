@@ -76,7 +76,10 @@ def test_a_record_alone_says_what_is_done(call, grid, tmp_path):
     line = grid()
     assert call(*line, cwd=tmp_path).returncode == 0
     (tmp_path/'runs').rename(tmp_path/'elsewhere')
-    assert '3 done, 0 failed, 0 open' in call(*line, '--dry-run', cwd=tmp_path).stdout
+    again = call(*line, '--dry-run', cwd=tmp_path)
+    assert '3 done, 0 failed, 0 open' in again.stdout and 'no run' not in again.stderr
+    other = call(*line, '--dry-run', '--data', 'phantom:78', cwd=tmp_path)
+    assert '3 open' in other.stdout and 'no run in results is on these images' in other.stderr
     assert len(collect(tmp_path/'results', tmp_path/'other')) == 3 and len(list((tmp_path/'other/predictions').iterdir())) == 3
 
 def test_a_failed_cell_is_recorded_and_mended(call, grid, tmp_path):
