@@ -440,7 +440,7 @@ def write_report(
     "Compare runs in a notebook, and write it and the notebooks of the runs as HTML."
     runs, names = Path(runs), [Path(folder).name for folder in folders]
     (runs/'report').mkdir(parents=True, exist_ok=True)
-    execute(notebook_path('04_comparison'), runs/'notebooks'/'comparison.ipynb', dict(runs=str(runs.resolve()), names=','.join(names)))
+    execute(notebook_path('04_report'), runs/'notebooks'/'comparison.ipynb', dict(runs=str(runs.resolve()), names=','.join(names)))
     links = '## Notebooks of the runs\n\n' + '\n'.join(f'- [{name}]({name}.html)' for name in names)
     _to_html(runs/'notebooks'/'comparison.ipynb', runs/'report'/'index.html', links, exclude_input=True)
     for name in names: _to_html(runs/'notebooks'/f'{name}.ipynb', runs/'report'/f'{name}.html')

@@ -85,12 +85,15 @@ def gate_readme(root):
     return f'{len(text.splitlines())} lines, {len(files)} figures'
 
 def gate_sidebar(root):
-    "Every notebook stands in the sidebar of _quarto.yml, and nothing else does."
+    "Every notebook stands in the sidebar of _quarto.yml, nothing else does, and no two make the same page."
     import yaml
+    from readme import page
     text = yaml.safe_load((root/'_quarto.yml').read_text())
     def leaves(items): return [leaf for item in items for leaf in (leaves(item['contents']) if isinstance(item, dict) else [item])]
     listed, present = set(leaves(text['website']['sidebar']['contents'])), {p.relative_to(root/'nbs').as_posix() for p in notebooks(root)}
     if listed != present: raise Broken(f'sidebar and notebooks differ: {", ".join(sorted(listed ^ present))}')
+    pages = [page(p) for p in sorted(listed)]
+    if twice := sorted({p for p in pages if pages.count(p) > 1}): raise Broken(f'pages that two notebooks make: {", ".join(twice)}')
     return f'{len(listed)} pages'
 
 FORBIDDEN = r'\.(jpe?g|dcm|pth|pt|pkl|safetensors|onnx|zip|npy)$'

@@ -4,9 +4,13 @@ from pathlib import Path
 
 README_FILES = 'README_files'
 
+def page(name):
+    "Page that nbdev makes of a notebook: without the number of its file name."
+    return re.sub(r'(^|/)\d+[a-z]?_([^/]*)$', r'\1\2', str(name)).removesuffix('.ipynb') + '.html'
+
 def _absolute(text, doc_host):
     "Links to pages of the site instead of links to notebooks."
-    return re.sub(r'\]\((?!https?:|#)([\w/.-]+)\.ipynb(#[\w-]*)?\)', lambda m: f']({doc_host}/{m[1]}.html{m[2] or ""})', text)
+    return re.sub(r'\]\((?!https?:|#)([\w/.-]+)\.ipynb(#[\w-]*)?\)', lambda m: f']({doc_host}/{page(m[1])}{m[2] or ""})', text)
 
 def render(notebook):
     "Text of the README, and its figures as a dict of path -> bytes."

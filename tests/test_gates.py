@@ -34,6 +34,9 @@ def new_module(root):
     (root/'nbs/library/99_more.ipynb').write_text(json.dumps(dict(cells=[dict(cell_type='code', id='a', metadata={}, outputs=[], execution_count=None, source='#| default_exp more\n'), dict(cell_type='code', id='b', metadata={}, outputs=[], execution_count=None, source='#| export\nx = 1')], metadata={}, nbformat=4, nbformat_minor=5)))
 def forgotten(root):
     subprocess.run(['git', 'rm', '-q', '--cached', 'bonefrac/splits.py'], cwd=root, check=True)
+def second_page(root):
+    (root/'nbs/library/99_data.ipynb').write_bytes((root/DATA).read_bytes())
+    edit(root/'_quarto.yml', '- library/00_data.ipynb', '- library/00_data.ipynb\n          - library/99_data.ipynb')
 def add(root, name, content):
     (root/name).write_bytes(content)
     subprocess.run(['git', 'add', '-f', name], cwd=root, check=True)
@@ -49,6 +52,7 @@ BREAKS = [
     ('clean', 'study notebook without outputs', lambda root: edit_notebook(root/'nbs/study/03_run.ipynb', lambda nb: [c.update(outputs=[]) for c in nb['cells'] if c['cell_type'] == 'code']), '03_run.ipynb: not executed'),
     ('clean', 'two cells of one id', same_ids, 'without an id of their own'),
     ('sidebar', 'page not listed', lambda root: edit(root/'_quarto.yml', '- library/00_data.ipynb', ''), 'library/00_data.ipynb'),
+    ('sidebar', 'two notebooks of one page', second_page, 'two notebooks make: library/data.html'),
     ('readme', 'edited README', lambda root: edit(root/'README.md', 'bonefrac', 'bonefrak'), 'make prepare'),
     ('tracked', 'weights in git', lambda root: add(root, 'model.safetensors', b'0'), 'tracked: model.safetensors'),
     ('tracked', 'large file', lambda root: add(root, 'table.csv', b'0'*(2**20 + 1)), 'above 1 MB: table.csv'),
