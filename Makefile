@@ -1,7 +1,7 @@
 # make study            train and compare two architectures (DATA=<archive, folder or "kaggle">)
 # make test             all checks: export, clean notebooks, README, library notebooks, pytest
 # make lab              JupyterLab on nbs/
-# make docs             the site, in _docs/
+# make docs             the site, in _docs/, by Quarto where it is installed, else by site/build.py
 # make prepare          after editing a notebook: export the package, clean, write README.md
 # make constraints      resolve the ranges of settings.ini into constraints.txt
 PYTHON ?= python3
@@ -39,8 +39,7 @@ lab: $(STAMP)
 	$(BIN)/jupyter lab --notebook-dir nbs
 
 docs: $(STAMP)
-	@command -v quarto >/dev/null || { echo "make docs needs Quarto on the path: https://quarto.org" >&2; exit 1; }
-	$(BIN)/nbdev_docs
+	@if command -v quarto >/dev/null; then $(BIN)/nbdev_docs; else $(BIN)/python site/build.py; fi
 
 prepare: $(STAMP)
 	$(BIN)/python tests/gates.py --fix

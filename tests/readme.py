@@ -24,12 +24,12 @@ def render(notebook):
             if 'text/markdown' in out.get('data', {}): out['data'] = {'text/markdown': out['data']['text/markdown']}
     nb.metadata['language_info'] = {'name': 'python'}
     text, resources = MarkdownExporter().from_notebook_node(nb, resources=dict(output_files_dir=README_FILES))
-    text = _absolute(re.sub(r'^> (.*)$', r'\1', text, count=1, flags=re.M), _doc_url(notebook.parent.parent))
+    text = _absolute(re.sub(r'^> (.*)$', r'\1', text, count=1, flags=re.M), doc_url(notebook.parent.parent))
     text = re.sub(r'!\[(png|svg)\]\(', '![Simulated radiographs](', text)
     note = '<!-- Written from nbs/index.ipynb; edit that. -->\n\n'
     return note + re.sub(r'\n{3,}', '\n\n', text).strip() + '\n', {name.replace('\\', '/'): data for name, data in resources.get('outputs', {}).items()}
 
-def _doc_url(root):
+def doc_url(root):
     from configparser import ConfigParser
     settings = ConfigParser(delimiters=['='])
     settings.read(root/'settings.ini', encoding='utf8')
