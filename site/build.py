@@ -4,7 +4,7 @@
 
 Writes _docs/ (or OUT). Titles, order, description and addresses come from _quarto.yml and the notebooks; there is nothing else to configure.
 """
-import html, json, re, shutil, sys, time
+import json, re, shutil, sys, time
 from pathlib import Path
 
 import latex2mathml.converter
@@ -124,6 +124,7 @@ def finish(body, here, names, host):
         for cell in table.select('tbody th'): cell['scope'] = 'row'
         if not (table.parent.name == 'div' and 'table' in table.parent.get('class', [])): table.wrap(soup.new_tag('div', attrs={'class': 'table', 'tabindex': '0', 'role': 'region', 'aria-label': 'table'}))
         if len(table.select('tbody tr')) > 10 and not table.select('[rowspan], [colspan]'): table['class'] = 'sortable'
+    for formula in soup.select('math[display=block]'): formula.wrap(soup.new_tag('div', attrs={'class': 'math', 'tabindex': '0'}))
     for block in soup.find_all('pre'): block['tabindex'] = '0'
     return soup, contents
 
