@@ -15,6 +15,8 @@ from nbconvert import HTMLExporter
 from nbconvert.preprocessors import ExtractOutputPreprocessor
 from pygments.formatters import HtmlFormatter
 
+from bonefrac.reporting import heading_anchor
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT/'tests'))
@@ -93,8 +95,8 @@ def prepare(nb, facts, write):
     return nb
 
 def anchor(text, taken):
-    "Identifier of a heading as Quarto makes it."
-    name = re.sub(r'^[^a-z]+', '', re.sub(r'\s+', '-', re.sub(r'[^\w\s.-]', '', text.lower()).strip())) or 'section'
+    "Identifier of a heading, each once a page."
+    name = heading_anchor(text)
     found = next(name if k == 0 else f'{name}-{k}' for k in range(1000) if (name if k == 0 else f'{name}-{k}') not in taken)
     taken.add(found)
     return found

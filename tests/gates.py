@@ -96,6 +96,14 @@ def gate_sidebar(root):
     if twice := sorted({p for p in pages if pages.count(p) > 1}): raise Broken(f'pages that two notebooks make: {", ".join(twice)}')
     return f'{len(listed)} pages'
 
+def gate_reporting(root):
+    "What the reporting page calls met or partly met is shown by a file or cell that is there."
+    from bonefrac.reporting import missing_evidence, reporting_items
+    try: items = reporting_items(root/'nbs/study/reporting.csv')
+    except (OSError, ValueError) as e: raise Broken(str(e)) from None
+    if missing := missing_evidence(items, root): raise Broken(f'{len(missing)} targets are not there: {"; ".join(missing[:5])}')
+    return f'{len(items)} items of {items.guideline.nunique()} guidelines'
+
 FORBIDDEN = r'\.(jpe?g|dcm|pth|pt|pkl|safetensors|onnx|zip|npy)$'
 
 def gate_tracked(root):
@@ -127,7 +135,7 @@ def gate_notebooks(root):
     if len(results) != len(paths): raise Broken(f'{len(results)} of {len(paths)} notebooks were run')
     return f'{len(results)} notebooks passed, 0 failed'
 
-GATES = dict(export=gate_export, clean=gate_clean, sidebar=gate_sidebar, readme=gate_readme, tracked=gate_tracked, notebooks=gate_notebooks)
+GATES = dict(export=gate_export, clean=gate_clean, sidebar=gate_sidebar, readme=gate_readme, reporting=gate_reporting, tracked=gate_tracked, notebooks=gate_notebooks)
 
 def fix(root):
     "Export the package, clean the notebooks, write README.md."

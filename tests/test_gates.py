@@ -34,6 +34,8 @@ def new_module(root):
     (root/'nbs/library/99_more.ipynb').write_text(json.dumps(dict(cells=[dict(cell_type='code', id='a', metadata={}, outputs=[], execution_count=None, source='#| default_exp more\n'), dict(cell_type='code', id='b', metadata={}, outputs=[], execution_count=None, source='#| export\nx = 1')], metadata={}, nbformat=4, nbformat_minor=5)))
 def forgotten(root):
     subprocess.run(['git', 'rm', '-q', '--cached', 'bonefrac/splits.py'], cwd=root, check=True)
+def unproven(root):
+    (root/'nbs/study/reporting.csv').write_text('guideline,item,topic,asks,status,evidence,note\nCLAIM,1,Title,Name the method,met,,\n')
 def second_page(root):
     (root/'nbs/library/99_data.ipynb').write_bytes((root/DATA).read_bytes())
     edit(root/'_quarto.yml', '- library/00_data.ipynb', '- library/00_data.ipynb\n          - library/99_data.ipynb')
@@ -54,6 +56,8 @@ BREAKS = [
     ('sidebar', 'page not listed', lambda root: edit(root/'_quarto.yml', '- library/00_data.ipynb', ''), 'library/00_data.ipynb'),
     ('sidebar', 'two notebooks of one page', second_page, 'two notebooks make: library/data.html'),
     ('readme', 'edited README', lambda root: edit(root/'README.md', 'bonefrac', 'bonefrak'), 'make prepare'),
+    ('reporting', 'cell that is gone', lambda root: edit(root/'nbs/study/reporting.csv', 'nbs/study/01_data.ipynb#', 'nbs/study/01_data.ipynb#x'), '1 targets are not there'),
+    ('reporting', 'met without evidence', unproven, 'met without evidence'),
     ('tracked', 'weights in git', lambda root: add(root, 'model.safetensors', b'0'), 'tracked: model.safetensors'),
     ('tracked', 'large file', lambda root: add(root, 'table.csv', b'0'*(2**20 + 1)), 'above 1 MB: table.csv'),
     ('notebooks', 'skipped cell', skip_cell, '00_data.ipynb: 1 cells are skipped'),

@@ -61,7 +61,7 @@ def test_identifiers_are_unique(soups):
         assert sorted({i for i in ids if ids.count(i) > 1}) == [], name
 
 WANTED = ['study/comparison.html#does-transfer-learning-help', 'study/comparison.html#which-architecture-is-best', 'study/comparison.html#how-does-preprocessing-change-accuracy',
-          'study/data_card.html', 'study/data.html', 'library/filters.html#apply_filter', 'index.html#own-images']
+          'study/cards.html#data-card', 'study/data.html', 'library/filters.html#apply_filter', 'index.html#own-images']
 
 @pytest.mark.parametrize('wanted', WANTED)
 def test_home_leads_there_in_two_clicks(soups, wanted):
