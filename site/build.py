@@ -147,6 +147,7 @@ def build(root=ROOT, out=None):
     cache, out = Path(proc_nbs()), Path(out or root/'_docs')
     config, host = yaml.safe_load((root/'_quarto.yml').read_text(encoding='utf8')), doc_url(root)
     parts, entries = sections(config), bibliography(root/'nbs/references.bib')
+    if missing := [name for _, names in parts for name in names if not (root/'nbs'/name).is_file()]: raise ValueError(f'_quarto.yml: no notebook {", ".join(missing)} in nbs/')
     notebooks = {name: nbformat.read(cache/name, 4) for _, names in parts for name in names}
     facts = {name: front_matter(nb) for name, nb in notebooks.items()}
     names, order = {page(name): name for name in notebooks}, list(notebooks)
@@ -183,4 +184,5 @@ def build(root=ROOT, out=None):
 if __name__ == '__main__':
     if len(sys.argv) > 1 and sys.argv[1].startswith('-'): sys.exit(__doc__)
     start, out = time.time(), Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT/'_docs'
-    print(f'{build(out=out)} pages in {out}, {time.time() - start:.0f} s')
+    try: print(f'{build(out=out)} pages in {out}, {time.time() - start:.0f} s')
+    except ValueError as e: sys.exit(f'site/build.py: {e}')

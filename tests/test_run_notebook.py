@@ -17,7 +17,7 @@ def test_parameters_are_the_configuration():
 
 def test_notebook_travels_with_the_package():
     assert notebook_path('03_run').read_bytes() == NOTEBOOK.read_bytes()
-    with pytest.raises(ValueError, match='no notebook .run.; there are 01_data, 02_own_data, 03_run, 04_report, 05_phantoms, 06_comparison, 07_replication, 08_ablations'): notebook_path('run')
+    with pytest.raises(ValueError, match='no notebook .run.; there are 01_data, 02_own_data, 03_run, 04_report, 05_phantoms, 06_comparison, 07_replication, 08_ablations, 09_cards, 10_reporting'): notebook_path('run')
 
 def test_help_notebook_shows_every_parameter(call, tmp_path):
     done = call('papermill', '--help-notebook', NOTEBOOK, cwd=tmp_path)

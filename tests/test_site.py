@@ -150,6 +150,12 @@ def test_long_tables_can_be_sorted(open_page):
         head.locator('button').click()
         assert head.get_attribute('aria-sort') == way and values() == sorted(before, reverse=way == 'descending')
 
+def test_home_says_what_the_record_says():
+    from bonefrac.answers import Answers, answers_table
+    answers, text = answers_table(Answers(ROOT/'results')), (ROOT/'README.md').read_text(encoding='utf8')
+    assert len(answers) == 3
+    assert [row.question for row in answers.itertuples() if row.answer not in text] == [], 'execute nbs/index.ipynb and make prepare'
+
 def test_a_broken_link_is_an_error(tmp_path):
     from gates import copy_of
     root = copy_of(ROOT, tmp_path)
@@ -158,3 +164,4 @@ def test_a_broken_link_is_an_error(tmp_path):
     (root/'_quarto.yml').write_text(yaml.safe_dump(config))
     done = subprocess.run([sys.executable, str(root/'site/build.py')], cwd=root, capture_output=True, text=True)
     assert done.returncode == 1 and 'which is no page' in done.stderr and not (root/'_docs').exists()
+    assert 'Traceback' not in done.stderr
