@@ -4,7 +4,7 @@
 
 Writes _docs/ (or OUT). Titles, order, description and addresses come from _quarto.yml and the notebooks; there is nothing else to configure.
 """
-import json, re, shutil, sys, time
+import json, posixpath, re, shutil, sys, time
 from pathlib import Path
 
 import latex2mathml.converter
@@ -105,8 +105,7 @@ def relink(href, here, names, host):
     "Address of a link: notebooks and the site's own address as pages beside this one."
     if re.match(r'(https?:|mailto:|#|data:)', href) and not href.startswith(host): return href
     path, _, part = href.partition('#')
-    target = path[len(host):].lstrip('/') if path.startswith(host) else Path(here, '..', path)
-    target = re.sub(r'(^|[^/]+/)\.\./', '', Path(str(target)).as_posix())
+    target = path[len(host):].lstrip('/') if path.startswith(host) else posixpath.normpath(posixpath.join(posixpath.dirname(here), path))
     target = page(target) if target.endswith('.ipynb') else target or 'index.html'
     if target.endswith('.html') and target not in names: raise ValueError(f'{here}: link to {href}, which is no page')
     return '../'*here.count('/') + target + (f'#{part}' if part else '')

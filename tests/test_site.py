@@ -143,7 +143,7 @@ def test_theme_follows_the_system_and_is_remembered(open_page):
 def test_long_tables_can_be_sorted(open_page):
     view = open_page('study/comparison.html')
     head = view.locator('table.sortable thead tr:first-child th', has_text='difference').first
-    table, column = view.locator('table.sortable', has=head).first, head.evaluate('head => head.cellIndex')
+    table, column = head.locator('xpath=ancestor::table'), head.evaluate('head => head.cellIndex')
     values = lambda: [float(text) for text in table.evaluate('(table, k) => [...table.tBodies[0].rows].map(row => row.cells[k].textContent)', column)]
     before = values()
     for way in ('ascending', 'descending'):
@@ -162,6 +162,7 @@ def test_a_broken_link_is_an_error(tmp_path):
     config = yaml.safe_load((root/'_quarto.yml').read_text())
     config['website']['sidebar']['contents'] = ['index.ipynb']
     (root/'_quarto.yml').write_text(yaml.safe_dump(config))
+    for name in ('library', 'study'): shutil.rmtree(root/'nbs'/name)
     done = subprocess.run([sys.executable, str(root/'site/build.py')], cwd=root, capture_output=True, text=True)
     assert done.returncode == 1 and 'which is no page' in done.stderr and not (root/'_docs').exists()
     assert 'Traceback' not in done.stderr
