@@ -156,7 +156,7 @@ def transfer_answer(
     if not len(table): return 'Not answered: no architecture of the record was run both from ImageNet weights and from scratch.'
     sure = clear(table)
     head = 'Yes' if len(sure) == len(table) and (table.difference > 0).all() else 'No' if len(sure) == len(table) and (table.difference < 0).all() else 'Not in every network'
-    return f'{head}. ImageNet weights change the accuracy of {len(table)} architecture{"s" if len(table) > 1 else ""} by {table.difference.min():+.2f} to {table.difference.max():+.2f} against a start from scratch (outermost 95 % limits {table.low.min():+.2f} and {table.high.max():+.2f}; {_seeds(table)}, n = {table.n.iloc[0]:.0f} test images of the first study-grouped fold, 96 pixels). {len(sure)} of {len(table)} differences are beyond chance.'
+    return f'{head}: ImageNet weights change the accuracy of {len(table)} architecture{"s" if len(table) > 1 else ""} by {table.difference.min():+.2f} to {table.difference.max():+.2f} against a start from scratch (95 % limits {table.low.min():+.2f} to {table.high.max():+.2f}, {_seeds(table)}, n = {table.n.iloc[0]:.0f}, first study-grouped fold, 96 pixels). {len(sure)} of {len(table)} differences are beyond chance.'
 
 def best_answer(
     answers:Answers, # Of a record
@@ -165,9 +165,9 @@ def best_answer(
     if not answers.pooled: return 'Not answered: no architecture of the record was run on all five folds.'
     top, pairs = answers.crossed.loc[answers.best], answers.pairs
     alike = [row.b if row.a == answers.best else row.a for row in pairs[(pairs.a == answers.best) | (pairs.b == answers.best)].itertuples() if row.p_flips >= .05]
-    against = f'It is not told apart from {" and ".join(alike)}.' if alike else 'It is told apart from all others.'
     level = 'below' if top.high < BAR else 'not clearly below' if top.accuracy < BAR else 'at or above'
-    return f'{answers.best}, chosen by validation among {len(answers.crossed)} configurations, names the region of {top.accuracy:.1%} of {top.n:.0f} images (95 % interval {top.low:.1%} to {top.high:.1%}; five study-grouped folds, one seed), {level} the {BAR:.0%} that the study had set itself. {against}'
+    against = f'Not told apart from {" and ".join(alike)}' if alike else 'Told apart from all others'
+    return f'{answers.best}: {top.accuracy:.1%} of {top.n:.0f} images (95 % limits {top.low:.1%} to {top.high:.1%}; five study-grouped folds, one seed), {level} the {BAR:.0%} that the study had set itself. {against} among the {len(answers.crossed)} from which validation chose.'
 
 def filter_answer(
     answers:Answers, # Of a record
@@ -176,8 +176,8 @@ def filter_answer(
     table = answers.changes
     if not len(table): return 'Not answered: no run of the record with a filter has one without beside it.'
     sure = clear(table)
-    head = f'It changes accuracy in {len(sure)} case{"s" if len(sure) > 1 else ""}' if len(sure) else 'Nothing that could be shown'
-    return f'{head}. Of {len(table)} comparisons of a filter with no filter ({_seeds(table)}, n = {table.n.iloc[0]:.0f}, first fold, 96 pixels), {len(sure)} {"is" if len(sure) == 1 else "are"} beyond chance with one sign in all seeds; the median half-width of their 95 % intervals is {50*(table.high - table.low).median():.0f} points, so smaller effects would not have been seen.'
+    head = 'In some cases' if len(sure) else 'Not so that it could be shown'
+    return f'{head}: {len(sure)} of {len(table)} comparisons of a filter with no filter {"is" if len(sure) == 1 else "are"} beyond chance with one sign in all seeds ({_seeds(table)}, n = {table.n.iloc[0]:.0f}, first study-grouped fold, 96 pixels). The median half-width of their 95 % intervals is {50*(table.high - table.low).median():.0f} points; a smaller effect would not have been seen.'
 
 QUESTIONS = {transfer_answer: 'does-transfer-learning-help', best_answer: 'which-architecture-is-best', filter_answer: 'how-does-preprocessing-change-accuracy'}
 

@@ -118,6 +118,11 @@ def finish(body, here, names, host):
         heading['id'] = anchor(heading.get_text(), taken)
         if heading.name in ('h2', 'h3'): contents.append((int(heading.name[1]), heading['id'], heading.get_text()))
     for link in soup.find_all('a', href=True): link['href'] = relink(link['href'], here, names, host)
+    for block in soup.select('details.code'): # cells that follow each other without output fold together
+        while (after := block.find_next_sibling()) is not None and after.name == 'details':
+            after.summary.decompose()
+            block.extend(list(after.children))
+            after.decompose()
     for table in soup.find_all('table'):
         for name in ('border', 'style'): del table[name]
         for style in table.parent.find_all('style', recursive=False): style.decompose()
