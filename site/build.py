@@ -90,7 +90,6 @@ def prepare(nb, facts, write):
         if cell.cell_type == 'markdown': cell.source = write(cell.source)
         for out in cell.get('outputs', []):
             data = out.get('data', {})
-            data.pop('application/vnd.jupyter.widget-view+json', None)
             if 'text/markdown' in data: data['text/markdown'] = write(data['text/markdown'])
     return nb
 

@@ -34,6 +34,7 @@ def new_module(root):
     (root/'nbs/library/99_more.ipynb').write_text(json.dumps(dict(cells=[dict(cell_type='code', id='a', metadata={}, outputs=[], execution_count=None, source='#| default_exp more\n'), dict(cell_type='code', id='b', metadata={}, outputs=[], execution_count=None, source='#| export\nx = 1')], metadata={}, nbformat=4, nbformat_minor=5)))
 def forgotten(root):
     subprocess.run(['git', 'rm', '-q', '--cached', 'bonefrac/splits.py'], cwd=root, check=True)
+def widget(root): edit_notebook(root/'nbs/study/03_run.ipynb', lambda nb: next(c for c in nb['cells'] if c.get('outputs'))['outputs'].append(dict(output_type='display_data', metadata={}, data={'application/vnd.jupyter.widget-view+json': {}, 'text/plain': ['0%|']})))
 def unproven(root):
     (root/'nbs/study/reporting.csv').write_text('guideline,item,topic,asks,status,evidence,note\nCLAIM,1,Title,Name the method,met,,\n')
 def second_page(root):
@@ -53,6 +54,7 @@ BREAKS = [
     ('clean', 'no parameters tag', untag, '03_run.ipynb: 0 cells are tagged'),
     ('clean', 'study notebook without outputs', lambda root: edit_notebook(root/'nbs/study/03_run.ipynb', lambda nb: [c.update(outputs=[]) for c in nb['cells'] if c['cell_type'] == 'code']), '03_run.ipynb: not executed'),
     ('clean', 'two cells of one id', same_ids, 'without an id of their own'),
+    ('clean', 'progress bar', widget, 'the output of a widget'),
     ('sidebar', 'page not listed', lambda root: edit(root/'_quarto.yml', '- library/00_data.ipynb', ''), 'library/00_data.ipynb'),
     ('sidebar', 'two notebooks of one page', second_page, 'two notebooks make: library/data.html'),
     ('readme', 'edited README', lambda root: edit(root/'README.md', 'bonefrac', 'bonefrak'), 'make prepare'),
