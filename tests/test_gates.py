@@ -9,6 +9,7 @@ from gates import GATES, Broken, ROOT, copy_of
 def copy(tmp_path):
     "A copy of the checkout that is a git repository of its own."
     root = copy_of(ROOT, tmp_path)
+    (root/'results').symlink_to(ROOT/'results')
     for args in (['init', '-q'], ['add', '-A']): subprocess.run(['git', *args], cwd=root, check=True)
     return root
 
@@ -34,7 +35,7 @@ def new_module(root):
     (root/'nbs/library/99_more.ipynb').write_text(json.dumps(dict(cells=[dict(cell_type='code', id='a', metadata={}, outputs=[], execution_count=None, source='#| default_exp more\n'), dict(cell_type='code', id='b', metadata={}, outputs=[], execution_count=None, source='#| export\nx = 1')], metadata={}, nbformat=4, nbformat_minor=5)))
 def forgotten(root):
     subprocess.run(['git', 'rm', '-q', '--cached', 'bonefrac/splits.py'], cwd=root, check=True)
-def widget(root): edit_notebook(root/'nbs/study/03_run.ipynb', lambda nb: next(c for c in nb['cells'] if c.get('outputs'))['outputs'].append(dict(output_type='display_data', metadata={}, data={'application/vnd.jupyter.widget-view+json': {}, 'text/plain': ['0%|']})))
+def widget(root): edit_notebook(root/'nbs/study/03_run.ipynb', lambda nb: next(c for c in nb['cells'] if c.get('outputs'))['outputs'].append(dict(data={'application/vnd.jupyter.widget-view+json': {}, 'text/plain': ['0%|']}, metadata={}, output_type='display_data')))
 def unproven(root):
     (root/'nbs/study/reporting.csv').write_text('guideline,item,topic,asks,status,evidence,note\nCLAIM,1,Title,Name the method,met,,\n')
 def second_page(root):
