@@ -127,6 +127,8 @@ def finish(body, here, names, host):
         for style in table.parent.find_all('style', recursive=False): style.decompose()
         for cell in table.select('thead th:empty'): cell.name = 'td'
         for cell in table.select('tbody th'): cell['scope'] = 'row'
+        for cell in table.select('tbody td'):
+            if ' ' in (words := cell.get_text()) and len(words) <= 16: cell['class'] = 'short'
         if not (table.parent.name == 'div' and 'table' in table.parent.get('class', [])): table.wrap(soup.new_tag('div', attrs={'class': 'table', 'tabindex': '0', 'role': 'region', 'aria-label': 'table'}))
         if len(table.select('tbody tr')) > 10 and not table.select('[rowspan], [colspan]'): table['class'] = 'sortable'
     for formula in soup.select('math[display=block]'): formula.wrap(soup.new_tag('div', attrs={'class': 'math', 'tabindex': '0'}))
