@@ -63,13 +63,17 @@ def gate_clean(root):
 
 WIDGET = 'application/vnd.jupyter.widget-view+json'
 
-def drop_widgets(root):
-    "Take progress bars out of the outputs of notebooks."
+def _of_this_machine(out):
+    "Is an output a progress bar, or does it name a folder of the machine that made it?"
+    return WIDGET in out.get('data', {}) or 'site-packages/' in ''.join(out.get('text', ''))
+
+def drop_machine_outputs(root):
+    "Take progress bars and warnings with paths out of the outputs of notebooks."
     for path in notebooks(root):
         nb = json.loads(path.read_text(encoding='utf8'))
-        if not any(WIDGET in out.get('data', {}) for cell in nb['cells'] for out in cell.get('outputs', [])): continue
+        if not any(_of_this_machine(out) for cell in nb['cells'] for out in cell.get('outputs', [])): continue
         for cell in nb['cells']:
-            if 'outputs' in cell: cell['outputs'] = [out for out in cell['outputs'] if WIDGET not in out.get('data', {})]
+            if 'outputs' in cell: cell['outputs'] = [out for out in cell['outputs'] if not _of_this_machine(out)]
         path.write_text(json.dumps(nb, indent=1, ensure_ascii=False) + '\n', encoding='utf8')
 
 def _check_cells(name, nb):
@@ -79,7 +83,7 @@ def _check_cells(name, nb):
         for out in cell.get('outputs', []):
             if out['output_type'] == 'error': raise Broken(f'{name}: a cell ends in {out["ename"]}')
             if 'image/jpeg' in out.get('data', {}): raise Broken(f'{name}: a JPEG output')
-            if WIDGET in out.get('data', {}): raise Broken(f'{name}: the output of a widget, which no page can show; run make prepare')
+            if _of_this_machine(out): raise Broken(f'{name}: the output of a widget or a path of this machine; run make prepare')
     if name.startswith('nbs/study/'):
         tagged = sum('parameters' in cell['metadata'].get('tags', []) for cell in nb['cells'])
         if not any(cell.get('outputs') for cell in nb['cells']): raise Broken(f'{name}: not executed')
@@ -152,7 +156,7 @@ GATES = dict(export=gate_export, clean=gate_clean, sidebar=gate_sidebar, readme=
 def fix(root):
     "Export the package, clean the notebooks, write README.md."
     nbdev('nbdev_export', root)
-    drop_widgets(root)
+    drop_machine_outputs(root)
     nbdev('nbdev_clean', root)
     from readme import write
     write(root)

@@ -36,6 +36,7 @@ def new_module(root):
 def forgotten(root):
     subprocess.run(['git', 'rm', '-q', '--cached', 'bonefrac/splits.py'], cwd=root, check=True)
 def widget(root): edit_notebook(root/'nbs/study/03_run.ipynb', lambda nb: next(c for c in nb['cells'] if c.get('outputs'))['outputs'].append(dict(data={'application/vnd.jupyter.widget-view+json': {}, 'text/plain': ['0%|']}, metadata={}, output_type='display_data')))
+def machine_path(root): edit_notebook(root/'nbs/study/03_run.ipynb', lambda nb: next(c for c in nb['cells'] if c.get('outputs'))['outputs'].append(dict(name='stderr', output_type='stream', text=['/x/site-packages/torch.py: warning\n'])))
 def unproven(root):
     (root/'nbs/study/reporting.csv').write_text('guideline,item,topic,asks,status,evidence,note\nCLAIM,1,Title,Name the method,met,,\n')
 def second_page(root):
@@ -56,6 +57,7 @@ BREAKS = [
     ('clean', 'study notebook without outputs', lambda root: edit_notebook(root/'nbs/study/03_run.ipynb', lambda nb: [c.update(outputs=[]) for c in nb['cells'] if c['cell_type'] == 'code']), '03_run.ipynb: not executed'),
     ('clean', 'two cells of one id', same_ids, 'without an id of their own'),
     ('clean', 'progress bar', widget, 'the output of a widget'),
+    ('clean', 'path of a machine', machine_path, 'a path of this machine'),
     ('sidebar', 'page not listed', lambda root: edit(root/'_quarto.yml', '- library/00_data.ipynb', ''), 'library/00_data.ipynb'),
     ('sidebar', 'two notebooks of one page', second_page, 'two notebooks make: library/data.html'),
     ('readme', 'edited README', lambda root: edit(root/'README.md', 'bonefrac', 'bonefrak'), 'make prepare'),
