@@ -170,6 +170,7 @@ def collect(
 ):
     "Copy configuration, metrics, history and predictions of finished runs, or of another record, into the record."
     from bonefrac.study import collect as collect_runs
+    if not Path(runs).is_dir(): raise ValueError(f'{runs}: no such folder of runs')
     print(f'{len(collect_runs(runs, results))} runs in {results}/runs.csv')
 
 # %% ../nbs/library/18_cli.ipynb #c13e8168

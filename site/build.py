@@ -149,7 +149,9 @@ def found_text(soup, title, here):
 def build(root=ROOT, out=None):
     "Make the site; number of pages."
     from nbdev.serve import proc_nbs
-    cache, out = Path(proc_nbs()), Path(out or root/'_docs')
+    out = Path(out or root/'_docs')
+    if out != root/'_docs' and out.exists() and not (out/'search.js').is_file(): raise ValueError(f'{out}: exists and is no site of this script; name a folder that does not exist')
+    cache = Path(proc_nbs())
     config, host = yaml.safe_load((root/'_quarto.yml').read_text(encoding='utf8')), doc_url(root)
     parts, entries = sections(config), bibliography(root/'nbs/references.bib')
     if missing := [name for _, names in parts for name in names if not (root/'nbs'/name).is_file()]: raise ValueError(f'_quarto.yml: no notebook {", ".join(missing)} in nbs/')

@@ -166,3 +166,7 @@ def test_a_broken_link_is_an_error(tmp_path):
     done = subprocess.run([sys.executable, str(root/'site/build.py')], cwd=root, capture_output=True, text=True)
     assert done.returncode == 1 and 'which is no page' in done.stderr and not (root/'_docs').exists()
     assert 'Traceback' not in done.stderr
+    (tmp_path/'mine').mkdir()
+    (tmp_path/'mine/letter.txt').write_text('dear')
+    done = subprocess.run([sys.executable, str(root/'site/build.py'), str(tmp_path/'mine')], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 1 and 'is no site of this script' in done.stderr and (tmp_path/'mine/letter.txt').read_text() == 'dear'
