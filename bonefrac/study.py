@@ -38,7 +38,7 @@ from .splits import SPLIT_ALIASES, SPLITTERS, make_split, thin, write_manifest
 
 # %% ../nbs/library/15_study.ipynb #7d4a6493
 CHOICES = dict(
-    arch=('custom_cnn', 'resnet18', 'vgg16', 'densenet121', 'efficientnet_b0', 'efficientnet_lite0', 'squeezenet1_1', 'mobilenet_v2'),
+    arch=('custom_cnn', 'resnet18', 'vgg16', 'densenet121', 'efficientnet_b0', 'efficientnet_lite0', 'efficientnet_lite2', 'squeezenet1_1', 'mobilenet_v2'),
     filter=tuple(FILTERS), split=tuple(SPLITTERS), recipe=('bonefrac', 'reference'), balance=('none', 'weighted', 'oversample'), precision=('auto', 'float32', 'bfloat16'),
     resize=('stretch', 'fit'), schedule=('', 'one_cycle', 'constant', 'warm_restarts'), rates=('', 'equal'))
 RANGES = dict(folds=(2, 100), fold=(0, 99), split_seed=(0, 2**31), seed=(0, 2**31), epochs=(0, 1000), size=(32, 1024), batch_size=(2, 4096),
