@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import sys
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
 from fastcore.script import Param, anno_parser
@@ -141,7 +141,7 @@ def study(
     return int(bool(failed))
 
 def grid(
-    path:str,       # Grid file
+    paths:list,     # Grid files
     data:str,       # Data source of all cells
     runs:str,       # Folder of runs
     results:str,    # Folder of the record
@@ -150,19 +150,21 @@ def grid(
     jobs:int,       # Runs at a time
     **options,      # Of the executor
 ):
-    "Make the cells of a grid file that the record lacks."
+    "Make the cells of grid files that the record lacks."
     from bonefrac.audit import content_hash
     from bonefrac.grid import grid_state, grid_text, read_grid, run_grid
     from bonefrac.study import load_images, read_record
-    configs = read_grid(path, **(dict(data=data) if data else {}))
+    grids = {path: read_grid(path, **(dict(data=data) if data else {})) for path in paths}
+    configs = list(dict.fromkeys(chain(*grids.values())))
+    if len(sources := {config.data or 'none named' for config in configs}) > 1: raise ValueError(f'the cells name several data sources: {", ".join(sorted(sources))}; --data names one for all')
     images = load_images(configs[0].data)
     content, record = content_hash(images), read_record(results)
     print(f'data: {images.attrs["root"]}, content {content}')
     if len(record) and content not in set(record.data): print(f'no run in {results} is on these images; --data or BONEFRAC_DATA names others', file=sys.stderr)
-    if dry_run: state = grid_state(configs, content, results, runs)
-    else: state = run_grid(configs, runs, results, executor, jobs, **options)
-    print(grid_text(state, jobs))
-    return int(not dry_run and (state.state != 'done').any())
+    if not dry_run: run_grid(configs, runs, results, executor, jobs, **options)
+    states = {path: grid_state(cells, content, results, runs) for path, cells in grids.items()}
+    for path, state in states.items(): print((f'\n{path}\n' if len(paths) > 1 else '') + grid_text(state, jobs))
+    return int(not dry_run and any((state.state != 'done').any() for state in states.values()))
 
 def collect(
     runs:str='runs',       # Folder of runs, or of another record
@@ -235,18 +237,18 @@ GRID_OPTIONS = dict(
 def _grid_options(parser):
     "Add what `study` takes beside the fields of a configuration."
     parser.set_defaults(**STUDY_DEFAULTS)
-    parser.add_argument('grid', nargs='?', default='', help='Grid file; without one the options below make the grid')
+    parser.add_argument('grid', nargs='*', default='', help='Grid files; without one the options below make the grid')
     for name, how in GRID_OPTIONS.items(): parser.add_argument(*dict.fromkeys((f'--{name.replace("_", "-")}', f'--{name}')), dest=name, **how)
 
 def _call_grid(parser, values, runs):
     "Call `grid`; options that belong in the file are refused."
     options = {name: values.pop(name) for name in GRID_OPTIONS}
-    path, data = values.pop('grid'), values.pop('data')
-    if given := [name for name, value in values.items() if value != parser.get_default(name)]: raise Usage(f'{", ".join(given)}: say this in {path}')
+    paths, data = values.pop('grid'), values.pop('data')
+    if given := [name for name, value in values.items() if value != parser.get_default(name)]: raise Usage(f'{", ".join(given)}: say this in {", ".join(paths)}')
     if options['executor'] != 'dask':
         if options['scheduler'] or options['gpus']: raise Usage('scheduler and gpus go with --executor dask')
         del options['scheduler'], options['gpus']
-    return grid(path, data, runs, **options)
+    return grid(paths, data, runs, **options)
 
 def _config_parser(name):
     "Parser with the fields of `RunConfig` as options."

@@ -80,6 +80,9 @@ def test_a_record_alone_says_what_is_done(call, grid, tmp_path):
     assert '3 done, 0 failed, 0 open' in again.stdout and 'no run' not in again.stderr
     other = call(*line, '--dry-run', '--data', 'phantom:78', cwd=tmp_path)
     assert '3 open' in other.stdout and 'no run in results is on these images' in other.stderr
+    (tmp_path/'more.yml').write_text(CELLS.replace('EPOCHS', '1').replace('[0, 1, 2]', '[2, 3]'))
+    both = call(*line, 'more.yml', '--dry-run', cwd=tmp_path).stdout
+    assert both.index('grid.yml\n3 cells: 3 done') < both.index('more.yml\n') < both.index('2 cells: 1 done, 0 failed, 1 open'), both
     assert len(collect(tmp_path/'results', tmp_path/'other')) == 3 and len(list((tmp_path/'other/predictions').iterdir())) == 3
 
 def test_a_failed_cell_is_recorded_and_mended(call, grid, tmp_path):
