@@ -30,15 +30,16 @@ def run_label(
     arch:str,    # Architecture
     start:str,   # Where its weights began
     size:int=96, # Pixels; 96, the size of most runs, is not said
+    rates:str='',# Learning rates: empty, smaller for earlier layers, or `equal`
 ) -> str:        # Such as `vgg16, scratch, 224 px`
     "Name of a configuration in tables and figures."
-    return f'{arch}, {start}' + ('' if size == 96 else f', {size} px')
+    return f'{arch}, {start}' + ('' if size == 96 else f', {size} px') + (f', {rates} rates' if rates else '')
 
 def _main_runs(record):
-    "Runs of a record and of its folder `phantoms` on the study-grouped folds, by the unchanged recipe."
+    "Runs of a record and of its folder `phantoms` on the study-grouped folds, by the recipe, its rates apart unchanged."
     folders = [folder for folder in (record, record/'phantoms') if (folder/'runs.csv').exists()]
     if not folders: raise ValueError(f'{record}: no runs.csv; name the folder of a record, such as results')
-    both = pd.concat([unchanged(read_record(folder)).assign(folder=folder) for folder in folders], ignore_index=True)
+    both = pd.concat([unchanged(read_record(folder), but=('rates',)).assign(folder=folder) for folder in folders], ignore_index=True)
     return both[(both.data == both.data.mode()[0]) & (both.split == 'study_grouped') & (both.recipe == 'bonefrac') & (both.balance == 'none') & (both.folds == 5) & (both.split_seed == 0)]
 
 def _starts(weights, record):
@@ -56,10 +57,10 @@ class Answers:
 
     @cached_property
     def _cells(self):
-        "Runs that speak to the questions, one a cell."
-        runs, cell = _main_runs(self.record), ['arch', 'start', 'size', 'filter', 'fold', 'seed']
+        "Runs that speak to the questions, one a cell, those with other rates among them."
+        runs, cell = _main_runs(self.record), ['arch', 'start', 'size', 'rates', 'filter', 'fold', 'seed']
         runs = runs.assign(start=_starts(runs.weights, self.record)).sort_values('precision', kind='stable').drop_duplicates(cell).sort_values(cell, ignore_index=True)
-        return runs.assign(name=[run_label(*key) for key in zip(runs.arch, runs.start, runs['size'])])
+        return runs.assign(name=[run_label(*key) for key in zip(runs.arch, runs.start, runs['size'], runs.rates)])
 
     def _tables(self, part): return {row.run: recorded_predictions(row.folder, row.run, part) for row in self._cells.itertuples()}
 
@@ -74,9 +75,12 @@ class Answers:
         return self._tables('valid')
 
     @cached_property
+    def _looked_at(self): return self._cells.assign(stuck=[one_answer(self.valid[run]) for run in self._cells.run])
+
+    @property
     def runs(self) -> pd.DataFrame: # One row a cell: the record's columns, `folder`, `start`, `name`, and `stuck` (one answer to every validation image)
-        "Runs that speak to the questions."
-        return self._cells.assign(stuck=[one_answer(self.valid[run]) for run in self._cells.run])
+        "Runs that speak to the questions, by the unchanged recipe."
+        return self._looked_at[self._looked_at.rates == ''].reset_index(drop=True)
 
     @property
     def first_fold(self) -> pd.DataFrame: # Rows of `runs`
@@ -99,15 +103,22 @@ class Answers:
         return paired_differences({(arch, a, b): (self.small[arch, a], self.small[arch, b]) for a, b in starts for arch in ARCHS if (arch, a) in self.small and (arch, b) in self.small})
 
     @cached_property
-    def folds(self) -> dict: # Name -> its five rows of `runs`
-        "Configurations that were cross-validated: one seed, five folds, no filter."
-        parts = self.runs[(self.runs.seed == 0) & (self.runs['filter'] == 'none')].sort_values('fold').groupby('name')
-        return {name: part for name, part in parts if list(part.fold) == [0, 1, 2, 3, 4]}
+    def _five(self):
+        "Runs with seed 0 that have all five folds, by name and filter."
+        parts = self._looked_at[self._looked_at.seed == 0].sort_values('fold').groupby(['name', 'filter'])
+        return {key: part for key, part in parts if list(part.fold) == [0, 1, 2, 3, 4]}
+
+    def _pool(self, part): return pool_folds([self.tables[run] for run in part.run])
+
+    @property
+    def folds(self) -> dict: # Name -> its five rows, as in `runs`
+        "Configurations that were cross-validated: one seed, five folds, no filter, the recipe as it is or with one rate for all layers."
+        return {name: part for (name, filter), part in self._five.items() if filter == 'none'}
 
     @cached_property
     def pooled(self) -> dict: # Name -> predictions table
         "Predictions of a cross-validated configuration on all sources."
-        return {name: pool_folds([self.tables[run] for run in part.run]) for name, part in self.folds.items()}
+        return {name: self._pool(part) for name, part in self.folds.items()}
 
     @cached_property
     def crossed(self) -> pd.DataFrame: # One row a configuration, the best on validation images first
@@ -137,6 +148,11 @@ class Answers:
     def changes(self) -> pd.DataFrame: # One row a comparison, `(arch, start, filter)`: see `paired_differences`
         "What a filter changes, paired by seed and image with no filter."
         return paired_differences({key: (found, self.filtered[*key[:2], 'none']) for key, found in self.filtered.items() if key[2] != 'none' and (*key[:2], 'none') in self.filtered})
+
+    @cached_property
+    def crossed_changes(self) -> pd.DataFrame: # One row a comparison, `(name, filter)`: see `paired_differences`
+        "What a filter changes in cross-validation, paired by image with no filter."
+        return paired_differences({(name, filter): ({0: self._pool(part)}, {0: self.pooled[name]}) for (name, filter), part in self._five.items() if filter != 'none' and name in self.pooled})
 
 # %% ../nbs/library/20_answers.ipynb #eeb8518a
 def _imagenet(answers):
@@ -169,6 +185,12 @@ def best_answer(
     against = f'Not told apart from {" and ".join(alike)}' if alike else 'Told apart from all others'
     return f'{answers.best}: {top.accuracy:.1%} of {top.n:.0f} images (95 % limits {top.low:.1%} to {top.high:.1%}; five study-grouped folds, one seed), {level} the {BAR:.0%} that the study had set itself. {against} among the {len(answers.crossed)} from which validation chose.'
 
+def _crossed_filters(table):
+    "What cross-validation says of filters, a sentence."
+    if not len(table): return ''
+    count, sure = len(table), len(clear(table))
+    return f' In cross-validation (one seed, n = {table.n.iloc[0]:.0f}) the filter that validation prefers changes accuracy by {table.difference.min():+.3f} to {table.difference.max():+.3f} in {count} network{"s" if count > 1 else ""} (95 % limits {table.low.min():+.2f} to {table.high.max():+.2f}), in {sure} beyond chance.'
+
 def filter_answer(
     answers:Answers, # Of a record
 ) -> str:            # A sentence or two
@@ -177,7 +199,7 @@ def filter_answer(
     if not len(table): return 'Not answered: no run of the record with a filter has one without beside it.'
     sure = clear(table)
     head = 'In some cases' if len(sure) else 'Not so that it could be shown'
-    return f'{head}: {len(sure)} of {len(table)} comparisons of a filter with no filter {"is" if len(sure) == 1 else "are"} beyond chance with one sign in all seeds ({_seeds(table)}, n = {table.n.iloc[0]:.0f}, first study-grouped fold, 96 pixels). The median half-width of their 95 % intervals is {50*(table.high - table.low).median():.0f} points; a smaller effect would not have been seen.'
+    return f'{head}: {len(sure)} of {len(table)} comparisons of a filter with no filter {"is" if len(sure) == 1 else "are"} beyond chance with one sign in all seeds ({_seeds(table)}, n = {table.n.iloc[0]:.0f}, first study-grouped fold, 96 pixels). The median half-width of their 95 % intervals is {50*(table.high - table.low).median():.0f} points; a smaller effect would not have been seen.{_crossed_filters(answers.crossed_changes)}'
 
 QUESTIONS = {transfer_answer: 'does-transfer-learning-help', best_answer: 'which-architecture-is-best', filter_answer: 'how-does-preprocessing-change-accuracy'}
 

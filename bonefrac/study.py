@@ -478,9 +478,10 @@ def read_record(
 
 def unchanged(
     record:pd.DataFrame, # From `read_record`
+    but:tuple=(),        # Fields that may be changed all the same
 ) -> pd.DataFrame:       # Its rows, index anew
     "Recorded runs that follow their recipe, without the changes of an ablation or a learning curve."
-    same = [record[key] == DEFAULTS[key] for key in (*ADDED, 'augment', 'balance')]
+    same = [record[key] == DEFAULTS[key] for key in (*ADDED, 'augment', 'balance') if key not in but]
     return record[pd.concat(same, axis=1).all(axis=1)].reset_index(drop=True)
 
 def recorded_predictions(

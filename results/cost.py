@@ -1,4 +1,4 @@
-"""Measure what each architecture costs, at 96 and 224 pixels, and write `results/cost.csv`.
+"""Measure what each architecture costs, at 96 and 224 pixels and where else it was cross-validated, and write `results/cost.csv`.
 
     python results/cost.py     needs the record, no images and no weights
 
@@ -6,6 +6,7 @@ Seconds an epoch come from the runs of the record (median over runs of the study
 batches of 16 in float32 on one CPU thread, best of three; they compare architectures and are no promise.
 """
 import time
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -45,7 +46,13 @@ def measure(runs, arch, size):
     return dict(arch=arch, size=size, parameters=sum(p.numel() for p in model.parameters()), multiply_adds=multiply_adds(model, size), megabytes=round(len(save(state))/1e6, 2),
                 images_a_second=round(images_a_second(model, size), 1), seconds_an_epoch=round(epoch_seconds(runs, arch, size), 2))
 
+def asked(runs):
+    "Sizes and architectures, in order."
+    crossed = runs[(runs.split == 'study_grouped') & (runs.fold > 0) & (runs.recipe == 'bonefrac')]
+    pairs = {*product((96, 224), ARCHS), *zip(crossed['size'], crossed.arch)}
+    return sorted(pairs, key=lambda pair: (pair[0], list(ARCHS).index(pair[1])))
+
 if __name__ == '__main__':
     torch.set_num_threads(1)
     runs = read_record(RESULTS)
-    pd.DataFrame([measure(runs, arch, size) for size in (96, 224) for arch in ARCHS]).to_csv(RESULTS/'cost.csv', index=False)
+    pd.DataFrame([measure(runs, arch, size) for size, arch in asked(runs)]).to_csv(RESULTS/'cost.csv', index=False)
