@@ -16,11 +16,10 @@ from nbconvert.preprocessors import ExtractOutputPreprocessor
 from pygments.formatters import HtmlFormatter
 
 from bonefrac.reporting import heading_anchor
+from readme import doc_url, page
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-sys.path.insert(0, str(ROOT/'tests'))
-from readme import doc_url, page # noqa: E402
 
 CODE = re.compile(r'(```.*?```|`[^`\n]*`)', re.S)
 DIRECTIVE = re.compile(r'#\|\s*([\w-]+)(?::\s*(.*))?$')

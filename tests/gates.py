@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT/'site')) # README.md and names of pages are made there
 
 class Broken(Exception): "A gate that does not hold."
 

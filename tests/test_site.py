@@ -14,6 +14,7 @@ import yaml
 from bs4 import BeautifulSoup
 
 from conftest import ROOT
+from gates import copy_of
 from readme import page
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
@@ -24,7 +25,6 @@ PAGES = [page(name) for name in LISTED]
 @pytest.fixture(scope='module')
 def site(tmp_path_factory):
     "Folder of a site that was built just now, from a copy of the checkout."
-    from gates import copy_of
     root = copy_of(ROOT, tmp_path_factory.mktemp('site'))
     done = subprocess.run([sys.executable, str(root/'site/build.py')], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0 and f'{len(PAGES)} pages' in done.stdout, done.stderr[-2000:]
@@ -157,7 +157,6 @@ def test_home_says_what_the_record_says():
     assert [row.question for row in answers.itertuples() if row.answer not in text] == [], 'execute nbs/index.ipynb and make prepare'
 
 def test_a_broken_link_is_an_error(tmp_path):
-    from gates import copy_of
     root = copy_of(ROOT, tmp_path)
     config = yaml.safe_load((root/'_quarto.yml').read_text())
     config['website']['sidebar']['contents'] = ['index.ipynb']
