@@ -118,7 +118,7 @@ def load_images(
     return make(int(source.partition(':')[2] or N_PHANTOMS))
 
 # %% ../nbs/library/15_study.ipynb #907bbbb5
-RUN_VERSION = 2 # counts up whenever one configuration would give another run: recipes, augmentation, splits
+RUN_VERSION = 3 # counts up whenever one configuration would give another run: recipes, augmentation, splits
 
 def versions(): # -> str
     "Versions of training and filters, such as `2.1`."

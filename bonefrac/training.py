@@ -130,7 +130,7 @@ class Recipe:
 SCHEDULES = ('one_cycle', 'constant', 'warm_restarts')
 
 RECIPES = dict(
-    bonefrac=Recipe(epochs=12, schedule='one_cycle', smoothing=.1, patience=6, keep_best=True, wd=.05, opt_func=Adam),
+    bonefrac=Recipe(epochs=12, schedule='one_cycle', smoothing=.1, patience=0, keep_best=True, wd=.05, opt_func=Adam),
     reference=Recipe(epochs=20, schedule='constant', smoothing=0, patience=0, keep_best=False, wd=None,
                      opt_func=partial(Adam, mom=.9, sqr_mom=.999, eps=1e-8, decouple_wd=False)),
 )
