@@ -480,7 +480,8 @@ def unchanged(
     record:pd.DataFrame, # From `read_record`
     but:tuple=(),        # Fields that may be changed all the same
 ) -> pd.DataFrame:       # Its rows, index anew
-    "Recorded runs that follow their recipe, without the changes of an ablation or a learning curve."
+    "Recorded runs that follow their recipe as it is now, without the changes of an ablation or a learning curve."
+    record = record[record.versions == versions()] if len(record) else record
     same = [record[key] == DEFAULTS[key] for key in (*ADDED, 'augment', 'balance') if key not in but]
     return record[pd.concat(same, axis=1).all(axis=1)].reset_index(drop=True)
 

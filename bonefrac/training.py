@@ -87,10 +87,11 @@ def precision_callbacks(
 
 # %% ../nbs/library/10_training.ipynb #4f48e937
 class KeepBest(TrackerCallback):
-    "Restore the weights of the epoch with the lowest validation loss."
+    "Restore the weights of the epoch with the lowest validation loss in the second half of a training."
     order = EarlyStoppingCallback.order - 1
     def __init__(self): super().__init__(monitor='valid_loss')
     def after_epoch(self):
+        if self.epoch < self.n_epoch//2: return
         super().after_epoch()
         if self.new_best: self.kept, self.best_epoch = {k: v.detach().clone() for k, v in self.model.state_dict().items()}, self.epoch
     def after_fit(self):
@@ -120,7 +121,7 @@ class Recipe:
     schedule:str        # `one_cycle`, `constant`, or `warm_restarts`: two cosine cycles, the second twice as long
     smoothing:float     # Label smoothing, 0 to 1
     patience:int        # Epochs without a lower validation loss before stopping; 0: never
-    keep_best:bool      # Restore the best epoch?
+    keep_best:bool      # Restore the best epoch of the second half?
     wd:float|None       # Weight decay; None: the architecture's of the reference study
     opt_func:object     # fastai optimiser
     dropout:float|None=None   # Share of activations to drop; None: as the architecture is published
