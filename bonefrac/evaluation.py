@@ -8,7 +8,7 @@ __all__ = ['classes_of', 'probabilities', 'check_predictions', 'predictions_tabl
            'mean_bootstrap', 'confusion', 'kappa', 'class_auc', 'log_loss', 'per_class', 'averages', 'metrics',
            'sentence', 'matched', 'mcnemar', 'paired_difference', 'holm', 'compare', 'compare_pairs', 'mean_correct',
            'seeds_accuracy', 'independent_difference', 'matched_means', 'seeds_difference', 'plot_confusion',
-           'plot_history', 'plot_accuracies']
+           'kept_epoch', 'plot_history', 'plot_accuracies']
 
 # %% ../nbs/library/11_evaluation.ipynb #46bf32fe
 from itertools import combinations
@@ -452,19 +452,21 @@ def plot_confusion(
     return ax
 
 # %% ../nbs/library/11_evaluation.ipynb #fdd1a35b
-def _best_epoch(history):
-    "Epoch of the lowest validation loss."
+def kept_epoch(
+    history:pd.DataFrame, # Columns epoch, train_loss, valid_loss, accuracy (0–1); a row an epoch
+) -> int:                 # Value of `epoch`
+    "Epoch of the lowest validation loss in the second half, whose weights the recipe keeps."
     missing = {'epoch', 'train_loss', 'valid_loss', 'accuracy'} - set(history.columns)
     if missing: raise ValueError(f"history has no column {', '.join(sorted(missing))}")
-    if history['valid_loss'].isna().all(): raise ValueError('history has no validation loss')
-    return history.loc[history['valid_loss'].idxmin(), 'epoch']
+    if history['valid_loss'][len(history)//2:].isna().all(): raise ValueError('history has no validation loss')
+    return int(history.loc[history['valid_loss'][len(history)//2:].idxmin(), 'epoch'])
 
 def plot_history(
     history:pd.DataFrame, # Columns epoch, train_loss, valid_loss, accuracy (0–1); a row an epoch
     axes=None,            # Two axes to draw into; default: a new figure
 ):                        # The two axes: loss, accuracy
     "Loss and accuracy by epoch, best epoch marked."
-    best, (train, valid) = _best_epoch(history), sns.color_palette('colorblind')[:2]
+    best, (train, valid) = kept_epoch(history), sns.color_palette('colorblind')[:2]
     axes = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')[1] if axes is None else axes
     axes[0].plot(history['epoch'], history['train_loss'], 'o-', color=train, label='training')
     axes[0].plot(history['epoch'], history['valid_loss'], 's-', color=valid, label='validation')
