@@ -1,5 +1,6 @@
 "Data, weights and a cache of their own for all tests."
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ for name, path in dict(BONEFRAC_DATA=SHARED/'data'/'bone-fracture-detection.zip'
         if path.exists(): os.environ[name] = str(path)
 
 if os.environ.get('PYTEST_XDIST_WORKER'): os.environ['OMP_NUM_THREADS'] = '1' # the workers are the parallelism
+
+signal.signal(signal.SIGINT, signal.default_int_handler) # a shell's background job ignores interrupts, and what it starts would too
 
 REAL_DATA = os.environ.get('BONEFRAC_DATA')
 REAL_SHA256 = '437dfc66b06964c35d7f97de695554463d8e7e4fbd04e5fb662a0003f7764fe1'
