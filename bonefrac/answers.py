@@ -75,7 +75,9 @@ class Answers:
         return self._tables('valid')
 
     @cached_property
-    def _looked_at(self): return self._cells.assign(stuck=[one_answer(self.valid[run]) for run in self._cells.run])
+    def _looked_at(self):
+        "`_cells`, with those marked that gave every validation image one answer."
+        return self._cells.assign(stuck=[one_answer(self.valid[run]) for run in self._cells.run])
 
     @property
     def runs(self) -> pd.DataFrame: # One row a cell: the record's columns, `folder`, `start`, `name`, and `stuck` (one answer to every validation image)
@@ -108,7 +110,9 @@ class Answers:
         parts = self._looked_at[self._looked_at.seed == 0].sort_values('fold').groupby(['name', 'filter'])
         return {key: part for key, part in parts if list(part.fold) == [0, 1, 2, 3, 4]}
 
-    def _pool(self, part): return pool_folds([self.tables[run] for run in part.run])
+    def _pool(self, part):
+        "Predictions of the five folds as one table."
+        return pool_folds([self.tables[run] for run in part.run])
 
     @property
     def folds(self) -> dict: # Name -> its five rows, as in `runs`
@@ -150,9 +154,16 @@ class Answers:
         return paired_differences({key: (found, self.filtered[*key[:2], 'none']) for key, found in self.filtered.items() if key[2] != 'none' and (*key[:2], 'none') in self.filtered})
 
     @cached_property
+    def preferred(self) -> dict: # Name -> filter
+        "Filter that the validation images of the first fold prefer, mean of its seeds."
+        runs = self.runs[(self.runs.fold == 0) & (self.runs['filter'] != 'none')]
+        return {name: part.groupby('filter').valid_accuracy.mean().idxmax() for name, part in runs.groupby('name')}
+
+    @cached_property
     def crossed_changes(self) -> pd.DataFrame: # One row a comparison, `(name, filter)`: see `paired_differences`
-        "What a filter changes in cross-validation, paired by image with no filter."
-        return paired_differences({(name, filter): ({0: self._pool(part)}, {0: self.pooled[name]}) for (name, filter), part in self._five.items() if filter != 'none' and name in self.pooled})
+        "What the preferred filter changes in cross-validation, paired by image with no filter."
+        crossed = {(name, filter): self._five[name, filter] for name, filter in self.preferred.items() if (name, filter) in self._five and name in self.pooled}
+        return paired_differences({key: ({0: self._pool(part)}, {0: self.pooled[key[0]]}) for key, part in crossed.items()})
 
 # %% ../nbs/library/20_answers.ipynb #eeb8518a
 def _imagenet(answers):

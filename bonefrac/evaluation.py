@@ -463,16 +463,17 @@ def kept_epoch(
 
 def plot_history(
     history:pd.DataFrame, # Columns epoch, train_loss, valid_loss, accuracy (0–1); a row an epoch
+    kept:int|None=None,   # Epoch whose weights were kept; None: `kept_epoch`
     axes=None,            # Two axes to draw into; default: a new figure
 ):                        # The two axes: loss, accuracy
-    "Loss and accuracy by epoch, best epoch marked."
-    best, (train, valid) = kept_epoch(history), sns.color_palette('colorblind')[:2]
+    "Loss and accuracy by epoch, kept epoch marked."
+    kept, (train, valid) = kept_epoch(history) if kept is None else kept, sns.color_palette('colorblind')[:2]
     axes = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')[1] if axes is None else axes
     axes[0].plot(history['epoch'], history['train_loss'], 'o-', color=train, label='training')
     axes[0].plot(history['epoch'], history['valid_loss'], 's-', color=valid, label='validation')
     axes[1].plot(history['epoch'], history['accuracy'], 's-', color=valid, label='validation')
     for ax, title in zip(axes, ('loss', 'accuracy')):
-        ax.axvline(best, linestyle='--', color='.4', label=f'best epoch: {best:g}')
+        ax.axvline(kept, linestyle='--', color='.4', label=f'kept epoch: {kept:g}')
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.set(xlabel='epoch', ylabel=title)
         ax.legend(frameon=False)

@@ -244,7 +244,7 @@ def _write_run(folder, config, data, images, learn, times):
     "Write all files of a finished run into a folder."
     from safetensors.torch import save_file
     table = _predict_parts(learn, images)
-    metrics = {**_scores(table, images), **times, 'epochs': len(learn.history), 'train_images': int((images.split == 'train').sum())}
+    metrics = {**_scores(table, images), **times, 'epochs': len(learn.history), 'kept_epoch': learn.kept_epoch, 'train_images': int((images.split == 'train').sum())}
     save_file({k: v.contiguous().cpu() for k, v in learn.model.state_dict().items()}, folder/'model.safetensors')
     about = dict(config=asdict(config), versions=versions(), hash=run_hash(config, data), data=data, weights_file=weights_file(config), precision=learn.precision, device=str(learn.dls.device), environment=environment())
     table.to_parquet(folder/'predictions.parquet', index=False)

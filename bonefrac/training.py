@@ -195,17 +195,19 @@ def fit(
     learn:Learner,   # From `make_learner`
     epochs:int=0,    # Number of epochs; 0: the recipe's
     lines:bool=True, # Print a line an epoch instead of fastai's progress bar?
-) -> Learner:        # The same, trained; its attribute `history` is a DataFrame of losses and validation accuracy by epoch
+) -> Learner:        # The same, trained; `history` is a DataFrame of losses and validation accuracy by epoch, `kept_epoch` the epoch from 1 whose weights it has
     "Train with the learner's recipe."
     how, rate = learn.how, _rate(learn)
     epochs = epochs or how.epochs
     set_seed(learn.seed, reproducible=True)
-    cbs = [KeepBest()] * how.keep_best + [EarlyStoppingCallback(patience=how.patience)] * (how.patience > 0) + [EpochLines()] * lines
+    keep = KeepBest()
+    cbs = [keep] * how.keep_best + [EarlyStoppingCallback(patience=how.patience)] * (how.patience > 0) + [EpochLines()] * lines
     with learn.removed_cbs([cb for cb in learn.cbs if lines and isinstance(cb, ProgressCallback)]), learn.no_logging():
         if how.schedule == 'one_cycle': learn.fit_one_cycle(epochs, rate, cbs=cbs)
         elif how.schedule == 'constant': learn.fit(epochs, rate, cbs=cbs)
         else: learn.fit_sgdr(2, max(1, epochs//3), rate, cycle_mult=2, cbs=cbs)
     learn.history = _history(learn)
+    learn.kept_epoch = getattr(keep, 'best_epoch', len(learn.history) - 1) + 1
     return learn
 
 # %% ../nbs/library/10_training.ipynb #0f367af4
