@@ -217,7 +217,7 @@ def _improve(action, listed):
     "Say in the help of an option what it may be."
     from bonefrac.study import CHOICES
     text = action.help.replace('`', '').partition(' (default:')[0]
-    if action.dest in CHOICES: text = ', '.join(CHOICES[action.dest])
+    if '' not in CHOICES.get(action.dest, ('',)): text = ', '.join(CHOICES[action.dest])
     action.help = text + (f' (default: {action.default})' if action.default != '' else '')
     if action.dest == 'augment': action.help = 'Train on the images as they are'
     if listed: action.type, action.help = str, 'One or several, separated by commas: ' + action.help
@@ -270,6 +270,8 @@ def _call(name, argv):
     if name not in ('run', 'study'): return command(**values)
     runs = values.pop('runs')
     if values.get('grid'): return _call_grid(parser, values, runs)
+    given = [option.replace('_', '-') for option in GRID_OPTIONS if option in values and values[option] != parser.get_default(option)]
+    if given: raise Usage(f'{", ".join(given)}: for a grid; name its file, as in bonefrac study grid.yml')
     for option in ('grid', *GRID_OPTIONS): values.pop(option, None)
     try: configs = _configs(values)
     except ValueError as e: raise Usage(str(e)) from None

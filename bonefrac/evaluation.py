@@ -454,12 +454,14 @@ def plot_confusion(
 # %% ../nbs/library/11_evaluation.ipynb #fdd1a35b
 def kept_epoch(
     history:pd.DataFrame, # Columns epoch, train_loss, valid_loss, accuracy (0–1); a row an epoch
-) -> int:                 # Value of `epoch`
+    epochs:int=0,         # Number of epochs asked for; 0: as many as there are
+) -> int:                 # Value of `epoch`; the last where the training was stopped in its first half
     "Epoch of the lowest validation loss in the second half, whose weights the recipe keeps."
     missing = {'epoch', 'train_loss', 'valid_loss', 'accuracy'} - set(history.columns)
     if missing: raise ValueError(f"history has no column {', '.join(sorted(missing))}")
-    if history['valid_loss'][len(history)//2:].isna().all(): raise ValueError('history has no validation loss')
-    return int(history.loc[history['valid_loss'][len(history)//2:].idxmin(), 'epoch'])
+    if history['valid_loss'].isna().all(): raise ValueError('history has no validation loss')
+    late = history['valid_loss'][(epochs or len(history))//2:].dropna()
+    return int(history['epoch'][late.idxmin() if len(late) else history.index[-1]])
 
 def plot_history(
     history:pd.DataFrame, # Columns epoch, train_loss, valid_loss, accuracy (0–1); a row an epoch

@@ -27,12 +27,14 @@ from fsspec.core import url_to_fs
 from tqdm.auto import tqdm
 
 from .audit import content_hash
-from .study import RECORD_KEY, RunConfig, cell_name, collect, config_key, finished, load_images, read_record, read_run, run_config, run_name
+from .study import EPOCHS, RunConfig, cell_name, collect, config_key, finished, load_images, read_record, read_run, recorded, run_config, run_name
 from .study import _last_line, _run_notebook
 
 # %% ../nbs/library/16_grid.ipynb #70b1b215
 def _combinations(entry):
     "All configurations of one entry, as dicts."
+    if wrong := [key for key in entry if not isinstance(key, str)]: raise ValueError(f'{wrong[0]!r} is no name of a field')
+    if empty := [key for key, value in entry.items() if value == []]: raise ValueError(f'{", ".join(empty)}: an empty list')
     lists = [value if isinstance(value, list) else [value] for value in entry.values()]
     return [dict(zip(entry, values)) for values in product(*lists)]
 
@@ -46,8 +48,10 @@ def read_grid(
     except (yaml.YAMLError, UnicodeDecodeError) as e: raise ValueError(f'{path}: not YAML: {" ".join(str(e).split())}') from None
     entries = grid.get('runs') if isinstance(grid, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries) or not entries: raise ValueError(f'{path}: a grid needs runs, a list of mappings')
-    if wrong := sorted(set(grid) - {'title', 'defaults', 'runs'}): raise ValueError(f'{path}: unknown key {", ".join(wrong)}; a grid has title, defaults and runs')
-    try: configs = [run_config(**{**values, **changes}) for entry in entries for values in _combinations({**(grid.get('defaults') or {}), **entry})]
+    if wrong := sorted(set(grid) - {'title', 'defaults', 'runs'}, key=str): raise ValueError(f'{path}: unknown key {", ".join(map(str, wrong))}; a grid has title, defaults and runs')
+    defaults = grid.get('defaults') or {}
+    if not isinstance(defaults, dict): raise ValueError(f'{path}: defaults must be a mapping')
+    try: configs = [run_config(**{**values, **changes}) for entry in entries for values in _combinations({**defaults, **entry})]
     except ValueError as e: raise ValueError(f'{path}: {e}') from None
     return list(dict.fromkeys(configs))
 
@@ -60,9 +64,7 @@ def _failures(results):
 
 def _done(results, runs):
     "Names of done runs by key."
-    record = read_record(results)
-    kept = record[[(Path(results)/'predictions'/f'{run}.parquet').exists() for run in record.run]] if len(record) else record
-    done = {tuple(row[:-1]): row[-1] for row in kept[[*RECORD_KEY, 'run']].itertuples(index=False, name=None)} if len(kept) else {}
+    done = recorded(results)
     for run in map(read_run, finished(runs)): done.setdefault(config_key(run['config'], run['data'], run.get('versions')), run['name'])
     return done
 
@@ -74,11 +76,12 @@ def grid_state(
 ) -> pd.DataFrame:              # One row a cell: fields of `RunConfig`, `state`, `run`, `reason`, `seconds` (recorded or estimated; NaN: unknown)
     "Which cells of a grid are done, failed or open."
     done, failed, record = _done(results, runs), _failures(results), read_record(results)
+    took = dict(zip(record.run, record.seconds)) if len(record) else {}
     rows = []
     for config in configs:
         key = config_key(asdict(config), data)
-        state = 'done' if key in done else 'failed' if key in failed else 'open'
-        rows.append({**asdict(config), 'state': state, 'run': done.get(key, ''), 'reason': failed.get(key, '') if state == 'failed' else '', 'seconds': estimate(config, record)})
+        run, state = done.get(key, ''), 'done' if key in done else 'failed' if key in failed else 'open'
+        rows.append({**asdict(config), 'state': state, 'run': run, 'reason': failed.get(key, '') if state == 'failed' else '', 'seconds': took.get(run) or estimate(config, record)})
     return pd.DataFrame(rows)
 
 # %% ../nbs/library/16_grid.ipynb #934fcacc
@@ -91,7 +94,7 @@ def estimate(
     if not len(like): like = record
     if not len(like): return float('nan')
     rate = (like.seconds/(like['size']**2*like.epochs*like.share)).median()
-    return float(rate*config.size**2*(config.epochs or 12)*config.share)
+    return float(rate*config.size**2*(config.epochs or EPOCHS[config.recipe])*config.share)
 
 # %% ../nbs/library/16_grid.ipynb #74b57068
 def _clock(seconds):

@@ -1,8 +1,8 @@
-"""Measure what each architecture costs, at 96 and 224 pixels and where else it was cross-validated, and write `results/cost.csv`.
+"""Measure what each architecture costs, at 96 and 224 pixels and at every other size of the record, and write `results/cost.csv`.
 
     python results/cost.py     needs the record, no images and no weights
 
-Seconds an epoch come from the runs of the record (median over runs of the study-grouped split, without filter; NaN where there is none). Images a second are those of this machine,
+Seconds an epoch come from the runs of the record (median over runs of the study-grouped split on all training images, by the unchanged recipe and without filter; NaN where there is none). Images a second are those of this machine,
 batches of 16 in float32 on one CPU thread, best of three; they compare architectures and are no promise.
 """
 import time
@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch.utils.flop_counter import FlopCounterMode
 
 from bonefrac.models import ARCHS, create_model
-from bonefrac.study import read_record
+from bonefrac.study import read_record, unchanged
 
 RESULTS = Path(__file__).resolve().parent
 
@@ -36,7 +36,7 @@ def images_a_second(model, size, batch=16, repeats=3):
 
 def epoch_seconds(runs, arch, size):
     "Median seconds an epoch of recorded runs."
-    made = runs[(runs.arch == arch) & (runs['size'] == size) & (runs.split == 'study_grouped') & (runs['filter'] == 'none') & (runs.precision == 'bfloat16')]
+    made = runs[(runs.arch == arch) & (runs['size'] == size) & (runs['filter'] == 'none') & (runs.precision == 'bfloat16')]
     return (made.seconds/made.epochs).median()
 
 def measure(runs, arch, size):
@@ -48,11 +48,10 @@ def measure(runs, arch, size):
 
 def asked(runs):
     "Sizes and architectures, in order."
-    crossed = runs[(runs.split == 'study_grouped') & (runs.fold > 0) & (runs.recipe == 'bonefrac')]
-    pairs = {*product((96, 224), ARCHS), *zip(crossed['size'], crossed.arch)}
+    pairs = {*product((96, 224), ARCHS), *zip(runs['size'], runs.arch)}
     return sorted(pairs, key=lambda pair: (pair[0], list(ARCHS).index(pair[1])))
 
 if __name__ == '__main__':
     torch.set_num_threads(1)
-    runs = read_record(RESULTS)
+    runs = unchanged(read_record(RESULTS), but=('rates',)).query('split == "study_grouped" and recipe == "bonefrac"')
     pd.DataFrame([measure(runs, arch, size) for size, arch in asked(runs)]).to_csv(RESULTS/'cost.csv', index=False)
