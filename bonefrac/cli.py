@@ -230,7 +230,7 @@ GRID_OPTIONS = dict(
     minutes=dict(type=float, default=0, help='With a grid: longest time of a run'),
     memory=dict(type=float, default=0, help='With a grid: largest memory of a run in GB'),
     store=dict(default='', help='With a grid: URL of storage that workers share, such as s3://bucket/runs; runs are published there and fetched from it'),
-    scheduler=dict(default='', help='With dask: address of a running scheduler; without it a local cluster is started'),
+    scheduler=dict(default='', help='With dask: address of a running scheduler, whose workers decide on threads by OMP_NUM_THREADS; without it a local cluster is started'),
     gpus=dict(action='store_true', help='With dask: each run takes one unit of the resource GPU'),
 )
 
