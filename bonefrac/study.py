@@ -557,9 +557,9 @@ def collect(
         for name, files, _ in new.values():
             for part, file in files.items(): _copy(file, results/part/(name + file.suffix))
         if new:
-            old = known[[key in new for key in _row_keys(known)]]
-            tables = [table for table in (known.drop(old.index), *(row for *_, row in new.values())) if len(table)]
+            old = pd.Series([key in new for key in _row_keys(known)], dtype=bool)
+            tables = [table for table in (known[~old], *(row for *_, row in new.values())) if len(table)]
             pd.concat(tables, ignore_index=True).sort_values('run').to_csv(results/'.runs.csv', index=False)
             (results/'.runs.csv').replace(results/'runs.csv')
-            for name in set(old.run) - {name for name, *_ in new.values()}: (results/'history'/f'{name}.csv').unlink(missing_ok=True)
+            for name in set(known.run[old]) - {name for name, *_ in new.values()}: (results/'history'/f'{name}.csv').unlink(missing_ok=True)
     return read_record(results)
