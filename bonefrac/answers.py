@@ -15,7 +15,7 @@ import pandas as pd
 from .evaluation import compare_pairs, seeds_accuracy
 from .models import ARCHS
 from .statistics import detectable_difference, one_answer, paired_differences, pool_folds
-from .study import read_record, recorded_predictions, unchanged
+from .study import RECIPE_EPOCHS, read_record, recorded_predictions, unchanged
 
 # %% ../nbs/library/20_answers.ipynb #344e3fbe
 BAR = .92 # accuracy that the study set itself as a bar
@@ -26,7 +26,7 @@ def clear(
     "Differences that neither chance in the images nor the luck of a seed explains."
     return table[(table.p_holm < .05) & (table.lowest*table.highest > 0)]
 
-SIZE, EPOCHS = 96, 12 # pixels and epochs of most runs
+SIZE, EPOCHS = 96, RECIPE_EPOCHS['bonefrac'] # pixels and epochs of most runs
 
 def run_label(
     arch:str,          # Architecture
@@ -107,6 +107,11 @@ class Answers:
         starts = [('imagenet', 'scratch'), ('phantoms', 'scratch'), ('imagenet, phantoms', 'imagenet')]
         return paired_differences({(arch, a, b): (self.small[arch, a], self.small[arch, b]) for a, b in starts for arch in ARCHS if (arch, a) in self.small and (arch, b) in self.small})
 
+    @property
+    def imagenet(self) -> pd.DataFrame: # Rows of `transfer`
+        "ImageNet weights against a start from scratch."
+        return self.transfer.loc[[key[1:] == ('imagenet', 'scratch') for key in self.transfer.index]]
+
     @cached_property
     def _five(self):
         "Runs with seed 0 that have all five folds, by name and filter."
@@ -145,6 +150,11 @@ class Answers:
         chosen = list(valid.idxmax(axis=1))
         return pool_folds([self.tables[self.folds[name].run.iloc[fold]] for fold, name in enumerate(chosen)]), chosen
 
+    @property
+    def nested_score(self) -> dict: # See `seeds_accuracy`
+        "Accuracy of `nested`."
+        return seeds_accuracy([self.nested[0]])
+
     @cached_property
     def pairs(self) -> pd.DataFrame: # One row a pair of `crossed`: see `compare_pairs`; `p_flips` turns the signs of whole examinations, Holm-adjusted
         "Cross-validated configurations against each other."
@@ -164,9 +174,10 @@ class Answers:
 
     @cached_property
     def preferred(self) -> dict: # Name -> filter
-        "Filter that the validation images of the first fold prefer, mean of its seeds."
+        "Filter that the validation images of the first fold prefer, mean of the seeds that all its filters have."
         runs = self.runs[(self.runs.fold == 0) & (self.runs['filter'] != 'none')]
-        return {name: part.groupby('filter').valid_accuracy.mean().idxmax() for name, part in runs.groupby('name')}
+        scores = {name: part.pivot_table(index='seed', columns='filter', values='valid_accuracy').dropna() for name, part in runs.groupby('name')}
+        return {name: table.mean().idxmax() for name, table in scores.items() if len(table)}
 
     @cached_property
     def crossed_filters(self) -> dict: # `(name, filter)` -> predictions table
@@ -180,10 +191,6 @@ class Answers:
         return paired_differences({key: ({0: table}, {0: self.pooled[key[0]]}) for key, table in self.crossed_filters.items()})
 
 # %% ../nbs/library/20_answers.ipynb #eeb8518a
-def _imagenet(answers):
-    "Rows of `transfer` that compare ImageNet with scratch."
-    return answers.transfer.loc[[key[1:] == ('imagenet', 'scratch') for key in answers.transfer.index]]
-
 def _seeds(table):
     "How many seeds, in words."
     low, high = int(table.runs.min()), int(table.runs.max())
@@ -193,11 +200,11 @@ def transfer_answer(
     answers:Answers, # Of a record
 ) -> str:            # A sentence or two
     "Does transfer learning help?"
-    table = _imagenet(answers)
+    table = answers.imagenet
     if not len(table): return 'Not answered: no architecture of the record was run both from ImageNet weights and from scratch.'
     sure = clear(table)
     head = 'Yes' if len(sure) == len(table) and (table.difference > 0).all() else 'No' if len(sure) == len(table) and (table.difference < 0).all() else 'Not in every network'
-    return f'{head}: ImageNet weights change the accuracy of {len(table)} architecture{"s" if len(table) > 1 else ""} by {table.difference.min():+.2f} to {table.difference.max():+.2f} against a start from scratch (95 % limits {table.low.min():+.2f} to {table.high.max():+.2f}, {_seeds(table)}, n = {table.n.iloc[0]:.0f}, first study-grouped fold, 96 pixels). {len(sure)} of {len(table)} differences are beyond chance.'
+    return f'{head}: ImageNet weights change the accuracy of {len(table)} architecture{"s" if len(table) > 1 else ""} by {table.difference.min():+.2f} to {table.difference.max():+.2f} against a start from scratch (95 % limits {table.low.min():+.2f} to {table.high.max():+.2f}, {_seeds(table)}, n = {table.n.iloc[0]:.0f}, first study-grouped fold, {SIZE} pixels). {len(sure)} of {len(table)} differences are beyond chance.'
 
 def best_answer(
     answers:Answers, # Of a record
@@ -208,8 +215,8 @@ def best_answer(
     alike = [row.b if row.a == answers.best else row.a for row in pairs[(pairs.a == answers.best) | (pairs.b == answers.best)].itertuples() if row.p_flips >= .05]
     level = 'below' if top.high < BAR else 'not clearly below' if top.accuracy < BAR else 'at or above'
     against = f'Not told apart from {" and ".join(alike)}' if alike else 'Told apart from all others'
-    nested = seeds_accuracy([answers.nested[0]])
-    return f'{answers.best}: {top.accuracy:.1%} of {top.n:.0f} images (95 % limits {top.low:.1%} to {top.high:.1%}; five study-grouped folds, one seed), {level} the {BAR:.0%} that the study had set itself. {against} among the {len(answers.crossed)} from which validation images of all folds chose; where each fold chooses for itself it is {nested["accuracy"]:.1%} ({nested["low"]:.1%} to {nested["high"]:.1%}).'
+    nested = answers.nested_score
+    return f'{answers.best}: {top.accuracy:.1%} of {top.n:.0f} images (95 % limits {top.low:.1%} to {top.high:.1%}; five study-grouped folds, one seed), {level} the {BAR:.0%} that the study had set itself. {against} among the {len(answers.crossed)} from which validation images of all folds chose; where each fold chooses for itself, accuracy is {nested["accuracy"]:.1%} ({nested["low"]:.1%} to {nested["high"]:.1%}).'
 
 def _crossed_filters(table):
     "What cross-validation says of filters, a sentence."
@@ -226,7 +233,7 @@ def filter_answer(
     sure = clear(table)
     head = 'In some cases' if len(sure) else 'Not so that it could be shown'
     gains, losses, smallest = (table.low > 0).sum(), (table.high < 0).sum(), 100*detectable_difference((table.high - table.low).median()/2, len(table))
-    return f'{head}: {len(sure)} of {len(table)} comparisons of a filter with no filter {"is" if len(sure) == 1 else "are"} beyond chance with one sign in all seeds ({_seeds(table)}, n = {table.n.iloc[0]:.0f}, first study-grouped fold, 96 pixels). Of their unadjusted 95 % intervals {gains + losses} leave out 0 ({gains} gains, {losses} losses), where about {.05*len(table):.0f} would by chance; an effect below some {smallest:.0f} points could have been missed.{_crossed_filters(answers.crossed_changes)}'
+    return f'{head}: {len(sure)} of {len(table)} comparisons of a filter with no filter {"is" if len(sure) == 1 else "are"} beyond chance with one sign in all seeds ({_seeds(table)}, n = {table.n.iloc[0]:.0f}, first study-grouped fold, {SIZE} pixels). Of their unadjusted 95 % intervals {gains + losses} leave out 0 ({gains} gains, {losses} losses), where about {.05*len(table):.0f} would by chance; an effect of {smallest:.0f} points would be found in four of five such experiments, a smaller one less often.{_crossed_filters(answers.crossed_changes)}'
 
 QUESTIONS = {transfer_answer: 'does-transfer-learning-help', best_answer: 'which-architecture-is-best', filter_answer: 'how-does-preprocessing-change-accuracy'}
 

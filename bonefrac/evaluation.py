@@ -454,14 +454,13 @@ def plot_confusion(
 # %% ../nbs/library/11_evaluation.ipynb #fdd1a35b
 def kept_epoch(
     history:pd.DataFrame, # Columns epoch, train_loss, valid_loss, accuracy (0–1); a row an epoch
-    epochs:int=0,         # Number of epochs asked for; 0: as many as there are
-) -> int:                 # Value of `epoch`; the last where the training was stopped in its first half
-    "Epoch of the lowest validation loss in the second half, whose weights the recipe keeps."
+) -> int:                 # Value of `epoch`
+    "Epoch of the lowest validation loss in the second half, whose weights the recipe keeps at the end of a whole training."
     missing = {'epoch', 'train_loss', 'valid_loss', 'accuracy'} - set(history.columns)
     if missing: raise ValueError(f"history has no column {', '.join(sorted(missing))}")
-    if history['valid_loss'].isna().all(): raise ValueError('history has no validation loss')
-    late = history['valid_loss'][(epochs or len(history))//2:].dropna()
-    return int(history['epoch'][late.idxmin() if len(late) else history.index[-1]])
+    late = history['valid_loss'][len(history)//2:]
+    if late.isna().all(): raise ValueError('history has no validation loss')
+    return int(history.loc[late.idxmin(), 'epoch'])
 
 def plot_history(
     history:pd.DataFrame, # Columns epoch, train_loss, valid_loss, accuracy (0–1); a row an epoch

@@ -15,8 +15,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, fields
-from functools import partial
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from fsspec.core import url_to_fs
 from tqdm.auto import tqdm
 
 from .audit import content_hash
-from .study import EPOCHS, RunConfig, cell_name, collect, config_key, finished, load_images, read_record, read_run, recorded, run_config, run_name
+from .study import RECIPE_EPOCHS, RunConfig, cell_name, collect, config_key, finished, load_images, read_record, read_run, recorded, run_config, run_name
 from .study import _last_line, _run_notebook
 
 # %% ../nbs/library/16_grid.ipynb #70b1b215
@@ -94,7 +93,7 @@ def estimate(
     if not len(like): like = record
     if not len(like): return float('nan')
     rate = (like.seconds/(like['size']**2*like.epochs*like.share)).median()
-    return float(rate*config.size**2*(config.epochs or EPOCHS[config.recipe])*config.share)
+    return float(rate*config.size**2*(config.epochs or RECIPE_EPOCHS[config.recipe])*config.share)
 
 # %% ../nbs/library/16_grid.ipynb #74b57068
 def _clock(seconds):
@@ -278,7 +277,7 @@ def _keep(config, data, outcome, runs, results, store):
         (Path(results)/'failed'/f'{cell_name(config)}.json').unlink(missing_ok=True)
         if store: fetch(store, runs)
         collect(runs, results)
-    except OSError as e: print(f'{results}: not updated: {e}', file=sys.stderr)
+    except (OSError, ValueError, KeyError) as e: print(f'{results}: not updated: {e}', file=sys.stderr)
 
 def run_grid(
     configs:list,               # Configurations of one data source

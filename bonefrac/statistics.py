@@ -116,8 +116,9 @@ def detectable_difference(
     power:float=.8,    # Chance that the test finds the difference, `level`–1
     level:float=.05,   # Two-sided level of all comparisons together, 0–1
 ):                     # In the unit of `half_width`
-    "Smallest true difference that a test finds with the given power."
+    "Smallest true difference, between these trained networks, that a test finds with the given power."
     if comparisons < 1: raise ValueError(f'comparisons must be at least 1, not {comparisons}')
+    if not 0 < level < power < 1: raise ValueError(f'0 < level < power < 1 is needed, not level {level} and power {power}')
     return half_width/norm.ppf(.975)*(norm.ppf(1 - level/comparisons/2) + norm.ppf(power))
 
 # %% ../nbs/library/19_statistics.ipynb #25bd217d

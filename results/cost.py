@@ -36,7 +36,7 @@ def images_a_second(model, size, batch=16, repeats=3):
 
 def epoch_seconds(runs, arch, size):
     "Median seconds an epoch of recorded runs."
-    made = runs[(runs.arch == arch) & (runs['size'] == size) & (runs['filter'] == 'none') & (runs.precision == 'bfloat16')]
+    made = runs[(runs.arch == arch) & (runs['size'] == size) & (runs['filter'] == 'none') & (runs.precision == 'bfloat16') & (runs.rates == '')]
     return (made.seconds/made.epochs).median()
 
 def measure(runs, arch, size):
