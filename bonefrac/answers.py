@@ -214,9 +214,9 @@ def best_answer(
     top, pairs = answers.crossed.loc[answers.best], answers.pairs
     alike = [row.b if row.a == answers.best else row.a for row in pairs[(pairs.a == answers.best) | (pairs.b == answers.best)].itertuples() if row.p_flips >= .05]
     level = 'below' if top.high < BAR else 'not clearly below' if top.accuracy < BAR else 'at or above'
-    against = f'Not told apart from {" and ".join(alike)}' if alike else 'Told apart from all others'
+    against = f'Not told apart from {"; ".join(alike)}' if alike else 'Told apart from all others'
     nested = answers.nested_score
-    return f'{answers.best}: {top.accuracy:.1%} of {top.n:.0f} images (95 % limits {top.low:.1%} to {top.high:.1%}; five study-grouped folds, one seed), {level} the {BAR:.0%} that the study had set itself. {against} among the {len(answers.crossed)} from which validation images of all folds chose; where each fold chooses for itself, accuracy is {nested["accuracy"]:.1%} ({nested["low"]:.1%} to {nested["high"]:.1%}).'
+    return f'{answers.best}: {top.accuracy:.1%} of {top.n:.0f} images (95 % limits {top.low:.1%} to {top.high:.1%}; five study-grouped folds, one seed), {level} the {BAR:.0%} that the study had set itself. {against}. Validation images of all folds chose it among {len(answers.crossed)}; where each fold chooses for itself, accuracy is {nested["accuracy"]:.1%} ({nested["low"]:.1%} to {nested["high"]:.1%}).'
 
 def _crossed_filters(table):
     "What cross-validation says of filters, a sentence."
