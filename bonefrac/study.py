@@ -561,15 +561,16 @@ def collect(
     for part in PARTS: (results/part).mkdir(parents=True, exist_ok=True)
     with FileLock(results/'.lock'):
         known, whole = read_record(results), _whole(results)
-        offered = {name: (files, row()) for name, (files, row) in _offered(runs).items() if name not in set(whole.run)}
-        new = {key: (name, files, row) for name, (files, row) in offered.items() if (key := _content_keys(row)[0]) not in set(_content_keys(whole))}
+        names, keys = set(whole.run), set(_content_keys(whole))
+        offered = {name: (files, row()) for name, (files, row) in _offered(runs).items() if name not in names}
+        new = {key: (name, files, row) for name, (files, row) in offered.items() if (key := _content_keys(row)[0]) not in keys}
         for name, files, _ in new.values():
             for part, file in files.items(): _copy(file, results/part/(name + file.suffix))
         if new:
-            names = {name for name, *_ in new.values()}
-            old = known.run.isin(names) | pd.Series([key in new for key in _content_keys(known)], known.index, dtype=bool)
+            added = {name for name, *_ in new.values()}
+            old = known.run.isin(added) | pd.Series([key in new for key in _content_keys(known)], known.index, dtype=bool)
             tables = [table for table in (known[~old], *(row for *_, row in new.values())) if len(table)]
             pd.concat(tables, ignore_index=True).sort_values('run', kind='stable').to_csv(results/'.runs.csv', index=False)
             (results/'.runs.csv').replace(results/'runs.csv')
-            for name in set(known.run[old]) - names: (results/'history'/f'{name}.csv').unlink(missing_ok=True)
+            for name in set(known.run[old]) - added: (results/'history'/f'{name}.csv').unlink(missing_ok=True)
     return read_record(results)
