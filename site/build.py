@@ -15,7 +15,7 @@ from nbconvert import HTMLExporter
 from nbconvert.preprocessors import ExtractOutputPreprocessor
 from pygments.formatters import HtmlFormatter
 
-from bonefrac.reporting import heading_anchor
+from bonefrac.report.reporting import heading_anchor
 from readme import doc_url, page
 
 HERE = Path(__file__).resolve().parent

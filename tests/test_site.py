@@ -61,7 +61,7 @@ def test_identifiers_are_unique(soups):
         assert sorted({i for i in ids if ids.count(i) > 1}) == [], name
 
 WANTED = ['study/comparison.html#does-transfer-learning-help', 'study/comparison.html#which-architecture-is-best', 'study/comparison.html#how-does-preprocessing-change-accuracy',
-          'study/cards.html#data-card', 'study/data.html', 'library/filters.html#apply_filter', 'index.html#own-images']
+          'study/cards.html#data-card', 'study/data.html', 'library/data/filters.html#apply_filter', 'index.html#own-images']
 
 @pytest.mark.parametrize('wanted', WANTED)
 def test_home_leads_there_in_two_clicks(soups, wanted):
@@ -123,8 +123,8 @@ def test_search_finds_filters(open_page):
     view = open_page('study/comparison.html')
     view.fill('#search', 'filters')
     view.wait_for_selector('#found a')
-    view.click('#found a[href$="library/filters.html"], #found a[href*="library/filters.html#"]')
-    view.wait_for_url('**/library/filters.html*')
+    view.click('#found a[href$="library/data/filters.html"], #found a[href*="library/data/filters.html#"]')
+    view.wait_for_url('**/library/data/filters.html*')
     assert view.faults == []
 
 def test_search_says_when_nothing_is_found(open_page):
@@ -151,7 +151,7 @@ def test_long_tables_can_be_sorted(open_page):
         assert head.get_attribute('aria-sort') == way and values() == sorted(before, reverse=way == 'descending')
 
 def test_home_says_what_the_record_says():
-    from bonefrac.answers import Answers, answers_table
+    from bonefrac.report.answers import Answers, answers_table
     answers, text = answers_table(Answers(ROOT/'results')), (ROOT/'README.md').read_text(encoding='utf8')
     assert len(answers) == 3
     assert [row.question for row in answers.itertuples() if row.answer not in text] == [], 'execute nbs/index.ipynb and make prepare'
