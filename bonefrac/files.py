@@ -98,6 +98,12 @@ def written(
         _sync(path.parent)
 
 # %% ../nbs/library/00_files.ipynb #9e7ab7e1
+def _sync_all(folder):
+    "Sync a folder and all in it; eight at a time is much faster: the disk takes them together."
+    parts = [part for part in folder.rglob('*') if part.is_dir() or part.is_file()]
+    with ThreadPoolExecutor(8) as pool: list(pool.map(_sync, parts))
+    _sync(folder)
+
 @contextmanager
 def written_folder(
     path:str|Path,    # Folder to make; one that is there with something in it is kept as it is
@@ -107,8 +113,7 @@ def written_folder(
     with _aside(path) as aside:
         aside.mkdir()
         yield aside
-        for part in (*aside.rglob('*'), aside):
-            if part.is_dir() or part.is_file(): _sync(part)
+        _sync_all(aside)
         try: aside.rename(path)
         except OSError:
             if not path.is_dir(): raise
