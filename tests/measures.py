@@ -65,7 +65,8 @@ def written(text):
 def code_cells(root):
     "Sources of code cells of the notebooks below nbs/."
     folder = root/'nbs'
-    paths = [p for p in folder.rglob('*.ipynb') if not {'.ipynb_checkpoints', 'runs'} & set(p.relative_to(folder).parts)]
+    skip = {'.ipynb_checkpoints', 'runs'}
+    paths = [p for p in folder.rglob('*.ipynb') if not skip & set(p.relative_to(folder).parts)]
     cells = [cell for p in sorted(paths) for cell in json.loads(p.read_text(encoding='utf8'))['cells']]
     return [''.join(cell['source']) for cell in cells if cell['cell_type'] == 'code']
 
@@ -77,7 +78,8 @@ def modules(folder):
 
 def line_figures(lines, prefix=''):
     wide = sum(map(is_wide, lines))
-    return {f'{prefix}lines': len(lines), f'{prefix}lines over 120': wide, f'{prefix}share over 120, %': 100*wide/max(len(lines), 1)}
+    share = 100*wide/max(len(lines), 1)
+    return {f'{prefix}lines': len(lines), f'{prefix}lines over 120': wide, f'{prefix}share over 120, %': share}
 
 def measure(folder):
     "Figures of the package in `folder`."
