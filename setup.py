@@ -41,7 +41,7 @@ setup(
     long_description=Path('README.md').read_text(encoding='utf8'),
     long_description_content_type='text/markdown',
     author=settings['author'],
-    license='Apache-2.0',
+    license_expression='Apache-2.0', # in place of a classifier, which it forbids
     license_files=['LICENSE'],
     url=settings['git_url'],
     keywords=settings['keywords'].split(),

@@ -111,8 +111,10 @@ def gate_export(root):
         made = modules(copy)
         wrong = differing(root, copy, made | modules(root))
     tracked = tracked_files(root, 'bonefrac')
-    if tracked is not None and (new := sorted(made - set(tracked))): raise Broken(f'not in git: {", ".join(new)}')
-    if wrong: raise Broken(f'not as the notebooks export: {", ".join(wrong)}; run make prepare')
+    new = sorted(made - set(tracked)) if tracked is not None else []
+    faults = [f'not in git: {", ".join(new)}'] if new else []
+    if wrong: faults.append(f'not as the notebooks export: {", ".join(wrong)}; run make prepare')
+    if faults: raise Broken('; '.join(faults))
     wings = sum(name.endswith('/__init__.py') for name in made) - 1
     return f'{len(made)} modules in {wings} wings'
 
