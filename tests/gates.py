@@ -470,16 +470,24 @@ def gate_options(root):
     if not cells: raise Broken('no cell has an option: nothing was looked at')
     return f'{len(cells)} cells with options'
 
-def _test(path, root=ROOT):
+def _measured(path, root, env):
+    "Run a notebook's tests on its module under coverage; nbdev_test alone does not run the module's own lines."
+    env = {k: v for k, v in env.items() if k != 'COVERAGE_PROCESS_START'}
+    command = [sys.executable, str(root/'tests/cover.py'), str(path)]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, env=env)
+
+def _test(path, root):
     """Result of nbdev_test on one notebook, and the seconds that it took.
 
-    Where COVERAGE_PROCESS_START names a file of settings, the process measures its coverage too."""
+    Where COVERAGE_PROCESS_START is set, the notebook's tests are also run on its module, and both are measured."""
     start = time.time()
     env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(root)}
-    env.setdefault('COVERAGE_FILE', str(ROOT/'.coverage'))
     command = [str(BIN/'nbdev_test'), '--path', str(path), '--n_workers', '0']
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, env=env)
     passed = done.returncode == 0 and 'Success' in done.stdout
+    if passed and env.get('COVERAGE_PROCESS_START'):
+        done = _measured(path, root, env)
+        passed = done.returncode == 0
     return path.name, passed, time.time() - start, (done.stdout + done.stderr)[-3000:]
 
 def _has_test(cell): return any(re.match(r'\s*(test_|assert\b)', line) for line in cell.splitlines())
