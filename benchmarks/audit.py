@@ -4,7 +4,7 @@
 
 Variants of the first N images (turned, re-exposed, compressed, as an export makes them) fill up each size. Every size runs in a process
 of its own; wall and CPU seconds are those of reading, finding copies and linking studies, without making the variants.
-The last column is the exponent of growth against the size before: 1 is linear, 2 the square. Above `bonefrac.audit.EXACT` images neighbours are found by
+The last column is the exponent of growth against the size before: 1 is linear, 2 the square. Above `bonefrac.audit.copies.EXACT` images neighbours are found by
 an approximate index; the last lines compare both searches on random descriptions.
 """
 import argparse
@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 ONE = '''
 import json, resource, sys, time
 import pandas as pd
-from bonefrac.audit import audit
+from bonefrac.audit.examinations import audit
 images = pd.read_pickle(sys.argv[1])
 start, cpu = time.time(), time.process_time()
 found = audit(images)
@@ -34,8 +34,8 @@ def variants(images, times, folder):
     import numpy as np
     import pandas as pd
 
-    from bonefrac.audit import exported_copy
-    from bonefrac.data import load_grey
+    from bonefrac.phantom.augment import exported_copy
+    from bonefrac.data.pixels import load_grey
     rng, rows = np.random.default_rng(times), images.to_dict('records')
     for row in images.to_dict('records'):
         for k in range(1, times):
@@ -55,7 +55,7 @@ def search_seconds(n):
     "CPU seconds of an exact and an approximate search of `n` random descriptions, and the share of neighbours that both find."
     import numpy as np
 
-    from bonefrac.audit import neighbours
+    from bonefrac.audit.copies import neighbours
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(n//4, 288)).astype(np.float32).repeat(4, 0)
     points = 2*centres + rng.normal(size=centres.shape).astype(np.float32)
@@ -76,7 +76,7 @@ def main():
     parser.add_argument('--search', default='10000,20000,40000', help='sizes of the search for neighbours; empty: none')
     args = parser.parse_args()
     if not args.data: parser.error('name an archive: --data or BONEFRAC_DATA')
-    from bonefrac.data import read_images
+    from bonefrac.data.sources import read_images
     images = read_images(args.data)
     if args.base: images = images.sample(args.base, random_state=0).sort_index()
     print(f'{"times":>5} {"images":>7} {"wall s":>7} {"CPU s":>7} {"sources":>8} {"pairs":>7} {"GB":>5} {"exponent":>8}')

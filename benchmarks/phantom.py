@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 ONE = '''
 import json, os, resource, sys, time
-import bonefrac.phantom as phantom
+import bonefrac.phantom.archive as phantom
 folder, n, size, jobs = sys.argv[1], *map(int, sys.argv[2:])
 phantom._parallel = lambda n: phantom.joblib.Parallel(n_jobs=jobs, return_as='generator')
 start, before = time.time(), sum(os.times()[:4])

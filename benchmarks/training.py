@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from bonefrac.loaders import cached_pixels, image_loaders
-from bonefrac.models import get_arch
-from bonefrac.splits import make_split
-from bonefrac.study import load_images
-from bonefrac.training import bf16_speedup, make_learner
+from bonefrac.training.loaders import cached_pixels, image_loaders
+from bonefrac.training.models import get_arch
+from bonefrac.training.splits import make_split
+from bonefrac.data.sources import load_images
+from bonefrac.training.learner import bf16_speedup, make_learner
 from fastai.callback.core import Callback, CancelValidException
 from torchvision import datasets, models, transforms
 

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import save
 from torch.utils.flop_counter import FlopCounterMode
 
-from bonefrac.models import ARCHS, create_model
-from bonefrac.study import read_record, unchanged
+from bonefrac.training.models import ARCHS, create_model
+from bonefrac.experiment.record import read_record, unchanged
 
 RESULTS = Path(__file__).resolve().parent
 

@@ -12,13 +12,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from bonefrac.audit import audited
-from bonefrac.data import data_hash
-from bonefrac.findings import write_findings
-from bonefrac.predict import predictions_on, without_shortcuts
-from bonefrac.realism import compare_sets
-from bonefrac.splits import distinct, folds_table, make_split, with_region
-from bonefrac.study import collect, finished, load_images, read_run, run, run_config
+from bonefrac.audit.manifests import audited
+from bonefrac.data.table import data_hash
+from bonefrac.audit.findings import write_findings
+from bonefrac.report.removals import predictions_on, without_shortcuts
+from bonefrac.audit.realism import compare_sets
+from bonefrac.data.groups import distinct
+from bonefrac.training.tasks import with_region
+from bonefrac.training.splits import folds_table, make_split
+from bonefrac.data.sources import load_images
+from bonefrac.experiment.config import run_config
+from bonefrac.experiment.run import read_run, run
+from bonefrac.experiment.record import collect, finished
 
 RESULTS = Path(__file__).resolve().parent
 

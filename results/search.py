@@ -11,8 +11,10 @@ from pathlib import Path
 
 import optuna
 
-from bonefrac.evaluation import log_loss
-from bonefrac.study import collect, read_predictions, run, run_config
+from bonefrac.evaluation.metrics import log_loss
+from bonefrac.experiment.config import run_config
+from bonefrac.experiment.run import read_predictions, run
+from bonefrac.experiment.record import collect
 
 RESULTS = Path(__file__).resolve().parent
 

@@ -21,7 +21,7 @@ from nbconvert import HTMLExporter
 from nbconvert.preprocessors import ExtractOutputPreprocessor
 from pygments.formatters import HtmlFormatter
 
-from bonefrac.reporting import heading_anchor
+from bonefrac.report.reporting import heading_anchor
 from quarto import plain_links
 from readme import doc_url, page
 
@@ -32,11 +32,12 @@ CODE = re.compile(r'(```.*?```|`[^`\n]*`)', re.S)
 DIRECTIVE = re.compile(r'#\|\s*([\w-]+)(?::\s*(.*))?$')
 
 def sections(contents, title=''):
-    "Title of each section of the sidebar, and its notebooks; a section within a section follows it."
-    own = [item for item in contents if isinstance(item, str)]
-    found = [(title, own)] if own else []
+    "Titles of the sidebar and the notebooks below each, in order; a section within a section follows it."
+    found = []
     for item in contents:
         if not isinstance(item, str): found += sections(item['contents'], item['section'])
+        elif found and found[-1][0] == title: found[-1][1].append(item)
+        else: found.append((title, [item]))
     return found
 
 # Notebooks

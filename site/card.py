@@ -9,7 +9,7 @@ import matplotlib
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 
-from bonefrac.phantom import phantom_image
+from bonefrac.phantom.simulate import phantom_image
 
 figure = plt.figure(figsize=(12, 6.3), facecolor='#15191d')
 figure.text(.05, .84, 'bonefrac', color='#e6e9ec', fontsize=48, fontweight='bold')

@@ -34,7 +34,7 @@ def own_cache(tmp_path_factory):
 def real_archive():
     "Path of the published archive."
     if not REAL_DATA: pytest.skip('BONEFRAC_DATA names no archive: the published data set is not here')
-    from bonefrac.data import file_sha256
+    from bonefrac.files import file_sha256
     if not Path(REAL_DATA).is_file() or file_sha256(REAL_DATA) != REAL_SHA256: pytest.skip(f'{REAL_DATA} is not the published archive')
     return REAL_DATA
 

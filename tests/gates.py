@@ -115,7 +115,7 @@ def gate_sidebar(root):
 
 def gate_reporting(root):
     "What the reporting page calls met or partly met is shown by a file or cell that is there."
-    from bonefrac.reporting import missing_evidence, reporting_items
+    from bonefrac.report.reporting import missing_evidence, reporting_items
     try: items = reporting_items(root/'nbs/study/reporting.csv')
     except (OSError, ValueError) as e: raise Broken(str(e)) from None
     if missing := missing_evidence(items, root): raise Broken(f'{len(missing)} targets are not there: {"; ".join(missing[:5])}')

@@ -2,7 +2,7 @@
 import pandas as pd
 import pytest
 
-from bonefrac.findings import leaky_phantoms
+from bonefrac.audit.findings import leaky_phantoms
 
 @pytest.fixture(scope='module')
 def leaky(tmp_path_factory): return leaky_phantoms(tmp_path_factory.mktemp('data')/'leaky', n=48)
@@ -24,8 +24,8 @@ def test_findings_are_printed_and_written(call, leaky, tmp_path):
 
 def test_corrected_groups_beside_the_data_are_used(call, leaky, tmp_path):
     "Groups that someone wrote win over those that an audit would find."
-    from bonefrac.audit import audited, write_groups
-    from bonefrac.data import read_images
+    from bonefrac.audit.manifests import audited, write_groups
+    from bonefrac.data.sources import read_images
     images = read_images(leaky)
     own = images.assign(original=True, study_strict='one', study='one')
     write_groups(own, leaky/'groups.csv')
@@ -47,10 +47,11 @@ def test_help_teaches(call, tmp_path):
 def test_folders_of_patients_stay_together(tmp_path):
     "The layout region/patient/study/image: patients are the studies of the data set."
     import cv2
-    from bonefrac.audit import audited
-    from bonefrac.data import read_images
+    from bonefrac.audit.manifests import audited
+    from bonefrac.data.sources import read_images
     import numpy as np
-    from bonefrac.splits import crossing_groups, make_split
+    from bonefrac.data.groups import crossing_groups
+    from bonefrac.training.splits import make_split
     rng = np.random.default_rng(0)
     for region in ('elbow', 'wrist'):
         for i in range(24):
@@ -79,6 +80,6 @@ def test_a_full_cache_is_one_line(call, leaky, tmp_path):
     disk = tmp_path/'disk'
     disk.mkdir()
     if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=300k', 'tmpfs', str(disk)], capture_output=True).returncode: pytest.skip('mounting a small disk needs root')
-    try: done = call('python', '-c', 'import sys; from bonefrac.audit import audit; from bonefrac.data import read_images; audit(read_images(sys.argv[1], cache=False))', str(leaky), cwd=tmp_path, XDG_CACHE_HOME=str(disk))
+    try: done = call('python', '-c', 'import sys; from bonefrac.audit.examinations import audit; from bonefrac.data.sources import read_images; audit(read_images(sys.argv[1], cache=False))', str(leaky), cwd=tmp_path, XDG_CACHE_HOME=str(disk))
     finally: subprocess.run(['umount', str(disk)])
     assert done.returncode == 1 and 'no room for' in done.stderr.splitlines()[-1]

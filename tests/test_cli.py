@@ -6,7 +6,8 @@ import subprocess
 
 from conftest import BIN
 
-from bonefrac.study import finished, read_run
+from bonefrac.experiment.run import read_run
+from bonefrac.experiment.record import finished
 
 def test_help_and_version_do_not_import_torch(call, tmp_path):
     program = "import sys, bonefrac.cli as c\nc.main(['--help'])\nc.main(['--version'])\nprint(sorted({'torch', 'fastai', 'pandas'} & set(sys.modules)))"

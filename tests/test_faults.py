@@ -5,9 +5,9 @@ import zipfile
 
 import pytest
 
-from bonefrac.data import read_images
-from bonefrac.phantom import make_phantoms
-from bonefrac.study import finished
+from bonefrac.data.sources import read_images
+from bonefrac.phantom.archive import make_phantoms
+from bonefrac.experiment.record import finished
 
 def limited(program, cwd, kilobytes):
     "Run a program in a process that cannot write a file beyond a size."
@@ -16,7 +16,8 @@ def limited(program, cwd, kilobytes):
 
 def test_full_disk_while_a_run_is_written(tmp_path):
     program = '''
-from bonefrac.study import run, run_config
+from bonefrac.experiment.config import run_config
+from bonefrac.experiment.run import run
 run(run_config(arch='squeezenet1_1', weights='scratch', data='phantom:72', size=64, epochs=1, batch_size=8), 'runs')
 '''
     done = limited(program, tmp_path, 2000)
@@ -27,8 +28,9 @@ def test_full_disk_while_pixels_are_cached(tmp_path, monkeypatch):
     make_phantoms(tmp_path/'phantoms', n=36, size=64)
     program = '''
 from pathlib import Path
-from bonefrac.data import cache_dir, read_images
-from bonefrac.loaders import cached_pixels
+from bonefrac.files import cache_dir
+from bonefrac.data.sources import read_images
+from bonefrac.training.loaders import cached_pixels
 images = read_images('phantoms')
 try: cached_pixels(images, 'none', 224)
 except OSError as e: print('refused:', e)

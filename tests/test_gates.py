@@ -23,7 +23,7 @@ def edit_notebook(path, change):
     change(nb)
     path.write_text(json.dumps(nb, indent=1, ensure_ascii=False) + '\n', encoding='utf8')
 
-DATA = 'nbs/library/00_data.ipynb'
+DATA = 'nbs/library/data/05_readers.ipynb'
 
 def rename_export(root): edit_notebook(root/DATA, lambda nb: [c.update(source=['#| default_exp dataset']) for c in nb['cells'] if 'default_exp' in ''.join(c['source'])])
 def untag(root): edit_notebook(root/'nbs/study/03_run.ipynb', lambda nb: [c['metadata'].clear() for c in nb['cells']])
@@ -41,25 +41,25 @@ def unproven(root):
     (root/'nbs/study/reporting.csv').write_text('guideline,item,topic,asks,status,evidence,note\nCLAIM,1,Title,Name the method,met,,\n')
 def second_page(root):
     (root/'nbs/library/99_data.ipynb').write_bytes((root/DATA).read_bytes())
-    edit(root/'_quarto.yml', '- library/00_data.ipynb', '- library/00_data.ipynb\n          - library/99_data.ipynb')
+    edit(root/'_quarto.yml', '- library/data/05_readers.ipynb', '- library/data/05_readers.ipynb\n          - library/99_data.ipynb')
 def add(root, name, content):
     (root/name).write_bytes(content)
     subprocess.run(['git', 'add', '-f', name], cwd=root, check=True)
 
 BREAKS = [
     ('export', 'edited module', lambda root: edit(root/'bonefrac/splits.py', 'folds:int=5', 'folds:int=6'), 'not as the notebooks export: bonefrac/splits.py'),
-    ('export', 'edited notebook', lambda root: edit(root/'nbs/library/06_splits.ipynb', 'folds:int=5', 'folds:int=6'), 'bonefrac/splits.py'),
+    ('export', 'edited notebook', lambda root: edit(root/'nbs/library/training/01_splits.ipynb', 'folds:int=5', 'folds:int=6'), 'bonefrac/splits.py'),
     ('export', 'module of a renamed notebook', rename_export, 'bonefrac/data'),
     ('export', 'new module', new_module, 'bonefrac/more.py'),
     ('export', 'module not in git', forgotten, 'not in git: bonefrac/splits.py'),
-    ('clean', 'cell metadata', dirty, 'not clean: nbs/library/00_data.ipynb'),
+    ('clean', 'cell metadata', dirty, 'not clean: nbs/library/data/05_readers.ipynb'),
     ('clean', 'no parameters tag', untag, '03_run.ipynb: 0 cells are tagged'),
     ('clean', 'study notebook without outputs', lambda root: edit_notebook(root/'nbs/study/03_run.ipynb', lambda nb: [c.update(outputs=[]) for c in nb['cells'] if c['cell_type'] == 'code']), '03_run.ipynb: not executed'),
     ('clean', 'two cells of one id', same_ids, 'without an id of their own'),
     ('clean', 'progress bar', widget, 'the output of a widget'),
     ('clean', 'path of a machine', machine_path, 'a path of this machine'),
-    ('sidebar', 'page not listed', lambda root: edit(root/'_quarto.yml', '- library/00_data.ipynb', ''), 'library/00_data.ipynb'),
-    ('sidebar', 'two notebooks of one page', second_page, 'two notebooks make: library/data.html'),
+    ('sidebar', 'page not listed', lambda root: edit(root/'_quarto.yml', '- library/data/05_readers.ipynb', ''), 'library/data/05_readers.ipynb'),
+    ('sidebar', 'two notebooks of one page', second_page, 'two notebooks make: library/data/readers.html'),
     ('readme', 'edited README', lambda root: edit(root/'README.md', 'bonefrac', 'bonefrak'), 'make prepare'),
     ('reporting', 'cell that is gone', lambda root: edit(root/'nbs/study/reporting.csv', 'nbs/study/01_data.ipynb#', 'nbs/study/01_data.ipynb#x'), '1 targets are not there'),
     ('reporting', 'met without evidence', unproven, 'met without evidence'),
@@ -79,7 +79,7 @@ def test_notebooks_gate_fails_with_a_failing_notebook(copy):
     for path in (copy/'nbs/library').glob('*.ipynb'):
         if path.name != '06_splits.ipynb': path.unlink()
     assert GATES['notebooks'](copy) == '1 notebooks passed, 0 failed'
-    edit(copy/'nbs/library/06_splits.ipynb', 'test_eq(crossing_groups(split), [])', 'test_eq(crossing_groups(split), [1])')
+    edit(copy/'nbs/library/training/01_splits.ipynb', 'test_eq(crossing_groups(split), [])', 'test_eq(crossing_groups(split), [1])')
     with pytest.raises(Broken, match='1 of 1 notebooks failed: 06_splits.ipynb'): GATES['notebooks'](copy)
 
 def test_gates_need_something_to_look_at(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 from conftest import BIN
 
-from bonefrac.study import collect, finished, read_record
+from bonefrac.experiment.record import collect, finished, read_record
 
 CELLS = 'defaults: {data: "phantom:72", size: 64, epochs: EPOCHS, batch_size: 8, weights: scratch, arch: squeezenet1_1}\nruns:\n  - {seed: [0, 1, 2]}\n'
 
@@ -46,7 +46,7 @@ def wait_for(condition, seconds=120):
 def processes_of(folder):
     "Processes that make runs in a folder."
     def belongs(process):
-        try: return str(folder) in ' '.join([process.cwd(), *process.cmdline()]) and ('bonefrac.grid' in ' '.join(process.cmdline()) or 'ipykernel' in ' '.join(process.cmdline()))
+        try: return str(folder) in ' '.join([process.cwd(), *process.cmdline()]) and ('bonefrac.experiment' in ' '.join(process.cmdline()) or 'ipykernel' in ' '.join(process.cmdline()))
         except psutil.Error: return False
     return [process for process in psutil.process_iter() if belongs(process)]
 

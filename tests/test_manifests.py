@@ -4,7 +4,8 @@ import pytest
 
 from conftest import ROOT
 
-from bonefrac.splits import crossing_groups, folds_table
+from bonefrac.data.groups import crossing_groups
+from bonefrac.training.splits import folds_table
 
 FOLDER = ROOT/'results/manifests'
 

@@ -14,10 +14,14 @@ import pytest
 
 from conftest import BIN
 
-from bonefrac.audit import audit, audited
-from bonefrac.data import read_images, summary
-from bonefrac.phantom import NUISANCES, Case, make_phantoms, phantom_image, plan, simulate
-from bonefrac.splits import crossing_groups, make_split
+from bonefrac.audit.examinations import audit
+from bonefrac.audit.manifests import audited
+from bonefrac.data.table import summary
+from bonefrac.data.sources import read_images
+from bonefrac.phantom.simulate import NUISANCES, Case, phantom_image, simulate
+from bonefrac.phantom.archive import make_phantoms, plan
+from bonefrac.data.groups import crossing_groups
+from bonefrac.training.splits import make_split
 
 def digest(folder):
     "Content of every file below a folder."
@@ -25,7 +29,7 @@ def digest(folder):
 
 def test_one_seed_gives_the_same_bytes_in_every_process(call, tmp_path):
     "One process alone, one with a pool; other numbers of threads and hash seeds."
-    make = 'import sys, bonefrac.phantom as p; p.joblib.Parallel = (lambda real: lambda n_jobs, **kw: real(n_jobs=int(sys.argv[2]), **kw))(p.joblib.Parallel); p.make_phantoms(sys.argv[1], n=40, size=128, copies=1, masks=True)'
+    make = 'import sys, bonefrac.phantom.archive as p; p.joblib.Parallel = (lambda real: lambda n_jobs, **kw: real(n_jobs=int(sys.argv[2]), **kw))(p.joblib.Parallel); p.make_phantoms(sys.argv[1], n=40, size=128, copies=1, masks=True)'
     for name, jobs, env in (('alone', 1, dict(OMP_NUM_THREADS='1', PYTHONHASHSEED='1')), ('pool', 2, dict(OMP_NUM_THREADS='2', PYTHONHASHSEED='2'))):
         done = call('python', '-c', make, tmp_path/name, jobs, cwd=tmp_path, **env)
         assert done.returncode == 0, done.stderr[-3000:]
@@ -80,7 +84,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(call, tmp_path):
 
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     "Peak of one process, for 20 and for 320 images."
-    program = 'import sys, resource, bonefrac.phantom as p; p._parallel = lambda n: p.joblib.Parallel(n_jobs=1, return_as="generator"); p.make_phantoms(sys.argv[1], n=int(sys.argv[2]), size=256); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)'
+    program = 'import sys, resource, bonefrac.phantom.archive as p; p._parallel = lambda n: p.joblib.Parallel(n_jobs=1, return_as="generator"); p.make_phantoms(sys.argv[1], n=int(sys.argv[2]), size=256); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)'
     peaks = [int(subprocess.run([sys.executable, '-c', program, str(tmp_path/str(n)), str(n)], capture_output=True, text=True, check=True).stdout) for n in (20, 320)]
     assert peaks[1] < peaks[0] + 20*1024, peaks # kilobytes
 
@@ -125,7 +129,7 @@ def test_every_planned_fracture_is_in_its_image():
         for row in phantom.fractures: assert (phantom.mask >= row['label']).any(), case
 
 def test_every_region_and_view_can_be_made_at_every_size():
-    from bonefrac.anatomy import VIEWS
+    from bonefrac.phantom.anatomy import VIEWS
     for region, views in VIEWS.items():
         for i, view in enumerate(views):
             for size in (64, 200, 1024):

@@ -4,11 +4,16 @@ import pytest
 
 from conftest import ROOT
 
-from bonefrac.audit import audit, audited
-from bonefrac.data import REGIONS, data_hash, problems, read_images, summary
-from bonefrac.probes import label_problems
-from bonefrac.splits import crossing_groups, distinct, folds_table, make_split
-from bonefrac.study import RunConfig, read_record
+from bonefrac.audit.examinations import audit
+from bonefrac.audit.manifests import audited
+from bonefrac.vocabulary import REGIONS
+from bonefrac.data.table import data_hash, problems, summary
+from bonefrac.data.sources import read_images
+from bonefrac.audit.labels import label_problems
+from bonefrac.data.groups import crossing_groups, distinct
+from bonefrac.training.splits import folds_table, make_split
+from bonefrac.experiment.config import RunConfig
+from bonefrac.experiment.record import read_record
 
 @pytest.fixture(scope='module')
 def images(real_archive): return read_images(real_archive)

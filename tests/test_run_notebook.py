@@ -6,7 +6,9 @@ import pytest
 
 from conftest import ROOT, TINY
 
-from bonefrac.study import RunConfig, execute, notebook_parameters, notebook_path, read_predictions
+from bonefrac.experiment.config import RunConfig
+from bonefrac.experiment.run import read_predictions
+from bonefrac.experiment.notebooks import execute, notebook_parameters, notebook_path
 
 NOTEBOOK = ROOT/'nbs/study/03_run.ipynb'
 

@@ -236,7 +236,7 @@ def test_theme_follows_the_system_and_is_remembered(open_page, made_by):
     assert view.evaluate(made_by.theme) == 'light'
 
 def test_home_says_what_the_record_says():
-    from bonefrac.answers import Answers, answers_table
+    from bonefrac.report.answers import Answers, answers_table
     answers, text = answers_table(Answers(ROOT/'results')), (ROOT/'README.md').read_text(encoding='utf8')
     assert len(answers) == 3
     missing = [row.question for row in answers.itertuples() if row.answer not in text]
