@@ -10,6 +10,8 @@ from conftest import BIN, ROOT, TINY
 
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory):
+    "The wheel that BONEFRAC_WHEEL names, such as one that is about to be published, else one that is built here."
+    if os.environ.get('BONEFRAC_WHEEL'): return (ROOT/os.environ['BONEFRAC_WHEEL']).resolve(strict=True)
     out = tmp_path_factory.mktemp('dist')
     done = subprocess.run([str(BIN/'python'), '-m', 'build', '--wheel', '--installer', 'uv', '--outdir', str(out), str(ROOT)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
