@@ -61,17 +61,18 @@ def directives(source):
         else: code.append(line)
     return found, '\n'.join(code).strip('\n')
 
+def mark(cell, facts, figures):
+    "Directives of a code cell become metadata that the template reads; its figure gets a number."
+    found, cell.source = directives(cell.source)
+    fold = found.get('code-fold', str(facts.get('code-fold', False))).lower() == 'true'
+    cell.metadata.site = {**found, 'fold': fold}
+    if 'label' in found: cell.metadata.site['number'] = figures[found['label']] = len(figures) + 1
+    if found.get('echo') == 'false' or not cell.source: cell.metadata.transient = dict(remove_source=True)
+
 def prepare(nb, facts, write):
-    "Directives become metadata that the template reads; text becomes plain markdown."
+    "A notebook without cells that are not to be included; text becomes plain markdown."
     for cell in nb.cells:
-        if cell.cell_type != 'code': continue
-        found, cell.source = directives(cell.source)
-        fold = found.get('code-fold', str(facts.get('code-fold', False))).lower() == 'true'
-        cell.metadata.site = {**found, 'fold': fold}
-        if 'label' in found:
-            cell.metadata.site['number'] = write.figures[found['label']] = len(write.figures) + 1
-        hidden = found.get('echo') == 'false' or not cell.source
-        if hidden: cell.metadata.transient = dict(remove_source=True)
+        if cell.cell_type == 'code': mark(cell, facts, write.figures)
     nb.cells = [cell for cell in nb.cells if cell.metadata.get('site', {}).get('include') != 'false']
     for cell in nb.cells:
         if cell.cell_type == 'markdown': cell.source = write(cell.source)
