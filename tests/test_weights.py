@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from bonefrac.training.models import ARCHS, create_model, find_weights
+from bonefrac.training.architectures import ARCHS
+from bonefrac.training.models import create_model, find_weights
 from bonefrac.training.learner import fit, synth_learner
 
 TORCHVISION = [name for name, arch in ARCHS.items() if arch.torchvision]
