@@ -20,7 +20,8 @@ from ..files import file_sha256
 from ..data.pixels import IMAGE_SUFFIXES, load_grey
 from ..data.filters import FILTERS, apply_filter, resize
 from ..audit.shortcuts import apply_removal
-from ..training.models import ARCHS, create_model
+from ..training.architectures import ARCHS
+from ..training.models import create_model
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #934bde96
 CARD_KEYS = ('arch', 'classes', 'filter', 'size', 'mean', 'std', 'sha256')

@@ -16,8 +16,8 @@ from ..evaluation.predictions import pool_folds
 from ..evaluation.metrics import one_answer
 from ..evaluation.comparisons import compare_pairs, detectable_difference
 from ..evaluation.seeds import paired_differences, seeds_accuracy
-from ..training.models import ARCHS
-from ..experiment.config import RECIPE_EPOCHS
+from ..training.architectures import ARCHS
+from ..training.recipes import RECIPES
 from ..experiment.record import read_record, recorded_predictions, unchanged
 
 # %% ../../nbs/library/report/00_answers.ipynb #344e3fbe
@@ -29,7 +29,7 @@ def clear(
     "Differences that neither chance in the images nor the luck of a seed explains."
     return table[(table.p_holm < .05) & (table.lowest*table.highest > 0)]
 
-SIZE, EPOCHS = 96, RECIPE_EPOCHS['bonefrac'] # pixels and epochs of most runs
+SIZE, EPOCHS = 96, RECIPES['bonefrac'].epochs # pixels and epochs of most runs
 
 def run_label(
     arch:str,          # Architecture

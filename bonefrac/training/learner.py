@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from fastai.callback.core import Callback
 from fastai.callback.progress import ProgressCallback
-from fastai.callback.schedule import lr_find # patches Learner: fit_one_cycle, fine_tune, lr_find
+from fastai.callback.schedule import lr_find # noqa: F401 it patches Learner: fit_one_cycle, fine_tune, lr_find
 from fastai.callback.tracker import EarlyStoppingCallback, TrackerCallback
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
@@ -69,7 +69,8 @@ def make_learner(
                     splitter=partial(param_groups, name=arch), metrics=accuracy,
                     wd=get_arch(arch).reference_wd if how.wd is None else how.wd,
                     cbs=precision_callbacks(dls.device, precision))
-    learn.arch, learn.pretrained, learn.how, learn.seed, learn.precision = arch, weights != 'scratch', how, seed, precision
+    learn.arch, learn.pretrained, learn.how = arch, weights != 'scratch', how
+    learn.seed, learn.precision = seed, precision
     for loader in dls.loaders: loader.rng.seed(seed)
     return learn
 
@@ -134,12 +135,13 @@ class EpochLines(Callback):
         if time.time() - self.said < 60: return
         self.said = time.time()
         share = (self.epoch + (self.iter + 1)/self.n_iter)/self.n_epoch
-        print(f'epoch {self.epoch + 1:>2}/{self.n_epoch} · batch {self.iter + 1}/{self.n_iter} · {self._left(share)}', flush=True)
+        where = f'epoch {self.epoch + 1:>2}/{self.n_epoch} · batch {self.iter + 1}/{self.n_iter}'
+        print(f'{where} · {self._left(share)}', flush=True)
     def after_epoch(self):
         done, self.said = self.epoch + 1, time.time()
         train, valid, right = self.recorder.log[1:4]
-        words = [f'epoch {done:>2}/{self.n_epoch}', f'loss {train:.3f} train, {valid:.3f} valid', f'accuracy {right:.3f} valid',
-                 f'{self.said - self.start:.0f} s']
+        words = [f'epoch {done:>2}/{self.n_epoch}', f'loss {train:.3f} train, {valid:.3f} valid',
+                 f'accuracy {right:.3f} valid', f'{self.said - self.start:.0f} s']
         if done < self.n_epoch: words.append(self._left(done/self.n_epoch))
         print(' · '.join(words), flush=True)
 
@@ -201,4 +203,5 @@ def predictions(
     assert list(truth) == list(rows.answer.cat.codes), 'loader and table disagree'
     probabilities = probabilities.double().numpy()
     if kind == 'binary': return binary_table(rows.name, rows.study, truth.numpy() == 1, probabilities[:, 1], part)
-    return predictions_table(rows.name, rows.study, rows.answer.astype(str), probabilities, list(learn.dls.vocab), part)
+    answers = rows.answer.astype(str)
+    return predictions_table(rows.name, rows.study, answers, probabilities, list(learn.dls.vocab), part)

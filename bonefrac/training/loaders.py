@@ -126,7 +126,8 @@ def image_loaders(
     if len(images) != len(pixels): raise ValueError(f'{len(images)} images, but pixels of {len(pixels)}')
     if batch_size < 2: raise ValueError(f'batch_size must be at least 2, not {batch_size}')
     parts, classes = _parts(images), list(images.answer.cat.categories)
-    items = Datasets(range(len(images)), [[PixelsOf(pixels)], [AnswerOf(images.answer), Categorize(classes)]], splits=parts)
+    steps = [[PixelsOf(pixels)], [AnswerOf(images.answer), Categorize(classes)]]
+    items = Datasets(range(len(images)), steps, splits=parts)
     plain = [IntToFloatTensor(), Channels(len(mean)), Normalize.from_stats(mean, std, cuda=False)]
     augmented = plain + (augmentations(**left_out(leave_out)) if augment else [])
     options = dict(bs=batch_size, num_workers=0, device=torch.device(device or default_device()))

@@ -40,7 +40,8 @@ class CustomCNN(nn.Module):
         size:int=224,    # Side of the input in pixels, at least 16
     ):
         super().__init__()
-        self.features = nn.Sequential(_conv_block(3, 32, 0), _conv_block(32, 64, .3), _conv_block(64, 128, 0), _conv_block(128, 256, .3))
+        self.features = nn.Sequential(_conv_block(3, 32, 0), _conv_block(32, 64, .3),
+                                      _conv_block(64, 128, 0), _conv_block(128, 256, .3))
         self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(256*(size//16)**2, 1024), nn.ReLU(inplace=True),
                                         nn.Dropout(.3), nn.Linear(1024, n_classes))
         for module in self.modules(): _published_start(module)
@@ -97,8 +98,8 @@ def _from_hub(name, arch):
     file.parent.mkdir(parents=True, exist_ok=True)
     try: torch.hub.download_url_to_file(url, str(file), hash_prefix=file.stem.split('-')[-1])
     except (urllib.error.URLError, OSError, RuntimeError) as e:
-        raise WeightsMissing(f'no ImageNet weights for {name}: {url} was not downloaded ({e}); put {file.name} into a folder '
-                             'and name that folder in BONEFRAC_WEIGHTS') from None
+        raise WeightsMissing(f'no ImageNet weights for {name}: {url} was not downloaded ({e}); '
+                             f'put {file.name} into a folder and name that folder in BONEFRAC_WEIGHTS') from None
     return file
 
 def find_weights(
@@ -110,8 +111,10 @@ def find_weights(
     if weights == 'scratch': return None
     if weights != 'imagenet':
         if Path(weights).is_file(): return Path(weights)
-        raise WeightsMissing(f'{weights}: no such file of weights; use imagenet, scratch or the path of a .safetensors or .pth file')
-    if not arch.torchvision and not arch.package: raise WeightsMissing(f'{name} has no ImageNet weights; use weights=scratch')
+        raise WeightsMissing(f'{weights}: no such file of weights; use imagenet, scratch or the path of '
+                             'a .safetensors or .pth file')
+    if not arch.torchvision and not arch.package:
+        raise WeightsMissing(f'{name} has no ImageNet weights; use weights=scratch')
     return _in_folder(name) or (_in_package(arch) if arch.package else _from_hub(name, arch))
 
 # %% ../../nbs/library/training/05_models.ipynb #bccbd2a6

@@ -74,8 +74,9 @@ def _refusal(task, images):
     known = answers(task, images).notna().sum()
     only = f', and all of them say {found[0]!r}' if found else ''
     others = ' or '.join(askable(images))
-    return (f'task {task}: it needs at least two classes in the column {TASKS[task].truth!r}; '
-            f'{known} of {len(images)} images fill it{only}. ' + (f'Use the task {others}' if others else 'No task can use this data set'))
+    advice = f'Use the task {others}' if others else 'No task can use this data set'
+    need = f'task {task}: it needs at least two classes in the column {TASKS[task].truth!r}'
+    return f'{need}; {known} of {len(images)} images fill it{only}. {advice}'
 
 def ask(
     task:str,            # A name of `TASKS`
