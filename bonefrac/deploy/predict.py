@@ -22,7 +22,8 @@ from ..files import file_sha256, progress, read_json
 from ..vocabulary import choose
 from ..data.pixels import IMAGE_SUFFIXES, load_grey
 from ..data.filters import FILTERS, RESIZES, apply_filter, resize
-from ..training.models import ARCHS, create_model
+from ..training.architectures import ARCHS
+from ..training.models import create_model
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #934bde96
 KINDS = ('classes', 'binary')

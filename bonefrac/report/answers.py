@@ -20,13 +20,13 @@ from ..evaluation.metrics import one_answer
 from ..evaluation.comparisons import compare_pairs, detectable_difference, independent_difference
 from ..evaluation.seeds import mean_correct, paired_differences, seeds_accuracy
 from ..audit.findings import read_findings
-from ..training.models import ARCHS
-from ..experiment.config import RECIPE_EPOCHS
+from ..training.architectures import ARCHS
+from ..training.recipes import RECIPES
 from ..experiment.record import read_record, recorded_predictions, unchanged
 
 # %% ../../nbs/library/report/00_answers.ipynb #344e3fbe
 BAR = .92 # accuracy that the study set itself as a bar
-SIZE, EPOCHS = 96, RECIPE_EPOCHS['bonefrac'] # pixels and epochs of most runs
+SIZE, EPOCHS = 96, RECIPES['bonefrac'].epochs # pixels and epochs of most runs
 
 def run_label(
     arch:str,          # Architecture
