@@ -146,7 +146,7 @@ def confident_joint(
     counts, classes = compute_confident_joint(*_given(df)), classes_of(df)
     return pd.DataFrame(counts, pd.Index(classes, name='given'), pd.Index(classes, name='likely'))
 
-# %% ../../nbs/library/audit/04_labels.ipynb #38009673
+# %% ../../nbs/library/audit/04_labels.ipynb #fc8994f7
 def _reason(row):
     "Why a label is in doubt, in one sentence."
     verb = 'above' if row.above_threshold else 'below'
@@ -156,7 +156,7 @@ def _reason(row):
 
 def label_suspects(
     df:pd.DataFrame, # Predictions table, out of fold; `truth` is the label in doubt
-    rule:str='prune_by_noise_rate', # cleanlab's `filter_by`; `confident_learning` takes the images above a threshold only
+    rule:str='prune_by_noise_rate', # cleanlab's `filter_by`; `confident_learning` takes those above a threshold only
 ) -> pd.DataFrame:   # One row per suspect, the likeliest error first
     "Images whose label confident learning doubts, by the probability of that label."
     from cleanlab.count import get_confident_thresholds
