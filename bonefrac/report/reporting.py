@@ -9,9 +9,9 @@ __all__ = ['STATUSES', 'ITEM_COLUMNS', 'REPOSITORY', 'reporting_items', 'reporti
 # %% ../../nbs/library/report/01_reporting.ipynb #03009edb
 import csv
 import json
-import os
+import posixpath
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pandas as pd
 
@@ -114,7 +114,7 @@ def _link(target, root, here):
     title = _headings(_cells(file)[0])[0][0]
     heading, anchor = section_of(file, cell) if cell else (title, '')
     text = title if heading == title else f'{title}: {heading}'
-    beside = PurePosixPath(os.path.relpath(path, f'nbs/{here}').replace(os.sep, '/'))
+    beside = posixpath.relpath(path, f'nbs/{here}')
     return f'[{text}]({beside}#{anchor})' if anchor else f'[{text}]({beside})'
 
 def evidence_links(
