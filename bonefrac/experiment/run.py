@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'RECORDED', 'weights_file', 'Prepared', 'code_commit', 'environment', 'recipe_changes', 'start_weights',
-           'loaders_of', 'learner_of', 'predict_parts', 'part_scores', 'about_run', 'model_card', 'run', 'read_run',
-           'read_predictions']
+           'loaders_of', 'learner_of', 'predict_parts', 'part_scores', 'about_run', 'answers_of', 'inputs_of',
+           'model_card', 'save_weights', 'counts_of', 'run', 'read_run', 'read_predictions']
 
 # %% ../../nbs/library/experiment/01_run.ipynb #b2ff795b
 import os
@@ -170,9 +170,25 @@ def about_run(
     prepared:Prepared, # What it was trained on
 ) -> dict:             # Content of `config.json`
     "Configuration, hashes, versions, machine."
-    what = dict(config=asdict(prepared.config), versions=versions(), hash=prepared.name.rsplit('-', 1)[1])
-    inputs = dict(data=prepared.content, simulated=prepared.simulated, weights_file=prepared.weights)
-    return dict(what, **inputs, precision=learn.precision, device=str(learn.dls.device), environment=environment())
+    config, name = asdict(prepared.config), prepared.name
+    what = dict(config=config, versions=versions(), hash=name.rsplit('-', 1)[1])
+    what.update(data=prepared.content, simulated=prepared.simulated)
+    what.update(weights_file=prepared.weights, environment=environment())
+    return dict(what, precision=learn.precision, device=str(learn.dls.device))
+
+def answers_of(
+    task:str, # A name of `TASKS`
+) -> dict:    # task, kind, says
+    "What a card says of the answers."
+    return dict(task=task, kind=get_task(task).kind, says=statement(task))
+
+def inputs_of(
+    config:dict, # Fields of `RunConfig`
+) -> dict:       # arch, filter, size, resize, mean, std
+    "What a card says of the inputs."
+    row = get_arch(config['arch'])
+    same = {name: config[name] for name in ('arch', 'filter', 'size', 'resize')}
+    return dict(same, mean=row.mean, std=row.std)
 
 def model_card(
     about:dict,   # From `about_run`
@@ -182,29 +198,40 @@ def model_card(
 ) -> dict:        # Content of `card.json`
     "What someone who gets the weights must know."
     config, test = about['config'], metrics['test']
-    row, task = get_arch(config['arch']), get_task(config['task'])
-    inputs = dict(filter=config['filter'], size=config['size'], resize=config['resize'], mean=row.mean, std=row.std)
-    origin = dict(initial_weights=about['weights_file'], split=config['split'], data=about['data'],
-                  simulated=about['simulated'])
     shown = {name: value for name, value in test.items() if name.startswith(('n', 'accuracy', 'auroc'))}
-    asked = dict(task=task.name, kind=task.kind, says=statement(task.name), classes=classes)
+    asked = dict(answers_of(config['task']), classes=classes, test=shown)
+    origin = {name: about[name] for name in ('data', 'simulated')}
+    origin.update(initial_weights=about['weights_file'], split=config['split'])
     own = dict(sha256=sha256, version=bonefrac.__version__)
-    return dict(asked, arch=config['arch'], **inputs, **origin, test=shown, **own)
+    return dict(asked, **inputs_of(config), **origin, **own)
 
 # %% ../../nbs/library/experiment/01_run.ipynb #bfba8302
+def save_weights(
+    model,         # `nn.Module`
+    path:str|Path, # `.safetensors` file to write
+) -> str:          # SHA-256 of the file
+    "Write the weights of a network."
+    from safetensors.torch import save_file
+    weights = model.state_dict().items()
+    save_file({name: value.contiguous().cpu() for name, value in weights}, path)
+    return file_sha256(path)
+
+def counts_of(
+    learn, # Trained learner
+) -> dict: # epochs, kept_epoch, train_images
+    "How much a network was trained."
+    train = len(learn.dls.train.dataset)
+    return dict(epochs=len(learn.history), kept_epoch=learn.kept_epoch, train_images=train)
+
 def _write_run(folder, prepared, learn, seconds):
     "Write all files of a finished run into a folder."
-    from safetensors.torch import save_file
     table, about = predict_parts(learn, prepared), about_run(learn, prepared)
-    train = int((prepared.split.split == 'train').sum())
-    counts = dict(epochs=len(learn.history), kept_epoch=learn.kept_epoch, train_images=train)
-    metrics = dict(part_scores(table, prepared.split), **seconds, **counts)
-    weights = {name: value.contiguous().cpu() for name, value in learn.model.state_dict().items()}
-    save_file(weights, folder/'model.safetensors')
+    metrics = dict(part_scores(table, prepared.split), **seconds, **counts_of(learn))
+    sha256 = save_weights(learn.model, folder/'model.safetensors')
     table.to_parquet(folder/'predictions.parquet', index=False)
     learn.history.to_csv(folder/'history.csv', index=False)
     write_manifest(prepared.split, folder/'split.csv')
-    card = model_card(about, metrics, list(learn.dls.vocab), file_sha256(folder/'model.safetensors'))
+    card = model_card(about, metrics, list(learn.dls.vocab), sha256)
     contents = dict(config=about, metrics=metrics, card=card)
     for name, content in contents.items(): write_json(folder/f'{name}.json', content)
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['pixels_file', 'cached_pixels', 'PixelsOf', 'AnswerOf', 'Channels', 'augmentations', 'class_weights', 'rows_of_parts',
-           'image_loaders']
+           'items_of', 'batch_transforms', 'image_loaders']
 
 # %% ../../nbs/library/training/04_loaders.ipynb #8ba27b23
 import hashlib
@@ -111,6 +111,27 @@ def rows_of_parts(
         raise ValueError(f'a part of the split is empty: {counts} images')
     return list(parts.values())
 
+def items_of(
+    images:pd.DataFrame, # Image table after `make_split`, with the column `answer`
+    pixels:np.ndarray,   # Grey uint8, (len(images), size, size), in the order of `images`
+) -> Datasets:           # Of pixels and answer, in three parts
+    "Items of the three parts; the classes are the categories of the answers."
+    if len(images) != len(pixels): raise ValueError(f'{len(images)} images, but pixels of {len(pixels)}')
+    classes = list(images.answer.cat.categories)
+    steps = [[PixelsOf(pixels)], [AnswerOf(images.answer), Categorize(classes, sort=False)]]
+    return Datasets(range(len(images)), steps, splits=rows_of_parts(images))
+
+def batch_transforms(
+    mean:tuple,         # Mean of each input channel, in [0, 1]
+    std:tuple,          # Deviation of each input channel
+    augment:bool=False, # Augment?
+    leave_out:str='',   # Names of `AUGMENTATIONS` to leave out, with commas
+) -> list:              # fastai batch transforms
+    "What turns a batch of uint8 into input of a network."
+    plain = [IntToFloatTensor(), Channels(len(mean))]
+    plain.append(Normalize.from_stats(mean, std, cuda=False))
+    return plain + augmentations(**left_out(leave_out)) if augment else plain
+
 def _train_loader(items, balance, answers, **options):
     "The training part: shuffled, or drawn by weight; an incomplete last batch is dropped where there are others."
     options['drop_last'] = len(items) >= 2*options['bs']
@@ -132,14 +153,10 @@ def image_loaders(
 ) -> DataLoaders:           # Training, validation and test part
     "fastai DataLoaders over an array in memory."
     choose(balance, BALANCES, 'balance')
-    if len(images) != len(pixels): raise ValueError(f'{len(images)} images, but pixels of {len(pixels)}')
     if batch_size < 2: raise ValueError(f'batch_size must be at least 2, not {batch_size}')
-    parts, classes = rows_of_parts(images), list(images.answer.cat.categories)
-    steps = [[PixelsOf(pixels)], [AnswerOf(images.answer), Categorize(classes, sort=False)]]
-    items = Datasets(range(len(images)), steps, splits=parts)
-    plain = [IntToFloatTensor(), Channels(len(mean)), Normalize.from_stats(mean, std, cuda=False)]
-    augmented = plain + (augmentations(**left_out(leave_out)) if augment else [])
+    parts, items = rows_of_parts(images), items_of(images, pixels)
+    plain, changed = batch_transforms(mean, std), batch_transforms(mean, std, augment, leave_out)
     options = dict(bs=batch_size, num_workers=0, device=torch.device(device or default_device()))
-    train = _train_loader(items.subset(0), balance, images.answer[parts[0]], after_batch=augmented, **options)
+    train = _train_loader(items.subset(0), balance, images.answer[parts[0]], after_batch=changed, **options)
     others = [TfmdDL(items.subset(i), after_batch=plain, **options) for i in (1, 2)]
     return DataLoaders(train, *others, device=options['device'])

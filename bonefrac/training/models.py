@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['published_start', 'CustomCNN', 'Families', 'random_model', 'WeightsMissing', 'weights_in_folder', 'packaged_weights',
-           'hub_weights', 'find_weights', 'read_state', 'mismatch', 'renamed', 'load_weights', 'create_model',
-           'set_dropout', 'param_groups']
+           'published_url', 'hub_weights', 'find_weights', 'read_state', 'mismatch', 'renamed', 'load_weights',
+           'create_model', 'set_dropout', 'param_groups']
 
 # %% ../../nbs/library/training/05_models.ipynb #99b611c9
 import importlib
@@ -95,12 +95,19 @@ def packaged_weights(
     return Path(getattr(importlib.import_module(package), name).get_model_file_path())
 
 # %% ../../nbs/library/training/05_models.ipynb #46517f36
+def published_url(
+    arch:Arch, # Row of `ARCHS` that torchvision has weights of
+) -> str:      # URL
+    "Address of torchvision's weights."
+    enum, entry = arch.torchvision.split('.')
+    models = importlib.import_module('torchvision.models')
+    return getattr(getattr(models, enum), entry).url
+
 def hub_weights(
     name:str,  # A name of `ARCHS` that torchvision has weights of
 ) -> Path:     # Checkpoint in torch hub's cache
     "Weights of torchvision, downloaded where they are not there yet."
-    enum, entry = get_arch(name).torchvision.split('.')
-    url = getattr(getattr(importlib.import_module('torchvision.models'), enum), entry).url
+    url = published_url(get_arch(name))
     file = Path(torch.hub.get_dir())/'checkpoints'/url.split('/')[-1]
     if file.exists(): return file
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -150,13 +157,13 @@ def mismatch(
     head:str,        # Prefix of the last layer, which may differ
 ) -> list:           # Sentences; empty where all fits
     "What keeps a state dict from fitting a model outside its last layer."
-    own, given = _weights_of(model.state_dict()), _weights_of(state)
-    body = {key: value for key, value in own.items() if not key.startswith(head + '.')}
+    own = {key: tuple(value.shape) for key, value in _weights_of(model.state_dict()).items()}
+    given = {key: tuple(value.shape) for key, value in _weights_of(state).items()}
+    body = [key for key in own if not key.startswith(head + '.')]
     missing = [f'{key} is missing' for key in body if key not in given]
     extra = [f'{key} is not in this architecture' for key in given if key not in own]
-    other = [key for key in body if key in given and given[key].shape != own[key].shape]
-    shapes = [f'{key} is {tuple(given[key].shape)}, not {tuple(own[key].shape)}' for key in other]
-    return missing + extra + shapes
+    other = [key for key in body if key in given and given[key] != own[key]]
+    return missing + extra + [f'{key} is {given[key]}, not {own[key]}' for key in other]
 
 # %% ../../nbs/library/training/05_models.ipynb #2d0ea467
 def renamed(
