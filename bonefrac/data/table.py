@@ -11,7 +11,7 @@ from pathlib import PurePath, PurePosixPath
 
 import pandas as pd
 
-from ..vocabulary import REGIONS, region_of
+from ..vocabulary import region_of
 
 # %% ../../nbs/library/data/02_table.ipynb #55c58a86
 def source_name(
@@ -20,10 +20,10 @@ def source_name(
     "Name of the source image that an exported copy was made from."
     return PurePosixPath(name).stem.split('.rf.')[0]
 
-# %% ../../nbs/library/data/02_table.ipynb #4ffcb020
+# %% ../../nbs/library/data/02_table.ipynb #dc91baf0
 def region_named(
     text:str|None, # Class, folder or column value
-) -> str|None:     # One of `REGIONS`, or None
+) -> str|None:     # One of the regions of the vocabulary, or None
     "The region that a text names."
     try: return region_of(text) if isinstance(text, str) else None
     except ValueError: return None
@@ -37,7 +37,7 @@ def image_row(
     path:PurePath,        # Image file, below `root` or elsewhere
     split:str='',         # `train`, `valid`, `test`, or empty
     label:str|None=None,  # Class as the data name it
-    region:str|None=None, # One of `REGIONS`
+    region:str|None=None, # A region of the vocabulary
     polygons:list=(),     # One list `[id, x1, y1, …]` per polygon
     **more,               # Other values, such as `source` and `study`
 ) -> dict:                # By column; what only the pixels tell is missing
@@ -65,7 +65,7 @@ def summary(
     others = label.where(region.isna())
     if images.annotated.any(): region = region.where(images.annotated)
     of_class = region.combine_first(others)
-    classes = [*REGIONS, *sorted(others.dropna().unique())]
+    classes = [*sorted(images.region.dropna().unique()), *sorted(others.dropna().unique())]
     rows = {}
     for split in ('train', 'valid', 'test', ''):
         part = images[images.split == split]
