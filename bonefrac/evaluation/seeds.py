@@ -116,7 +116,7 @@ def _mean_squares(cells):
 
 def variance_parts(
     tables:list, # Predictions tables of the same images, one per seed; at least 2, of at least 2 groups
-) -> dict:       # runs, groups; standard deviations in points (hundredths): sampling, training, rest, total, one_training
+) -> dict:       # runs, groups; standard deviations in points: sampling, training, rest, total, one_training
     "Split the variance of the mean accuracy into test examinations, training seeds and remainder."
     cells = _cells(correct_matrix(tables))
     groups, runs = cells.shape
@@ -173,7 +173,7 @@ def rank_stability(
     named_tables:dict, # At least 2 names → predictions tables of the same images, one per seed, at least 2 each
     n_boot:int=2000,   # Number of resamples of examinations and seeds
     seed:int=0,        # Seed of the draws
-) -> pd.DataFrame:     # runs, accuracy (0–1), first (share of resamples, 0–1), mean_rank (1 is best); one row per name, best first
+) -> pd.DataFrame:     # runs, accuracy, first (share of resamples), mean_rank (1 is best); one row per name, best first
     "How often each configuration is first when examinations and seeds are drawn anew; ties are split."
     if len(named_tables) < 2: raise ValueError(f'a rank needs 2 configurations, not {len(named_tables)}')
     matrices = _same_images(list(named_tables.values()))
