@@ -36,13 +36,15 @@ def _range_fault(df, columns):
     if strange: return f"not numbers: {', '.join(strange)}"
     values = df[columns].to_numpy(float)
     low, high = values.min(), values.max()
-    if low < -1e-6 or high > 1 + 1e-6: return f'probabilities from {low:.3g} to {high:.3g}, not within 0 and 1'
+    if low < -1e-6 or high > 1 + 1e-6:
+        return f'probabilities from {low:.3g} to {high:.3g}, not within 0 and 1'
 
 def _sum_fault(df):
     "Which row of probabilities does not sum to 1."
     sums = probabilities(df).sum(1)
     worst = np.abs(sums - 1).argmax()
-    if abs(sums[worst] - 1) > 1e-3: return f"probabilities of {df['name'].iloc[worst]} sum to {sums[worst]:.4g}, not 1"
+    if abs(sums[worst] - 1) > 1e-3:
+        return f"probabilities of {df['name'].iloc[worst]} sum to {sums[worst]:.4g}, not 1"
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #8e5f13a7
 def _classes_columns(df): return [f'p_{c}' for c in classes_of(df)]
@@ -100,7 +102,7 @@ def _column_fault(df):
 
 def _row_fault(df):
     "Which cells are empty, or which images occur twice."
-    used = {'name', 'group', 'part', 'truth', *KINDS[kind_of(df)].columns(df)}
+    used = ['name', 'group', 'part', 'truth', *KINDS[kind_of(df)].columns(df)]
     holes = [c for c in df.columns if c in used and df[c].isna().any()]
     if holes: return f"NaN in {', '.join(holes)}"
     twice = df['name'][df['name'].duplicated()]
@@ -113,8 +115,10 @@ def check_predictions(
     "Return `df` if it is a predictions table, else raise `ValueError` with the first reason."
     reason = _column_fault(df) or _row_fault(df) or KINDS[kind_of(df)].fault(df)
     if reason: raise ValueError(f'Not a predictions table: {reason}')
-    if kind is None or choose(kind, KINDS, 'kind of answer') is KINDS[kind_of(df)]: return df
-    raise ValueError(f'A table of kind {kind} ({KINDS[kind].answer}) is needed here, this one is {kind_of(df)}')
+    found = kind_of(df)
+    if kind is None or choose(kind, KINDS, 'kind of answer') is KINDS[found]: return df
+    needed = f'{kind} ({KINDS[kind].answer})'
+    raise ValueError(f'A table of kind {needed} is needed here, this one is {found}')
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #4396c580
 def _keys(names, groups, part):
@@ -133,7 +137,8 @@ def predictions_table(
 ) -> pd.DataFrame:      # Checked predictions table of kind `classes`
     "Predictions table of `names`, in the given order, for a question with one of several answers."
     keys = _keys(names, groups, part).assign(truth=list(map(str, truth)))
-    return check_predictions(keys.join(pd.DataFrame(np.asarray(probs), columns=[f'p_{c}' for c in classes])))
+    answers = pd.DataFrame(np.asarray(probs), columns=[f'p_{c}' for c in classes])
+    return check_predictions(keys.join(answers))
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #d49e02b7
 def binary_table(
@@ -146,8 +151,8 @@ def binary_table(
     "Predictions table of `names`, in the given order, for a question with the answer yes or no."
     strange = sorted(map(str, set(truth) - {0, 1}))
     if strange: raise ValueError(f'truth must be True or False, not {", ".join(strange[:3])}')
-    answers = dict(truth=np.asarray(list(truth), bool), probability=np.asarray(probability, float))
-    return check_predictions(_keys(names, groups, part).assign(**answers))
+    keys = _keys(names, groups, part).assign(truth=np.asarray(list(truth), bool))
+    return check_predictions(keys.assign(probability=np.asarray(probability, float)))
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #15d7b84a
 def part_of(
@@ -155,12 +160,18 @@ def part_of(
     part:str,        # Name of the part, such as `test`
 ) -> pd.DataFrame:   # Checked predictions table without the column `part`, index 0…n−1
     "Rows of one part of a predictions table."
-    if 'part' not in df.columns: raise ValueError(f'no column part in a table with {", ".join(df.columns)}')
+    if 'part' not in df.columns:
+        raise ValueError(f'no column part in a table with {", ".join(df.columns)}')
     parts = sorted(set(df['part']))
     if part not in parts: raise ValueError(f'no part {part!r}; there are {", ".join(parts)}')
-    return check_predictions(df[df['part'] == part].drop(columns='part').reset_index(drop=True))
+    rows = df[df['part'] == part].drop(columns='part')
+    return check_predictions(rows.reset_index(drop=True))
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #896fd340
+def _synth_names(study):
+    "Names of simulated images, and of their examinations."
+    return [f'image{i}' for i in range(len(study))], [f'study{s}' for s in study]
+
 def synth_predictions(
     n:int=83,           # Number of images
     accuracy:float=.9,  # Chance that an image is answered correctly, 0–1
@@ -178,16 +189,15 @@ def synth_predictions(
     hit = np.where(rng.random(n) < shared, common, own)
     answer = np.where(hit, truth, (truth + rng.integers(1, k, size=n)) % k)
     probs = (np.eye(k)[answer] + rng.dirichlet(np.ones(k), n)) / 2
-    names, groups = [f'image{i}' for i in range(n)], [f'study{s}' for s in study]
-    return predictions_table(names, groups, np.array(classes)[truth], probs, classes)
+    return predictions_table(*_synth_names(study), np.array(classes)[truth], probs, classes)
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #70c6e1fb
 def synth_binary(
     n:int=83,           # Number of images
     base_rate:float=.4, # Chance that an examination is positive, 0–1, exclusive
-    distance:float=1.5, # Distance between the mean scores of positive and negative images, in standard deviations
+    distance:float=1.5, # Of the mean scores of positive and negative images, in standard deviations
     group_size:int=1,   # Images per examination
-    shared:float=0.,    # Share of the score's variance that the images of an examination have in common, 0–1
+    shared:float=0.,    # Share of the variance that images of an examination have in common, 0–1
     seed:int=0,         # Fixes the images
     run:int=0,          # Fixes the scores, given the images
 ) -> pd.DataFrame:      # Predictions table of kind `binary`
@@ -197,8 +207,7 @@ def synth_binary(
     own, common = np.random.default_rng([seed, run]).standard_normal((2, n))
     score = np.sqrt(1 - shared)*own + np.sqrt(shared)*common[study] + distance*truth
     logit = np.log(base_rate/(1 - base_rate)) + distance*score - distance**2/2
-    names, groups = [f'image{i}' for i in range(n)], [f'study{s}' for s in study]
-    return binary_table(names, groups, truth, 1/(1 + np.exp(-logit)))
+    return binary_table(*_synth_names(study), truth, 1/(1 + np.exp(-logit)))
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #c1a41220
 def predicted(
@@ -221,19 +230,24 @@ def accuracy(
     return float(correct(df).mean())
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #60308eba
+def _name_fault(a, b):
+    "Which images are in one of two tables only."
+    only_a = sorted(set(a['name']) - set(b['name']))
+    only_b = sorted(set(b['name']) - set(a['name']))
+    return (f'{len(only_a)} images only in the first {only_a[:3]}, '
+            f'{len(only_b)} only in the second {only_b[:3]}')
+
 def same_rows(
     a:pd.DataFrame, # Table with columns name, group, truth
     b:pd.DataFrame, # Table of the same images, in any order
 ) -> tuple:         # (a, b) with the rows of both in the order of `a`, index 0…n−1
     "Two tables row by row, or `ValueError` if they differ in images, truth or groups."
-    only_a, only_b = (sorted(set(x['name']) - set(y['name'])) for x, y in ((a, b), (b, a)))
-    if only_a or only_b:
-        reason = f'{len(only_a)} images only in the first {only_a[:3]}, {len(only_b)} only in the second {only_b[:3]}'
-        raise ValueError(f'Not the same images: {reason}')
+    if set(a['name']) != set(b['name']): raise ValueError(f'Not the same images: {_name_fault(a, b)}')
     a, b = a.reset_index(drop=True), b.set_index('name').loc[a['name']].reset_index()
     for column in ('truth', 'group'):
         differ = a['name'][a[column].ne(b[column])]
-        if len(differ): raise ValueError(f'{column} differs for {len(differ)} images, such as {differ.iloc[0]}')
+        if differ.empty: continue
+        raise ValueError(f'{column} differs for {len(differ)} images, such as {differ.iloc[0]}')
     return a, b
 
 def matched(
