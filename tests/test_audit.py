@@ -83,3 +83,13 @@ def test_a_full_cache_is_one_line(call, leaky, tmp_path):
     try: done = call('python', '-c', 'import sys; from bonefrac.audit.examinations import audit; from bonefrac.data.sources import read_images; audit(read_images(sys.argv[1], cache=False))', str(leaky), cwd=tmp_path, XDG_CACHE_HOME=str(disk))
     finally: subprocess.run(['umount', str(disk)])
     assert done.returncode == 1 and 'no room for' in done.stderr.splitlines()[-1]
+
+@pytest.mark.parametrize('room', ['copies', 'examinations', 'manifests', 'shortcuts', 'findings'])
+def test_an_import_loads_neither_the_simulator_nor_what_is_needed_late(room):
+    import subprocess
+    import sys
+    heavy = 'bonefrac.phantom.simulate bonefrac.phantom.anatomy cleanlab faiss skimage seaborn matplotlib torch'
+    heavy += ' sklearn'*(room in ('copies', 'examinations', 'manifests'))
+    code = f'import sys, bonefrac.audit.{room}; print(*(name for name in "{heavy}".split() if name in sys.modules))'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.strip() == '', done.stdout + done.stderr

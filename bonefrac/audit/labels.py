@@ -90,14 +90,11 @@ def _shape_faults(points, shape, limits):
     ]
     return [(problem, value) for problem, value, holds in faults if holds]
 
-def _iou(one, two):
-    "Overlap of two masks, 0 to 1."
-    return (one & two).sum()/max((one | two).sum(), 1)
-
 def _place_faults(masks, image, limits):
     "Polygons of one image that repeat another one, or lie beside the film."
     for a, b in combinations(range(len(masks)), 2):
-        overlap = _iou(masks[a], masks[b])
+        both, either = (masks[a] & masks[b]).sum(), (masks[a] | masks[b]).sum()
+        overlap = both/max(either, 1)
         if overlap > limits['duplicate']: yield b, 'duplicate', overlap
     if image is None: return
     beside = black_surround(image)

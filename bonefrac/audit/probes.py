@@ -140,7 +140,7 @@ def probe(
 # %% ../../nbs/library/audit/05_probes.ipynb #fd0b22f9
 def probe_targets(
     images:pd.DataFrame, # Image table; a boolean column `original` adds `train_original`
-) -> pd.DataFrame:       # Columns region (or label), annotated, train, train_original; None where an image does not take part
+) -> pd.DataFrame:       # Columns region (or label), annotated, train, train_original; None leaves an image out
     "What a probe may try to predict."
     train = images.split.map(lambda split: 'train' if split == 'train' else 'rest').where(images.split != '')
     kind = class_column(images)

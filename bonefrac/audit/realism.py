@@ -41,7 +41,8 @@ def radial_spectrum(
     "Power of an image by spatial frequency."
     h, w = image.shape
     s, n = min(h, w), len(BANDS) - 1
-    if s < 100: raise ValueError(f'an image of {w} by {h} pixels has no spectrum in every band; at least 100 are needed')
+    if s < 100:
+        raise ValueError(f'an image of {w} by {h} pixels has no spectrum in every band; at least 100 are needed')
     y, x = (h - s)//2, (w - s)//2
     power, frequency = _power(image[y:y + s, x:x + s].astype(np.float32))
     band = np.digitize(frequency, BANDS) - 1
