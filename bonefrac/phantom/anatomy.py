@@ -259,9 +259,12 @@ CANALS = dict(humerus=.52, radius=.38, ulna=.4) # place of the nutrient canal, s
 
 def _whole_bone(bone, subject, rng):
     "A bone as a subject has it, before growth plates part it."
-    chains, shown = [shape_chain(chain, bone.frame, subject, rng) for chain in bone.chains], bone.shown(subject.age)
-    if shown < 1: chains = [resized(chain, shown) for chain in chains]
-    return Solid(tuple(chains), bone.wall*(subject.scale*subject.stout)**2, fill=bone.fill, name=bone.name)
+    shown, chains = bone.shown(subject.age), []
+    for chain in bone.chains:
+        shaped = shape_chain(chain, bone.frame, subject, rng)
+        chains.append(shaped if shown == 1 else resized(shaped, shown))
+    wall = bone.wall*(subject.scale*subject.stout)**2
+    return Solid(tuple(chains), wall, fill=bone.fill, name=bone.name)
 
 def limb(
     subject:Subject,
@@ -279,10 +282,11 @@ def limb(
         if bone.part not in PARTS[region] or not bone.shown(subject.age): continue
         rng = np.random.default_rng([subject.seed, i])
         solid = _whole_bone(bone, subject, rng)
-        open_plates = bone.plates if plates and subject.is_child else ()
-        solids = split_at_plates(solid, open_plates, gap, rng)
+        gaps = bone.plates if plates and subject.is_child else ()
+        solids = split_at_plates(solid, gaps, gap, rng)
         if canals and bone.name in CANALS:
-            solids.append(nutrient_canal(solid, CANALS[bone.name], np.random.default_rng([subject.seed, i, 1])))
+            chance = np.random.default_rng([subject.seed, i, 1])
+            solids.append(nutrient_canal(solid, CANALS[bone.name], chance))
         bones[bone.name] = bone.part, solids
     return bones
 
@@ -403,14 +407,18 @@ def pose_view(
 ) -> dict:           # Part -> rigid motion into the image: rotation or mirror image (3, 3), shift (3,) in cm
     "Motions that bring the straight arm into a view."
     lift, bend, turn, twist = rng.normal(0, [5, 4, 5, 5]) if rng else np.zeros(4)
-    raised = axis_rotation('z', -view.abduct - lift*(view.abduct > 0)) @ axis_rotation('y', view.twist + twist)
+    away = axis_rotation('z', -view.abduct - lift*(view.abduct > 0))
+    raised = away @ axis_rotation('y', view.twist + twist)
     flexed = axis_rotation('x', max(view.flex + bend, -4))
     arm = pivot_motion(raised, subject.scale*SHOULDER)
     forearm = join_motions(pivot_motion(flexed, subject.scale*ELBOW), arm)
-    mirror = np.diag([-1. if (subject.side == 'R') != view.dorsal else 1., 1, 1])
-    look = axis_rotation('z', view.upright + roll) @ mirror @ axis_rotation('y', view.turn + turn)
-    motions = dict(body=(np.eye(3), np.zeros(3)), arm=arm, forearm=forearm, hand=forearm)
-    return {part: join_motions(motion, (look, np.zeros(3))) for part, motion in motions.items()}
+    body = np.eye(3), np.zeros(3)
+    mirrored = (subject.side == 'R') != view.dorsal
+    mirror = np.diag([-1. if mirrored else 1., 1, 1])
+    upright = axis_rotation('z', view.upright + roll)
+    look = upright @ mirror @ axis_rotation('y', view.turn + turn), np.zeros(3)
+    motions = dict(body=body, arm=arm, forearm=forearm, hand=forearm)
+    return {part: join_motions(motion, look) for part, motion in motions.items()}
 
 # %% ../../nbs/library/phantom/01_anatomy.ipynb #e9018c57
 def frame_of(
@@ -459,9 +467,12 @@ def skin_chains(
     fingers:bool=True, # With the skin of the fingers?
 ) -> list:             # Pairs of a part and a chain, float, (k, 4): x, y, z, radius in cm
     "The skin of the parts that a region shows."
-    rng, wide = np.random.default_rng([subject.seed, 10_000]), np.array([1, 1, 1, subject.girth])
-    chains = [(part, subject.scale*wide*np.array(chain, float)) for part in PARTS[region] for chain in SOFT[part]]
+    rng, chains = np.random.default_rng([subject.seed, 10_000]), []
+    grown = subject.scale*np.array([1, 1, 1, subject.girth])
+    for part in PARTS[region]:
+        chains += [(part, grown*np.array(chain, float)) for chain in SOFT[part]]
     if fingers and 'hand' in PARTS[region]:
         thick = [1, 1, 1, subject.scale*subject.girth]
         chains += [('hand', _ray_skin(bones, ray)*thick) for ray in HAND]
-    return [(part, rounded(resized(chain, rng.lognormal(0, .03, len(chain))))) for part, chain in chains]
+    def own(chain): return rounded(resized(chain, rng.lognormal(0, .03, len(chain))))
+    return [(part, own(chain)) for part, chain in chains]

@@ -30,15 +30,17 @@ from .augment import exported_copy, turn_polygons
 # %% ../../nbs/library/phantom/06_archive.ipynb #2f9b6c07
 def _subject_cases(number, seed, annotated):
     "Names and `Case`s of one subject."
-    rng, deal = np.random.default_rng([seed, number]), len(REGIONS)
-    region, subject = REGIONS[number % deal], int(rng.integers(2**62))
-    share = number//deal*annotated + number % deal/deal + 1e-9 # so many fractures should have been dealt to the region
-    fractured, fracture = bool(np.floor(share + annotated) > np.floor(share)), int(rng.integers(2**62))
+    rng = np.random.default_rng([seed, number])
+    subject, fracture = (int(rng.integers(2**62)) for _ in range(2))
+    turn, place = divmod(number, len(REGIONS))
+    region, due = REGIONS[place], turn*annotated + place/len(REGIONS) + 1e-9 # fractures until now
+    fractured = bool(np.floor(due + annotated) > np.floor(due))
     for study in range(1 + (rng.uniform() < .08)):
         views = rng.permutation(list(VIEWS[region]))[:rng.choice([1, 2, 3], p=[.75, .2, .05])]
         for k, view in enumerate(views):
             name = f'subject{number + 1:05d}_study{study + 1}_view{k + 1}'
-            yield name, Case(region, str(view), fractured, subject, fracture + study, int(rng.integers(2**62)))
+            image = int(rng.integers(2**62))
+            yield name, Case(region, str(view), fractured, subject, fracture + study, image)
 
 # %% ../../nbs/library/phantom/06_archive.ipynb #615ef6ab
 PARTS_OF_DATA = dict(train=.7, valid=.15, test=.15) # shares of the images
@@ -145,11 +147,14 @@ def _write_archive(folder, n, seed, size, annotated, copies, nuisances, masks):
     "All files of an archive."
     for part in PARTS_OF_DATA:
         for kind in ('images', 'labels') + ('masks',)*masks: (folder/part/kind).mkdir(parents=True)
-    places = dict(train='../train/images', val='../valid/images', test='../test/images')
-    classes = dict(nc=len(CLASS_NAMES), names=list(CLASS_NAMES))
-    (folder/'data.yaml').write_text(yaml.safe_dump({**places, **classes}, sort_keys=False))
-    jobs = (joblib.delayed(_make_one)(folder, *row, size, copies, nuisances, masks) for row in plan(n, seed, annotated))
-    _write_tables(folder, progress(_parallel(n)(jobs), n, 'making phantoms', 'image', quiet_below=200))
+    description = dict(
+        train='../train/images', val='../valid/images', test='../test/images',
+        nc=len(CLASS_NAMES), names=list(CLASS_NAMES))
+    (folder/'data.yaml').write_text(yaml.safe_dump(description, sort_keys=False))
+    make, rows = joblib.delayed(_make_one), plan(n, seed, annotated)
+    jobs = (make(folder, *row, size, copies, nuisances, masks) for row in rows)
+    made = progress(_parallel(n)(jobs), n, 'making phantoms', 'image', quiet_below=200)
+    _write_tables(folder, made)
 
 # %% ../../nbs/library/phantom/06_archive.ipynb #7382a49e
 PHANTOM_VERSION = 4 # raise it when the same seed gives other bytes

@@ -162,13 +162,18 @@ class Break:
 
     def motions(self):
         "Rigid motions of both fragments that leave the far ends of the bone in place."
-        (start, end), angle = self.bone.chains[0][[0, -1], :3], np.deg2rad(self.fracture.angulation)
-        one, two = (max(np.linalg.norm(way), .5) for way in (self.point - start, end - self.point))
-        turn, spin = (self.fracture.translation/10 + angle*two)/(one + two), np.cross(self.axis, self.across)
-        near, far = pivot_motion(axis_turn(spin, turn), start), pivot_motion(axis_turn(spin, turn - angle), end)
-        apart = (self.fracture.gap - self.fracture.shortening)/10*self.axis
-        fault = move_point(far, self.hinge()) - move_point(near, self.hinge())
-        fault = fault - (-self.fracture.translation/10*self.across + apart)
+        shift = self.fracture.translation/10
+        along_axis = (self.fracture.gap - self.fracture.shortening)/10
+        angle = np.deg2rad(self.fracture.angulation)
+        start, end = self.bone.chains[0][[0, -1], :3]
+        ways = self.point - start, end - self.point
+        one, two = (max(np.linalg.norm(way), .5) for way in ways)
+        turn = (shift + angle*two)/(one + two)
+        spin = np.cross(self.axis, self.across)
+        near = pivot_motion(axis_turn(spin, turn), start)
+        far = pivot_motion(axis_turn(spin, turn - angle), end)
+        apart = move_point(far, self.hinge()) - move_point(near, self.hinge())
+        fault = apart - (-shift*self.across + along_axis*self.axis)
         return (near[0], near[1] + fault/2), (far[0], far[1] - fault/2)
 
 # %% ../../nbs/library/phantom/02_fracture.ipynb #116df19a
@@ -265,10 +270,12 @@ def _as_seen(bone, fracture, turn):
     "Translation in mm and angulation in degrees as an image shows them."
     near, far = (piece.motion for piece in plan_break(bone, fracture)[:2])
     point, axis, _ = place_of(bone, fracture)
-    shift = (turn @ (move_point(far, point) - move_point(near, point)))[:2]
-    seen = (turn @ axis)[:2]/max(np.linalg.norm((turn @ axis)[:2]), 1e-9)
+    step = move_point(far, point) - move_point(near, point)
+    shift, seen = (turn @ step)[:2], (turn @ axis)[:2]
+    seen = seen/max(np.linalg.norm(seen), 1e-9)
     one, two = ((turn @ motion[0] @ axis)[:2] for motion in (near, far))
-    angle = np.rad2deg(np.arctan2(abs(one[0]*two[1] - one[1]*two[0]), one @ two))
+    across = abs(one[0]*two[1] - one[1]*two[0])
+    angle = np.rad2deg(np.arctan2(across, one @ two))
     return 10*abs(shift[0]*seen[1] - shift[1]*seen[0]), float(angle)
 
 def displacement(
@@ -320,11 +327,13 @@ def clip_polygon(
     size,               # Of the image: width, height
 ) -> np.ndarray|None:   # Float, (k, 2): x, y in [0, 1]; None where it is outside the image
     "What an image shows of a convex polygon."
-    signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))
-    corners = np.array([(sx*size[0]/2 + centre[0], sy*size[1]/2 + centre[1]) for sx, sy in signs], np.float32)
-    area, inside = cv2.intersectConvexConvex(np.asarray(polygon, np.float32), corners)
+    centre, size = np.asarray(centre), np.asarray(size)
+    signs = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
+    corners = (signs*size/2 + centre).astype(np.float32)
+    polygon = np.asarray(polygon, np.float32)
+    area, inside = cv2.intersectConvexConvex(polygon, corners)
     if area <= 0 or inside is None or len(inside) < 3: return None
-    return np.clip((inside[:, 0] - np.asarray(centre))/np.asarray(size) + .5, 0, 1).astype(float)
+    return np.clip((inside[:, 0] - centre)/size + .5, 0, 1).astype(float)
 
 def fracture_polygon(
     zone:np.ndarray,    # Float32, (n, 2): x, y in cm, from `fracture_zone`
@@ -416,22 +425,28 @@ def _draw_kind(rng, kinds, child):
     if child and 'avulsion' not in kinds: kinds = {**{kind: _CHILD[kind] for kind in kinds}, **_CHILD_ONLY}
     return _pick(rng, list(kinds), list(kinds.values()))
 
-def _draw_one(rng, bone, site, child):
-    "A fracture of one bone of a site."
-    kind, at = _draw_kind(rng, site.kinds, child), rng.uniform(*site.at)
-    turns = dict(azimuth=rng.uniform(0, 360), direction=rng.uniform(0, 360), phase=rng.uniform(0, 6.28))
-    leaning, (fewest, most) = rng.uniform(*KINDS[kind].obliquity), KINDS[kind].fragments
-    plain = Fracture(kind, bone.name, at, leaning, fragments=int(rng.integers(fewest, most + 1)), **turns)
-    width = width_at(bone, plain)
-    shift, angle = draw_amounts(rng, width, most_angulation(bone, at))
+def _in_place(rng, bone, kind, at):
+    "A fracture by its surface; nothing has moved."
+    turns = {name: rng.uniform(0, most) for name, most in dict(azimuth=360, direction=360, phase=6.28).items()}
+    obliquity = rng.uniform(*KINDS[kind].obliquity)
+    fewest, most = KINDS[kind].fragments
+    fragments = int(rng.integers(fewest, most + 1))
+    return Fracture(kind, bone.name, at, obliquity, fragments=fragments, **turns)
+
+def _displaced(rng, bone, fracture):
+    "The fracture with a random displacement of its kind."
+    kind, width = fracture.kind, width_at(bone, fracture)
+    shift, angle = draw_amounts(rng, width, most_angulation(bone, fracture.at))
     gap = rng.uniform(.3, 1.2)
-    if kind == 'avulsion': return replace(plain, azimuth=0., translation=min(shift, 4.), gap=gap + min(shift, 5.))
+    if kind == 'avulsion':
+        return replace(fracture, azimuth=0., translation=min(shift, 4.), gap=gap + min(shift, 5.))
     overlap = rng.uniform(0, .5)*width
-    if kind == 'greenstick': return replace(plain, angulation=max(angle, 6.))
-    if kind == 'buckle': return replace(plain, angulation=min(angle, 7.))
-    past = shift > .9*width and bone.name != 'scaphoid' # fragments beside each other slide together
-    figures = dict(gap=0., shortening=overlap) if past else dict(gap=gap)
-    return replace(plain, translation=shift, angulation=angle, **figures)
+    if kind == 'greenstick': return replace(fracture, angulation=max(angle, 6.))
+    if kind == 'buckle': return replace(fracture, angulation=min(angle, 7.))
+    fracture = replace(fracture, translation=shift, angulation=angle)
+    past = shift > .9*width and bone.name != 'scaphoid'
+    if past: return replace(fracture, shortening=overlap) # fragments beside each other slide together
+    return replace(fracture, gap=gap)
 
 def draw_fractures(
     rng:np.random.Generator, # Source of all chance
@@ -441,5 +456,9 @@ def draw_fractures(
 ) -> list:                   # One `Fracture` per bone that breaks
     "Random fractures of a region."
     sites = [site for site in SITES[region] if all(name in bones for name in site.bones)]
-    site = _pick(rng, sites, [site.weight for site in sites])
-    return [_draw_one(rng, bones[name][1][0], site, child) for name in site.bones]
+    site, fractures = _pick(rng, sites, [site.weight for site in sites]), []
+    for name in site.bones:
+        bone = bones[name][1][0]
+        kind, at = _draw_kind(rng, site.kinds, child), rng.uniform(*site.at)
+        fractures.append(_displaced(rng, bone, _in_place(rng, bone, kind, at)))
+    return fractures

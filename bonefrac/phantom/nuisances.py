@@ -167,10 +167,12 @@ def draw_exposure(
     "Exposure and window for an attenuation map."
     top, scale = float(np.percentile(total[::3, ::3], 99.5)), max(total.shape)/512
     if rng is None: return Exposure(8000/scale**2, .25, .6*scale, -.12*1.5*top, 1.5*top)
-    dark, high = rng.uniform(.02, .16), top*np.exp(rng.triangular(0, .8, 1.25))
-    quanta = float(rng.lognormal(np.log(3500), .5))/scale**2
-    scatter, blur = rng.uniform(.1, .4), rng.uniform(.45, .9)*scale
-    return Exposure(quanta, scatter, blur, -dark/(1 - dark)*high, high, rng.uniform(.8, 1.15))
+    dark = rng.uniform(.02, .16)
+    high = top*np.exp(rng.triangular(0, .8, 1.25))
+    return Exposure(
+        quanta=float(rng.lognormal(np.log(3500), .5))/scale**2,
+        scatter=rng.uniform(.1, .4), blur=rng.uniform(.45, .9)*scale,
+        low=-dark/(1 - dark)*high, high=high, gamma=rng.uniform(.8, 1.15))
 
 # %% ../../nbs/library/phantom/03_nuisances.ipynb #ddb58020
 def field_in(
@@ -188,10 +190,12 @@ def shutter(
 ) -> np.ndarray:             # Float32, (height, width): 1 inside the field, 0 outside; its border is a few pixels soft
     "What a shutter lets through."
     (left, top), (right, bottom) = field
-    rectangle = ((left + right)/2, (top + bottom)/2), (right - left, bottom - top), float(rng.normal(0, 3))
-    corners = cv2.boxPoints(rectangle).round().astype(np.int32)
-    mask = cv2.fillConvexPoly(np.zeros(shape, np.uint8), corners, 255, cv2.LINE_AA)
-    return cv2.GaussianBlur(mask, (0, 0), rng.uniform(.5, 2)).astype(np.float32)/255
+    middle, size = ((left + right)/2, (top + bottom)/2), (right - left, bottom - top)
+    rectangle = cv2.boxPoints((middle, size, float(rng.normal(0, 3))))
+    mask, corners = np.zeros(shape, np.uint8), rectangle.round().astype(np.int32)
+    cv2.fillConvexPoly(mask, corners, 255, cv2.LINE_AA)
+    soft = cv2.GaussianBlur(mask, (0, 0), rng.uniform(.5, 2))
+    return soft.astype(np.float32)/255
 
 def marker_letters(
     rng:np.random.Generator, # Source of all chance

@@ -147,9 +147,10 @@ class Cut:
         shift:np.ndarray, # Float, (3,) in cm
     ):
         "The cut after a rigid motion."
-        centre, axis, normal = turn @ self.centre + shift, turn @ self.axis, turn @ self.normal
         twist = self.twist*np.sign(np.linalg.det(turn))
-        return replace(self, centre=centre, axis=axis, normal=normal, twist=twist)
+        return replace(
+            self, twist=twist, centre=turn @ self.centre + shift,
+            axis=turn @ self.axis, normal=turn @ self.normal)
 
     def normal_at(self,
         dx:np.ndarray, # Float32 in cm, from the centre to each ray
@@ -275,7 +276,8 @@ def add_solid(
     area, whole, core = paths(solid, x, y)
     place, marrow = MU[solid.place], np.float32(1 - solid.fill)*MU['marrow']
     inside = np.float32(solid.fill)*MU[solid.core] + marrow
-    more = (MU[solid.shell] - place)*(whole - core) + (inside - place)*core
+    wall = whole - core
+    more = (MU[solid.shell] - place)*wall + (inside - place)*core
     if grain is not None and solid.core == 'spongiosa': more += GRAIN*np.sqrt(core)*grain[area]
     total[area] += more
     return area, whole
@@ -292,11 +294,13 @@ class Exposure:
     gamma:float = 1.     # Exponent of the display
 
     def __post_init__(self):
-        for name in ('quanta', 'gamma'):
-            if getattr(self, name) <= 0: raise ValueError(f'{name} must be above 0, not {getattr(self, name)}')
-        for name in ('scatter', 'blur'):
-            if getattr(self, name) < 0: raise ValueError(f'{name} must be 0 or more, not {getattr(self, name)}')
-        if self.high <= self.low: raise ValueError(f'high must be above low, not {self.high} and {self.low}')
+        for name in ('quanta', 'gamma', 'scatter', 'blur'):
+            value, may_be_0 = getattr(self, name), name in ('scatter', 'blur')
+            if value > 0 or value == 0 and may_be_0: continue
+            least = '0 or more' if may_be_0 else 'above 0'
+            raise ValueError(f'{name} must be {least}, not {value}')
+        if self.high > self.low: return
+        raise ValueError(f'high must be above low, not {self.high} and {self.low}')
 
 SCATTER_CM = 1.5 # deviation of the blur of scattered photons
 

@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 
 from ..vocabulary import REGIONS, choose
-from .projection import MU, Exposure, add_solid, expose, pixel_centres, resized, rounded, thickness
+from .projection import MU, add_solid, expose, pixel_centres, resized, rounded, thickness
 from .anatomy import LUNG, PARTS, VIEWS, Subject, curls, draw_subject, frame_of, get_view, limb
 from .anatomy import move_chain, pose_view, skin_chains
-from .fracture import break_bone, displacement, draw_fractures, fracture_polygon, fracture_zone, place_of
+from .fracture import break_bone, displacement, draw_fractures, fracture_polygon, fracture_zone
+from .fracture import place_of
 from .nuisances import METAL, Case, add_marker, cast_map, draw_exposure, draw_roll, field_in
 from .nuisances import metal_site, nuisance_shares, random_stream, shutter
 
@@ -41,14 +42,33 @@ class Scene:
     @property
     def grid(self): return pixel_centres(self.centre, self.size, self.pixel)
 
-def _check_fractures(fractures, bones, region):
-    "Refuse fractures that this image cannot have."
-    broken = set()
+def _switched(case, nuisances):
+    "Stream of each nuisance that is there, None for the others."
+    on = {name: case.switch(name, share) for name, share in nuisance_shares(nuisances).items()}
+    if case.region == 'shoulder': on['cast'] = None
+    return on
+
+def _broken_limb(case, on, subject, curl, fractures):
+    "Bones and planned fractures; those that this image cannot have are refused."
+    plates, canals = (on[name] is not None for name in ('growth_plates', 'nutrient_canals'))
+    bones = limb(subject, case.region, curl, plates, canals)
+    if fractures is None:
+        rng = random_stream(case.study, 'fracture')
+        fractures = draw_fractures(rng, bones, case.region, subject.is_child)
+    names = [fracture.bone for fracture in fractures]
+    for name in names:
+        choose(name, bones, f'bone in the {case.region} of this subject')
+        if names.count(name) == 1: continue
+        raise ValueError(f'{name}: a bone breaks once; give each fracture another bone')
+    return bones, fractures
+
+def _break_points(bones, fractures):
+    "Part and x, y, z of each break, cm."
+    places = []
     for fracture in fractures:
-        choose(fracture.bone, bones, f'bone in the {region} of this subject')
-        if fracture.bone in broken:
-            raise ValueError(f'{fracture.bone}: a bone breaks once; give each fracture another bone')
-        broken.add(fracture.bone)
+        part, solids = bones[fracture.bone]
+        places.append((part, *place_of(solids[0], fracture)[0]))
+    return places
 
 def _hardware(case, on, bones, fractures, pose):
     "Metal in the image."
@@ -67,26 +87,17 @@ def pose_scene(
     subject:Subject|None=None, # None: drawn by chance
 ) -> Scene:
     "Bones, breaks, pose and frame of a case."
-    region, view, rng = case.region, get_view(case.region, case.view), random_stream(case.image, 'pose')
-    on = {name: case.switch(name, share) for name, share in nuisance_shares(nuisances).items()}
-    if region == 'shoulder': on['cast'] = None
+    view, rng = get_view(case.region, case.view), random_stream(case.image, 'pose')
+    on = _switched(case, nuisances)
     subject = subject or draw_subject(random_stream(case.subject, 'subject'))
-    plates, canals = (on[name] is not None for name in ('growth_plates', 'nutrient_canals'))
-    bones = limb(subject, region, curls(view, rng), plates, canals)
-    chance = random_stream(case.study, 'fracture')
-    if fractures is None: fractures = draw_fractures(chance, bones, region, subject.is_child)
-    _check_fractures(fractures, bones, region)
-
-    roll = draw_roll(on['rotation'], region)
+    bones, planned = _broken_limb(case, on, subject, curls(view, rng), fractures)
+    roll = draw_roll(on['rotation'], case.region)
     pose = pose_view(view, subject, rng, roll)
-    broken = [(bones[fracture.bone], fracture) for fracture in fractures]
-    places = [(part, *place_of(solids[0], fracture)[0]) for (part, solids), fracture in broken]
-    centre, field = frame_of(view, subject, pose, rng, places)
+    centre, field = frame_of(view, subject, pose, rng, _break_points(bones, planned))
     wide = 1. if on['collimation'] is None else on['collimation'].uniform(1.08, 1.5)
-    metal = _hardware(case, on, bones, fractures, pose)
-    there = fractures if case.fractured else []
-    image = wide*field
-    return Scene(case, on, subject, bones, there, pose, roll, metal, centre, image, wide, max(image)/size)
+    metal = _hardware(case, on, bones, planned, pose)
+    there, frame = planned if case.fractured else [], wide*field
+    return Scene(case, on, subject, bones, there, pose, roll, metal, centre, frame, wide, max(frame)/size)
 
 # %% ../../nbs/library/phantom/04_simulate.ipynb #8c8f16a1
 COARSE = 4 # soft tissue is computed on every so many pixels
@@ -151,7 +162,7 @@ def draw_bones(
     total:np.ndarray, # Float32, (height, width): attenuation so far, no unit; changed in place
     scene:Scene,
     grain:np.ndarray, # Float32, (height, width): noise of deviation 1
-) -> tuple:           # Mask; names of what the beam meets; broken bone -> its solids, with the number of the break's cuts
+) -> tuple:           # Mask; names of what the beam meets; broken bone -> its solids, each with its number of new cuts
     "Add all bones to an attenuation map."
     mask, inside, seen = np.zeros(total.shape, np.uint8), set(), defaultdict(list)
     labels, (x, y) = first_labels(scene), scene.grid
@@ -175,6 +186,12 @@ class Phantom:
     truth:dict          # Of the image
     fractures:list      # One dict per fracture in the image: kind, bone, planes, displacement, severity, first label
 
+def _grain(case, width, height):
+    "Noise of spongy bone, two pixels wide."
+    shape = (height + 1)//2, (width + 1)//2
+    noise = random_stream(case.image, 'grain').standard_normal(shape, dtype=np.float32)
+    return cv2.resize(noise, (width, height))
+
 def _photograph(scene, total, exposure):
     "The displayed image, and whether a marker found room."
     on, case, marked = scene.on, scene.case, False
@@ -194,16 +211,33 @@ def _fracture_truth(scene, fracture, label):
         kind=fracture.kind, bone=fracture.bone, fragments=fracture.fragments, label=label, **planes,
         direction_deg=fracture.direction, **displacement(solids[0], fracture, scene.pose[part][0]))
 
+def _outlines(scene, seen):
+    "Polygon and truth of each fracture that the image shows."
+    polygons, rows, labels = [], [], first_labels(scene)
+    for fracture in scene.fractures:
+        zone = fracture_zone(seen[fracture.bone], *scene.grid)
+        polygon = fracture_polygon(zone, scene.centre, scene.size)
+        if polygon is None: continue # outside the image
+        polygons.append(polygon)
+        rows.append(_fracture_truth(scene, fracture, labels[fracture.bone]))
+    return polygons, rows
+
 def _image_truth(scene, rows, inside, marked):
     "Truth of an image."
-    case, subject, on = scene.case, scene.subject, {name: int(rng is not None) for name, rng in scene.on.items()}
+    case, subject = scene.case, scene.subject
+    on = {name: int(rng is not None) for name, rng in scene.on.items()}
     return dict(
-        region=case.region, view=case.view, side=subject.side, age=subject.age, pixel_mm=float(10*scene.pixel),
-        fractures=len(rows), severity=max((row['severity'] for row in rows), default=0),
-        kinds=' '.join(row['kind'] for row in rows), bones=', '.join(row['bone'] for row in rows),
-        growth_plates=int('growth plate' in inside), nutrient_canals=int('canal' in inside), cast=on['cast'],
+        region=case.region, view=case.view, side=subject.side,
+        age=subject.age, pixel_mm=float(10*scene.pixel),
+        fractures=len(rows),
+        severity=max((row['severity'] for row in rows), default=0),
+        kinds=' '.join(row['kind'] for row in rows),
+        bones=', '.join(row['bone'] for row in rows),
+        growth_plates=int('growth plate' in inside),
+        nutrient_canals=int('canal' in inside), cast=on['cast'],
         marker=int(marked), rotation=round(scene.roll, 2),
-        plate=on['plate'], wires=on['wires'], collimation=on['collimation'], inverse=on['inverse'])
+        plate=on['plate'], wires=on['wires'],
+        collimation=on['collimation'], inverse=on['inverse'])
 
 def check_size(
     size:int, # Longest side in px
@@ -224,19 +258,11 @@ def simulate(
     scene = pose_scene(case, size, nuisances, fractures, subject)
     x, y = scene.grid
     total = soft_map(scene.subject, case.region, scene.bones, scene.pose, x, y, scene.on['cast'])
-    noise = random_stream(case.image, 'grain').standard_normal(((y.size + 1)//2, (x.size + 1)//2), dtype=np.float32)
-    mask, inside, seen = draw_bones(total, scene, cv2.resize(noise, (x.size, y.size)))
+    mask, inside, seen = draw_bones(total, scene, _grain(case, x.size, y.size))
     exposure = draw_exposure(scene.on['exposure'], total)
     for solid in scene.metal: add_solid(total, solid, x, y)
     image, marked = _photograph(scene, total, exposure)
-
-    polygons, rows, labels = [], [], first_labels(scene)
-    for fracture in scene.fractures:
-        zone = fracture_zone(seen[fracture.bone], x, y)
-        polygon = fracture_polygon(zone, scene.centre, scene.size)
-        if polygon is None: continue # outside the image
-        polygons.append(polygon)
-        rows.append(_fracture_truth(scene, fracture, labels[fracture.bone]))
+    polygons, rows = _outlines(scene, seen)
     return Phantom(image, mask, polygons, _image_truth(scene, rows, inside, marked), rows)
 
 def phantom_image(
