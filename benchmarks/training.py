@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from bonefrac.training.loaders import cached_pixels, image_loaders
-from bonefrac.training.models import get_arch
+from bonefrac.training.architectures import get_arch
 from bonefrac.training.splits import make_split
 from bonefrac.data.sources import load_images
 from bonefrac.training.learner import bf16_speedup, make_learner

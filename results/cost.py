@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import save
 from torch.utils.flop_counter import FlopCounterMode
 
-from bonefrac.training.models import ARCHS, create_model
+from bonefrac.training.architectures import ARCHS
+from bonefrac.training.models import create_model
 from bonefrac.experiment.record import read_record, unchanged
 
 RESULTS = Path(__file__).resolve().parent

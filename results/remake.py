@@ -18,7 +18,7 @@ from bonefrac.audit.findings import write_findings
 from bonefrac.report.removals import predictions_on, without_shortcuts
 from bonefrac.audit.realism import compare_sets
 from bonefrac.data.groups import distinct
-from bonefrac.training.tasks import with_region
+from bonefrac.training.tasks import ask
 from bonefrac.training.splits import folds_table, make_split
 from bonefrac.data.sources import load_images
 from bonefrac.experiment.config import run_config
@@ -62,11 +62,11 @@ def transfer():
                      run(run_config(arch=arch, weights=str(first/'model.safetensors'), seed=seed, epochs=12, **same), TRANSFER_RUNS)]
             print(*(folder.name for folder in made[-3:]), sep='\n', flush=True)
         collect(TRANSFER_RUNS, RESULTS/'phantoms')
-        real, phantoms = distinct(with_region(audited(load_images()))), make_split(load_images(PHANTOMS))
+        real, phantoms = distinct(ask("region", audited(load_images()))), make_split(load_images(PHANTOMS))
         pd.concat(_other_side(made, real, phantoms)).to_parquet(RESULTS/'phantoms'/'transfer.parquet', index=False)
 
 def realism():
-    write_findings(compare_sets(distinct(with_region(audited(load_images()))), load_images(PHANTOMS)), RESULTS/'phantoms')
+    write_findings(compare_sets(distinct(ask("region", audited(load_images()))), load_images(PHANTOMS)), RESULTS/'phantoms')
 
 if __name__ == '__main__':
     jobs = dict(manifests=manifests, removals=removals, transfer=transfer, realism=realism)

@@ -412,7 +412,7 @@ def gate_measures(root):
     "Lines and bodies stay below the bars of tests/measures.py."
     import measures
     figures = measures.measure_all(root)
-    for name, value in figures.items(): print(f'    {name:32}{value:8.4g}', flush=True)
+    for name, value in figures.items(): print(f'    {name:32}{value:10,.5g}', flush=True)
     if wrong := measures.above(figures): raise Broken('; '.join(wrong))
     return f'{figures["functions"]} functions, {figures["notebook lines"]} lines of code in notebooks'
 

@@ -124,7 +124,7 @@ def main():
     tables = {str(folder): measure(folder) for folder in args.folders} or {'bonefrac': measure_all(args.root)}
     for title, figures in tables.items():
         print(title)
-        for name, value in figures.items(): print(f'  {name:32}{value:8.4g}')
+        for name, value in figures.items(): print(f'  {name:32}{value:10,.5g}')
     wrong = above(measure_all(args.root)) if args.check else []
     for line in wrong: print(f'above its bar: {line}')
     sys.exit(bool(wrong))

@@ -1,9 +1,13 @@
 "The committed manifests hold: no study on two sides, and anyone can rebuild them."
+import subprocess
+import sys
+
 import pandas as pd
 import pytest
 
 from conftest import ROOT
 
+from bonefrac.audit import manifests
 from bonefrac.data.groups import crossing_groups
 from bonefrac.training.splits import folds_table
 
@@ -66,3 +70,35 @@ def test_shipped_split_and_its_crossing_images():
     test = shipped.split == 'test'
     crossing = shipped.study.isin(shipped.study[~test]) & test
     assert (shipped.kept_apart == (~crossing).astype(int)).all() and crossing.sum() == 18
+
+def test_the_package_finds_the_committed_tables():
+    assert manifests.MANIFESTS.resolve() == FOLDER
+    assert list(manifests.MANIFESTS.glob('groups-*.csv'))
+
+@pytest.mark.parametrize('folder', ['nbs/library/audit', 'nbs/study', '/'])
+def test_they_are_found_from_the_folder_of_a_notebook(folder):
+    code = 'from bonefrac.audit.manifests import MANIFESTS; print(MANIFESTS.resolve())'
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT/folder, capture_output=True, text=True)
+    assert done.stdout.strip() == str(FOLDER), done.stderr
+
+def refused(*parts): raise AssertionError(f'neither an audit nor its cache may be asked: {parts}')
+
+@pytest.fixture
+def no_search(monkeypatch):
+    "An audit, and the cache of earlier ones, are errors."
+    monkeypatch.setattr('bonefrac.audit.examinations.audit', refused)
+    monkeypatch.setattr(manifests, 'cache_dir', refused)
+
+def test_committed_groups_are_read_and_not_searched(groups, no_search, monkeypatch):
+    [path] = FOLDER.glob('groups-*.csv')
+    monkeypatch.setattr(manifests, 'data_hash', lambda images: path.stem.split('-')[1])
+    table = manifests.audited(groups[['name']].sample(frac=1, random_state=0))
+    assert table.source.nunique() == 1728 and table.original.sum() == 1728
+    monkeypatch.setattr(manifests, 'data_hash', lambda images: '0'*16)
+    with pytest.raises(AssertionError, match='neither an audit'): manifests.audited(groups[['name']]) # other data
+
+def test_a_package_without_its_tables_is_an_error(no_search, monkeypatch, tmp_path):
+    images = pd.DataFrame(dict(name=['a.png'], sha256='0', region='wrist', polygons='', split='', source='a', study='a'))
+    monkeypatch.setattr(manifests, 'MANIFESTS', tmp_path/'gone')
+    with pytest.raises(FileNotFoundError, match='gone: no tables of groups; install the package again'):
+        manifests.audited(images)

@@ -56,6 +56,12 @@ def test_the_committed_groups_are_those_of_this_archive(images, checked):
     assert crossing_groups(checked, 'source') == []
     assert len(crossing_groups(annotated)) == 50
 
+def test_the_committed_groups_are_read_and_not_searched(images, monkeypatch):
+    def refused(*parts): raise AssertionError(f'neither an audit nor its cache may be asked: {parts}')
+    monkeypatch.setattr('bonefrac.audit.examinations.audit', refused)
+    monkeypatch.setattr('bonefrac.audit.manifests.cache_dir', refused)
+    assert audited(images).source.nunique() == 1728
+
 def test_an_audit_finds_the_committed_groups(images, checked):
     "Copies of the annotated part, found again from pixels."
     part = checked[checked.annotated & (checked.split != 'valid')].iloc[::2].reset_index(drop=True)

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from bonefrac.training.models import ARCHS, create_model, find_weights
+from bonefrac.training.architectures import ARCHS
+from bonefrac.training.models import create_model, find_weights
 from bonefrac.training.learner import fit, synth_learner
 
 TORCHVISION = [name for name, arch in ARCHS.items() if arch.torchvision]
 
 def stand_in(name, folder):
     "A file with the names and shapes of the ImageNet weights; each tensor holds one number, so it is tiny."
-    state = ARCHS[name].build(1000, 224).state_dict()
+    state = create_model(name, 'scratch', 1000).state_dict()
     constant = lambda key, t: 1/np.prod(t.shape[1:]) if t.dim() > 1 else float(key.endswith(('weight', 'running_var')))
     path = Path(folder)/f'{name}-0123abcd.pth'
     torch.save({key: torch.full((1,), constant(key, t), dtype=t.dtype).expand(t.shape) if t.dim() else t for key, t in state.items()}, path)

@@ -48,7 +48,7 @@ class RunConfig:
     split_seed:int = option(0, 'split', 'Deals groups into folds', low=0, high=2**31)
     arch:str = option('efficientnet_lite0', 'model', 'Architecture', ARCHS)
     weights:str = option('', 'model',
-        'Initial weights: `imagenet`, `scratch`, `phantom` or a file; empty: `scratch` for `custom_cnn`, else `imagenet`')
+        'Initial weights: `imagenet`, `scratch`, `phantom` or a file; empty: `imagenet`; for `custom_cnn` `scratch`')
     recipe:str = option('bonefrac', 'training', 'Recipe', RECIPES)
     epochs:int = option(0, 'training', "Number of epochs; 0: the recipe's", low=0, high=1000)
     batch_size:int = option(32, 'training', 'Images per batch', low=2, high=4096)
@@ -57,7 +57,8 @@ class RunConfig:
     augment:bool = option(True, 'changes', 'Augment the training part?')
     balance:str = option('none', 'changes', 'Balance of the classes', BALANCES)
     share:float = option(1., 'changes', 'Share of the training studies to use, for learning curves', low=.01, high=1)
-    resize:str = option('stretch', 'changes', 'Stretch to a square, or fit into it with the aspect ratio kept', RESIZES)
+    resize:str = option('stretch', 'changes',
+        'Stretch to a square, or fit into it with the aspect ratio kept', RESIZES)
     leave_out:str = option('', 'changes',
         'Augmentations to leave out, separated by commas', AUGMENTATIONS, several=True, empty=True)
     schedule:str = option('', 'changes', "Schedule of the learning rate; empty: the recipe's", SCHEDULES, empty=True)
@@ -67,7 +68,8 @@ class RunConfig:
     wd:float = option(-1., 'changes', "Weight decay; -1: the recipe's", low=-1, high=1)
     lr:float = option(0., 'changes', "Peak learning rate; 0: the architecture's", low=0, high=1)
     rates:str = option('', 'changes',
-        '`equal`: one rate for all layers; empty: lower ones for early layers of loaded weights', ('equal',), empty=True)
+        '`equal`: one rate for all layers; empty: lower ones for early layers of loaded weights',
+        ('equal',), empty=True)
 
     def __post_init__(self):
         put = object.__setattr__ # the object is frozen, and these are its first values
@@ -91,7 +93,8 @@ def _checked(one, value):
     if limits['several']: known(names_in(value), limits['table'], one.name)
     elif limits['table']: choose(value, limits['table'], one.name)
     low, high = limits['low'], limits['high']
-    if low is not None and not low <= value <= high: raise ValueError(f'{one.name} must be between {low} and {high}, not {value}')
+    if low is None or low <= value <= high: return value
+    raise ValueError(f'{one.name} must be between {low} and {high}, not {value}')
     return value
 
 def run_config(

@@ -6,12 +6,14 @@
 __all__ = ['predictions_on', 'without_shortcuts']
 
 # %% ../../nbs/library/report/02_removals.ipynb #d598a3f5
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
+from ..vocabulary import choose
 from ..evaluation.predictions import predictions_table
-from ..audit.shortcuts import REMOVALS
+from ..audit.shortcuts import REMOVALS, apply_removal
 from ..training.splits import read_manifest
 from ..deploy.predict import predict
 
@@ -22,11 +24,15 @@ def predictions_on(
     removal:str='none',  # Shortcut to take away first, a name of `bonefrac.audit.shortcuts.REMOVALS`
 ) -> pd.DataFrame:       # Predictions table
     "Predictions of a run on any images whose regions are known."
-    found = predict(list(images.path), folder, removal=removal)
+    choose(removal, REMOVALS, 'removal')
+    found = predict(list(images.path), folder, change=partial(apply_removal, name=removal))
     if found.attrs['problems']: raise ValueError('{}: {}'.format(*found.attrs['problems'][0]))
     probs = found.filter(regex='^p_')
-    return predictions_table(images.name, images.study, images.region, probs.to_numpy(), [c[2:] for c in probs])
+    if probs.empty: raise ValueError(f'{folder}: answers no or yes; a run that names one of several classes is needed')
+    classes = [column.removeprefix('p_') for column in probs]
+    return predictions_table(images.name, images.study, images.region, probs.to_numpy(), classes)
 
+# %% ../../nbs/library/report/02_removals.ipynb #9b50d3e4
 def without_shortcuts(
     folder:str|Path,     # Folder of a finished run
     images:pd.DataFrame, # Image table of its data
@@ -34,4 +40,5 @@ def without_shortcuts(
 ) -> dict:               # Removal -> predictions table
     "Predictions of a run for each removal of a shortcut."
     split = read_manifest(Path(folder)/'split.csv', images, check=False)
-    return {removal: predictions_on(folder, split[split.split == part], removal) for removal in REMOVALS}
+    rows = split[split.split == part]
+    return {removal: predictions_on(folder, rows, removal) for removal in REMOVALS}

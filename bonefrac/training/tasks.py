@@ -43,18 +43,14 @@ def get_task(
     return choose(name, TASKS, 'task')
 
 # %% ../../nbs/library/training/00_tasks.ipynb #f83c6022
-def _truth(task, images):
-    "Truth of each image in words; missing where there is none."
-    truth = images[task.truth] if task.truth in images else pd.Series(None, images.index, dtype=object)
-    return truth.map(dict(zip((False, True), task.classes))) if task.yes else truth
-
 def answers(
     task:str,            # A name of `TASKS`
     images:pd.DataFrame, # Image table
 ) -> pd.Series:          # Categorical, one per row; missing where the truth is unknown
     "True answer of each image; its categories are the classes that occur."
     task = get_task(task)
-    truth = _truth(task, images)
+    truth = images[task.truth] if task.truth in images else pd.Series(None, images.index, dtype=object)
+    if task.yes: truth = truth.map(dict(zip((False, True), task.classes)))
     present = set(truth.dropna())
     classes = [name for name in task.classes or sorted(present) if name in present]
     return pd.Series(pd.Categorical(truth, categories=classes), images.index, name='answer')
@@ -74,8 +70,9 @@ def _refusal(task, images):
     known = answers(task, images).notna().sum()
     only = f', and all of them say {found[0]!r}' if found else ''
     others = ' or '.join(askable(images))
-    return (f'task {task}: it needs at least two classes in the column {TASKS[task].truth!r}; '
-            f'{known} of {len(images)} images fill it{only}. ' + (f'Use the task {others}' if others else 'No task can use this data set'))
+    advice = f'Use the task {others}' if others else 'No task can use this data set'
+    need = f'task {task}: it needs at least two classes in the column {TASKS[task].truth!r}'
+    return f'{need}; {known} of {len(images)} images fill it{only}. {advice}'
 
 def ask(
     task:str,            # A name of `TASKS`
