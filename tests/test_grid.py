@@ -13,7 +13,8 @@ from conftest import BIN
 
 from bonefrac.experiment.record import collect, finished, read_record
 
-CELLS = '''defaults: {data: "phantom:72", size: 64, epochs: EPOCHS, batch_size: 8, weights: scratch, arch: squeezenet1_1}
+CELLS = '''
+defaults: {data: "phantom:72", size: 64, epochs: EPOCHS, batch_size: 8, weights: scratch, arch: squeezenet1_1}
 runs:
   - {seed: [0, 1, 2]}
 '''
@@ -70,7 +71,8 @@ def test_a_grid_is_made_recorded_and_only_what_is_missing_again(call, grid, tmp_
     done = call(*line, '--jobs', '2', cwd=tmp_path)
     assert done.returncode == 0 and '3 cells: 3 done' in done.stdout, done.stderr[-2000:]
     assert done.stdout.count('SIMULATED') == 2 and '95 % interval' in done.stdout
-    assert 'record: runs/record/runs.csv' in done.stdout and 'next: bonefrac predict IMAGE runs/squeezenet' in done.stdout
+    assert 'record: runs/record/runs.csv' in done.stdout
+    assert 'next: bonefrac predict IMAGE runs/squeezenet' in done.stdout
     assert not re.search('[\r\x1b]', done.stdout + done.stderr) and not (tmp_path/'results').exists()
     record, before = read_record(tmp_path/'runs/record'), made(tmp_path)
     for name in record.run: assert f'done   {name} ·' in done.stdout # the names that are printed are those of folders
