@@ -4,36 +4,31 @@
 
 # %% auto #0
 __all__ = ['FLOW', 'PROBE_COLUMNS', 'leaky_phantoms', 'flow', 'plot_flow', 'score_bins', 'plot_scores', 'draw_pair',
-           'exposure_powers', 'crossing_studies', 'find', 'untouched', 'write_findings', 'read_findings',
+           'exposure_powers', 'crossing_studies', 'untouched', 'not_asked', 'find', 'write_findings', 'read_findings',
            'findings_text']
 
 # %% ../../nbs/library/audit/06_findings.ipynb #72dc7d94
-import os
 from pathlib import Path
 
 import cv2
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 
-from ..phantom.archive import make_phantoms
+from .copies import COPY_SCORE, NAMESAKE_SCORE, align, central_half
+from .examinations import Audit, agreement, audit, copy_errors
+from .labels import class_column, label_problems, polygon_problems
+from .manifests import GROUP_COLUMNS, write_groups
+from .probes import probe_all, probe_targets
+from .shortcuts import shortcut_features
+from ..data.groups import crossing_groups
 from ..data.pixels import load_grey
 from ..data.table import data_hash, problems
-from ..data.groups import crossing_groups
-from .copies import COPY_SCORE, NAMESAKE_SCORE, align
-from .examinations import Audit, agreement, audit, copy_errors
-from .manifests import GROUP_COLUMNS, write_groups
-from .shortcuts import shortcut_features
-from .labels import label_problems, polygon_problems
-from .probes import probe_all, probe_targets
+from ..files import written
 
 # %% ../../nbs/library/audit/06_findings.ipynb #d467b2fd
-def _move_copy(root, name, to):
-    "Move an image and its label to another part, under another name."
-    image, label = root/name, root/name.replace('/images/', '/labels/').replace('.jpg', '.txt')
-    image.rename(root/'test/images'/f'{to}.jpg')
-    label.rename(root/'test/labels'/f'{to}.txt')
+def _label_file(root, name):
+    "Label file of an image of an archive."
+    return root/name.replace('/images/', '/labels/').replace('.jpg', '.txt')
 
 def leaky_phantoms(
     root:str|Path, # Folder to make
@@ -41,12 +36,15 @@ def leaky_phantoms(
     seed:int=0,    # Of everything random
 ) -> Path:         # The folder, in the layout of the published archive
     "Phantoms with exported copies, three of them in the test part, and one label lost."
+    from bonefrac.phantom.archive import make_phantoms # findings of real images need no simulator
     root = make_phantoms(root, n=n, seed=seed, copies=2)
     groups = pd.read_csv(root/'groups.csv')
-    label = lambda name: root/name.replace('/images/', '/labels/').replace('.jpg', '.txt')
-    annotated = [name for name in groups[groups.original == 0].drop_duplicates('source').name if label(name).read_text()]
-    for k, name in enumerate(annotated[:3]): _move_copy(root, name, f'leak{k + 1}')
-    label(annotated[4]).write_text('')
+    copies = groups[groups.original == 0].drop_duplicates('source').name
+    annotated = [name for name in copies if _label_file(root, name).read_text()]
+    for k, name in enumerate(annotated[:3], 1):
+        _label_file(root, name).rename(root/f'test/labels/leak{k}.txt')
+        (root/name).rename(root/f'test/images/leak{k}.jpg')
+    _label_file(root, annotated[4]).write_text('')
     for file in ('groups.csv', 'phantom.json'): (root/file).unlink() # its groups are for an audit to find
     return root
 
@@ -59,29 +57,41 @@ FLOW = {
     'studies of these, conservative': lambda t: t[t.annotated].study.nunique(),
     'studies of these, strict': lambda t: t[t.annotated].study_strict.nunique(),
 }
+_PARTS = ('train', 'valid', 'test')
 
 def flow(
     images:pd.DataFrame, # Audited image table
 ) -> pd.DataFrame:       # Rows of `FLOW`; columns train, valid, test (where shipped so) and all
     "Images, sources and studies of each shipped part."
-    parts = {part: images[images.split == part] for part in ('train', 'valid', 'test') if (images.split == part).any()}
-    return pd.DataFrame({name: {row: count(table) for row, count in FLOW.items()} for name, table in {**parts, 'all': images}.items()})
+    parts = {part: images[images.split == part] for part in _PARTS if (images.split == part).any()}
+    parts['all'] = images
+    counts = {name: [count(table) for count in FLOW.values()] for name, table in parts.items()}
+    return pd.DataFrame(counts, index=list(FLOW))
 
 # %% ../../nbs/library/audit/06_findings.ipynb #e79c3b11
+def _flow_boxes(counts):
+    "Number, name and shipped parts of each box."
+    boxes = []
+    for row in counts.index.drop(['annotated images', 'studies of these, strict']):
+        parts = ' · '.join(f'{part} {counts.loc[row, part]:,}' for part in counts.columns[:-1])
+        boxes.append((f'{counts.loc[row, "all"]:,}', row.replace(', conservative', ''), parts))
+    return boxes
+
 def plot_flow(
-    counts:pd.DataFrame, # From `flow`, with the name of a count as index
+    counts:pd.DataFrame,  # From `flow`, with the name of a count as index
     split:dict|None=None, # Part -> number of sources, for a last box
-    ax=None,             # Axes to draw into; default: a new figure
-):                       # The axes
-    "From images to studies, one box a step."
-    rows = [row for row in counts.index if row not in ('annotated images', 'studies of these, strict')]
-    boxes = [(f'{counts.loc[row, "all"]:,}', row.replace('studies of these, conservative', 'studies of these'), ' · '.join(f'{part} {counts.loc[row, part]:,}' for part in counts.columns[:-1])) for row in rows]
-    if split: boxes.append((' / '.join(str(n) for n in split.values()), ' / '.join(split), 'sources in one fold of five'))
+    ax=None,              # Axes to draw into; default: a new figure
+):                        # The axes
+    "From images to studies, one box per step."
+    import matplotlib.pyplot as plt
+    boxes = _flow_boxes(counts)
+    if split: boxes.append((' / '.join(map(str, split.values())), ' / '.join(split), 'sources in one fold of five'))
     ax = ax or plt.subplots(figsize=(11, 1.9), layout='constrained')[1]
     for i, (number, what, parts) in enumerate(boxes):
-        ax.text(i, .62, number, ha='center', va='center', fontsize=13, weight='bold')
-        ax.text(i, .42, what, ha='center', va='center', fontsize=9)
-        ax.text(i, .25, parts, ha='center', va='center', fontsize=7, color='.35')
+        place = dict(ha='center', va='center')
+        ax.text(i, .62, number, fontsize=13, weight='bold', **place)
+        ax.text(i, .42, what, fontsize=9, **place)
+        ax.text(i, .25, parts, fontsize=7, color='.35', **place)
         ax.add_patch(plt.Rectangle((i - .43, .1), .86, .72, fill=False, edgecolor='.5'))
         if i: ax.annotate('', (i - .44, .46), (i - .56, .46), arrowprops=dict(arrowstyle='->', color='.3'))
     ax.set(xlim=(-.5, len(boxes) - .5), ylim=(0, .95))
@@ -94,17 +104,23 @@ def score_bins(
     width:float=.05,     # Of a bin of scores
 ) -> pd.DataFrame:       # kind, low, pairs
     "Histogram of alignment scores by what the names say of a pair."
-    stem = lambda name: name.rsplit('/', 1)[-1].split('.rf.')[0]
-    same = copies.name_a.map(stem) == copies.name_b.map(stem)
-    kind = np.select([copies.namesake, same & (copies.split_a != copies.split_b), copies.split_a != copies.split_b], ['same name, same part', 'same name, other part', 'other name, other part'], 'other name, same part')
+    def stem(name): return name.rsplit('/', 1)[-1].split('.rf.')[0]
+    same, apart = copies.name_a.map(stem) == copies.name_b.map(stem), copies.split_a != copies.split_b
+    kinds = {
+        'same name, same part': copies.namesake, 'same name, other part': same & apart,
+        'other name, other part': apart}
+    kind = np.select(list(kinds.values()), list(kinds), 'other name, same part')
     low = (np.floor(copies.score/width)*width).round(2)
-    return pd.DataFrame(dict(kind=kind, low=low)).value_counts().rename('pairs').reset_index().sort_values(['kind', 'low'], ignore_index=True)
+    bins = pd.DataFrame(dict(kind=kind, low=low)).value_counts().rename('pairs').reset_index()
+    return bins.sort_values(['kind', 'low'], ignore_index=True)
 
 def plot_scores(
     bins:pd.DataFrame, # From `score_bins`
     ax=None,           # Axes to draw into; default: a new figure
 ):                     # The axes
     "Scores of aligned pairs on a logarithmic count, with both thresholds."
+    import matplotlib.pyplot as plt
+    import seaborn as sns
     ax = ax or plt.subplots(figsize=(8, 3.2), layout='constrained')[1]
     for (kind, part), color, marker in zip(bins.groupby('kind'), sns.color_palette('colorblind'), 'osD^'):
         ax.plot(part.low + .025, part.pairs, marker=marker, color=color, label=kind, markersize=4, linewidth=1)
@@ -123,13 +139,16 @@ def draw_pair(
     axes=None,    # Three axes to draw into; default: a new figure
 ):                # The axes
     "Two images, and the second one turned onto the first."
+    import matplotlib.pyplot as plt
     a, b = load_grey(one), load_grey(two)
     found = align(a, b)
-    turned = b[:, ::-1] if found['mirrored'] else b
+    turned = np.ascontiguousarray(b[:, ::-1] if found['mirrored'] else b)
     h, w = turned.shape
-    turned = cv2.warpAffine(np.ascontiguousarray(turned), cv2.getRotationMatrix2D(((w - 1)/2, (h - 1)/2), -found['angle'], 1), (w, h))
-    axes = plt.subplots(1, 3, figsize=(9, 3.4), layout='constrained')[1] if axes is None else axes
-    titles = (Path(one).name[:28], Path(two).name[:28], f'second onto first: {found["angle"]}°, score {found["score"]:.2f}')
+    turn = cv2.getRotationMatrix2D(((w - 1)/2, (h - 1)/2), -found['angle'], 1)
+    turned = cv2.warpAffine(turned, turn, (w, h))
+    if axes is None: axes = plt.subplots(1, 3, figsize=(9, 3.4), layout='constrained')[1]
+    fit = f'second onto first: {found["angle"]}°, score {found["score"]:.2f}'
+    titles = (Path(one).name[:28], Path(two).name[:28], fit)
     for ax, image, title in zip(axes, (a, b, turned), titles):
         ax.imshow(image, cmap='gray', vmin=0, vmax=255)
         ax.set_title(title, fontsize=8)
@@ -137,65 +156,43 @@ def draw_pair(
     return axes
 
 # %% ../../nbs/library/audit/06_findings.ipynb #95bd339b
+def _log_quantiles(path):
+    "Logarithms of three grey values in the central half, as shares of white."
+    levels = np.quantile(central_half(load_grey(path)), [.2, .5, .8])
+    return np.log(np.clip(levels, 1, 254)/255)
+
 def exposure_powers(
     images:pd.DataFrame, # Audited image table
     n:int=300,           # Number of copies to compare with their originals, drawn at random
     seed:int=0,          # Draws them
-) -> pd.DataFrame:       # One row a copy: the exponent at quantiles 0.2, 0.5 and 0.8 of the central half
+) -> pd.DataFrame:       # One row per copy: the exponent at quantiles 0.2, 0.5 and 0.8 of the central half
     "Exponent of the exposure of copies."
     original = images[images.original].set_index('source').path
     copies = images[~images.original & images.source.isin(original.index)]
-    rows = []
-    for row in copies.sample(min(n, len(copies)), random_state=seed).itertuples():
-        with np.errstate(divide='ignore', invalid='ignore'): rows.append(_log_quantiles(row.path)/_log_quantiles(original[row.source]))
+    drawn = copies.sample(min(n, len(copies)), random_state=seed)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        rows = [_log_quantiles(row.path)/_log_quantiles(original[row.source]) for row in drawn.itertuples()]
     table = pd.DataFrame(rows, columns=['p20', 'p50', 'p80'], dtype=float)
     return table[np.isfinite(table).all(axis=1) & (table > 0).all(axis=1)].reset_index(drop=True)
-
-def _log_quantiles(path):
-    "Logarithms of three grey values in the central half, as shares of white."
-    image = load_grey(path)
-    h, w = image.shape
-    return np.log(np.clip(np.quantile(image[h//4:h - h//4, w//4:w - w//4], [.2, .5, .8]), 1, 254)/255)
 
 # %% ../../nbs/library/audit/06_findings.ipynb #a3bacb4f
 def crossing_studies(
     images:pd.DataFrame, # Audited image table
-) -> pd.DataFrame:       # study, region, parts, sources, copy (does a single source cross?), strict (does a strict study cross?), names
+) -> pd.DataFrame: # study, region, parts, sources, copy (does a source cross?), strict (a strict study?), names
     "Studies of images of known region that lie in more than one shipped part; of all images where no region is known."
-    table = images[(images.region.notna() | images.region.isna().all()) & (images.split != '')]
-    bad, sources, strict = (set(crossing_groups(table, column)) for column in ('study', 'source', 'study_strict'))
-    rows = [dict(study=study, region=', '.join(sorted(set(part.region.dropna()))), parts=', '.join(p for p in ('train', 'valid', 'test') if p in set(part.split)), sources=part.source.nunique(),
-                 copy=bool(set(part.source) & sources), strict=bool(set(part.study_strict) & strict), names=', '.join(sorted(set(part.source)))) for study, part in table[table.study.isin(bad)].groupby('study')]
+    known = images.region.notna() | images.region.isna().all()
+    table = images[known & (images.split != '')]
+    bad, sources, strict = (set(crossing_groups(table, group)) for group in ('study', 'source', 'study_strict'))
+    def listed(column): return ', '.join(sorted(set(column)))
+    rows = []
+    for study, part in table[table.study.isin(bad)].groupby('study'):
+        parts = ', '.join(name for name in _PARTS if name in set(part.split))
+        crosses = dict(copy=bool(set(part.source) & sources), strict=bool(set(part.study_strict) & strict))
+        named = dict(study=study, region=listed(part.region.dropna()), parts=parts, sources=part.source.nunique())
+        rows.append({**named, **crosses, 'names': listed(part.source)})
     return pd.DataFrame(rows, columns=['study', 'region', 'parts', 'sources', 'copy', 'strict', 'names'])
 
 # %% ../../nbs/library/audit/06_findings.ipynb #ddfa8ab1
-def _askable(targets, groups, fewest=5):
-    "Targets of at least two classes with enough groups of each."
-    enough = lambda labels: labels.nunique() > 1 and groups.groupby(labels).nunique().min() >= fewest
-    return targets[[name for name in targets if enough(targets[name])]]
-
-def find(
-    images:pd.DataFrame,        # Image table as a reader made it
-    audit_of:Audit|None=None,   # An audit of it; default: made here
-    n_known:int=200,            # Number of known copies to make for measuring errors
-) -> dict:                      # Name -> table
-    "All findings of a data set."
-    found = audit_of or audit(images)
-    checked = images.reset_index(drop=True).assign(**{column: found.groups[column].to_numpy() for column in GROUP_COLUMNS[1:]})
-    features = shortcut_features(checked)
-    return dict(
-        facts=_facts(images, found, exposure_powers(checked)), flow=flow(checked).rename_axis('count').reset_index(), files=problems(images), groups=found.groups,
-        scores=score_bins(found.copies), errors=copy_errors(untouched(checked), found, n_known).rename_axis('question').reset_index(),
-        offsets=agreement(found.sources), links=found.links, crossing=crossing_studies(checked), labels=label_problems(checked), polygons=polygon_problems(checked),
-        probes=_probe(features, checked))
-
-PROBE_COLUMNS = ['target', 'features', 'n', 'groups', 'classes', 'majority', *(f'{score}{end}' for score in ('accuracy', 'balanced_accuracy', 'auroc') for end in ('', '_low', '_high'))]
-
-def _probe(features, images):
-    "Probes of all targets that can be asked; no rows where there are none."
-    asked = _askable(probe_targets(images), images.study)
-    return probe_all(features, asked, images.study)[PROBE_COLUMNS] if len(asked.columns) else pd.DataFrame(columns=PROBE_COLUMNS)
-
 def untouched(
     images:pd.DataFrame, # Audited image table
 ) -> pd.DataFrame:       # Images of sources without copies, or all originals where there are hardly any
@@ -203,34 +200,84 @@ def untouched(
     alone = images[images.groupby('source').name.transform('size') == 1]
     return (alone if len(alone) >= 20 else images[images.original]).reset_index(drop=True)
 
+def _why_not(labels, groups, fewest=5):
+    "Why a target cannot be asked for; None where it can: two classes, with enough groups of each."
+    if labels.isna().all(): return 'no image has one'
+    if labels.nunique() == 1: return f'of all images it is {labels.dropna().iloc[0]}'
+    counts = groups.groupby(labels).nunique()
+    if counts.min() >= fewest: return None
+    return f'{counts.idxmin()} has {counts.min()} studies, and each class needs {fewest}'
+
+def not_asked(
+    images:pd.DataFrame, # Audited image table
+) -> pd.DataFrame:       # question, reason
+    "Questions that the images cannot answer, and why."
+    targets = probe_targets(images)
+    asked = {f'shortcut to {name}': _why_not(targets[name], images.study) for name in targets}
+    if images[class_column(images)].isna().all(): asked['labels of copies'] = 'no image has a region or a label'
+    if not images.annotated.any(): asked['polygons'] = 'no image is annotated'
+    rows = [row for row in asked.items() if row[1]]
+    return pd.DataFrame(rows, columns=['question', 'reason'])
+
 # %% ../../nbs/library/audit/06_findings.ipynb #da8d9dcd
+def _powers(powers):
+    "The exponents of exposure in a few numbers."
+    if powers.empty: return {}
+    spread = (powers.max(axis=1)/powers.min(axis=1)).median() # within a copy, as a factor
+    low, high = powers.p50.quantile(.05), powers.p50.quantile(.95)
+    values = dict(low=low, high=high, spread=spread)
+    return dict(exposure_copies=len(powers), **{f'exposure_{name}': float(value) for name, value in values.items()})
+
 def _facts(images, found, powers):
     "Single figures of an audit."
-    values = dict(data=data_hash(images), images=len(images), set_aside=len(problems(images)), sources=found.groups.source.nunique(), copies=len(images) - found.groups.source.nunique(),
-                  pairs_aligned=len(found.copies), pairs_copies=int(found.copies.is_copy.sum()), links=len(found.links), **found.links.attrs, **_powers(powers))
-    return pd.DataFrame(dict(fact=list(values), value=[str(round(v, 4)) if isinstance(v, float) else str(v) for v in values.values()]))
+    sources, pairs = found.groups.source.nunique(), found.copies
+    values = dict(
+        data=data_hash(images), images=len(images), set_aside=len(problems(images)), sources=sources,
+        copies=len(images) - sources, pairs_aligned=len(pairs), pairs_copies=int(pairs.is_copy.sum()),
+        links=len(found.links), **found.links.attrs, **_powers(powers))
+    text = [str(round(v, 4)) if isinstance(v, float) else str(v) for v in values.values()]
+    return pd.DataFrame(dict(fact=list(values), value=text))
 
-def _powers(powers):
-    "The exponents of exposure in a few numbers: 5 % and 95 % quantiles, and the median spread within a copy as a factor."
-    if powers.empty: return {}
-    return dict(exposure_copies=len(powers), exposure_low=float(powers.p50.quantile(.05)), exposure_high=float(powers.p50.quantile(.95)), exposure_spread=float((powers.max(axis=1)/powers.min(axis=1)).median()))
+_ENDS = ('', '_low', '_high')
+PROBE_COLUMNS = ['target', 'features', 'n', 'groups', 'classes', 'majority',
+                 *(f'{score}{end}' for score in ('accuracy', 'balanced_accuracy', 'auroc') for end in _ENDS)]
 
+def _probes(images, skipped):
+    "Probes of all targets that can be asked for; no rows where there are none."
+    features, targets = shortcut_features(images), probe_targets(images)
+    asked = targets[[name for name in targets if f'shortcut to {name}' not in set(skipped.question)]]
+    if asked.empty: return pd.DataFrame(columns=PROBE_COLUMNS)
+    return probe_all(features, asked, images.study)[PROBE_COLUMNS]
+
+def find(
+    images:pd.DataFrame,      # Image table as a reader made it
+    audit_of:Audit|None=None, # An audit of it; default: made here
+    n_known:int=200,          # Number of known copies to make for measuring errors
+) -> dict:                    # Name -> table
+    "All findings of a data set."
+    found = audit_of or audit(images)
+    groups = {column: found.groups[column].to_numpy() for column in GROUP_COLUMNS[1:]}
+    checked = images.reset_index(drop=True).assign(**groups)
+    skipped, errors = not_asked(checked), copy_errors(untouched(checked), found, n_known)
+    return dict(
+        facts=_facts(images, found, exposure_powers(checked)), flow=flow(checked).rename_axis('count').reset_index(),
+        files=problems(images), groups=found.groups, scores=score_bins(found.copies),
+        errors=errors.rename_axis('question').reset_index(), offsets=agreement(found.sources), links=found.links,
+        crossing=crossing_studies(checked), labels=label_problems(checked), polygons=polygon_problems(checked),
+        probes=_probes(checked, skipped), skipped=skipped)
+
+# %% ../../nbs/library/audit/06_findings.ipynb #549f2045
 def write_findings(
     tables:dict,     # From `find`
     folder:str|Path, # Folder to write to
 ) -> Path:           # The folder
-    "Write one CSV a table."
+    "Write one CSV file per table."
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         if name == 'groups': write_groups(table, folder/'groups.csv')
-        else: _write_table(table, folder/f'{name}.csv')
+        else:
+            with written(folder/f'{name}.csv') as aside: table.to_csv(aside, index=False, float_format='%.6g')
     return folder
-
-def _write_table(table, path):
-    aside = path.with_name(f'.{path.name}.{os.getpid()}')
-    table.to_csv(aside, index=False, float_format='%.6g')
-    aside.replace(path)
 
 def read_findings(
     folder:str|Path, # Folder that `write_findings` wrote
@@ -241,21 +288,41 @@ def read_findings(
     return {file.stem: pd.read_csv(file) for file in files}
 
 # %% ../../nbs/library/audit/06_findings.ipynb #31f7dc25
-def _counts(table, column='problem'):
+def _counts(problems):
     "Problems by kind, in words."
-    return '; '.join(f'{count} × {kind}' for kind, count in table[column].value_counts().items()) or 'none'
+    return '; '.join(f'{count} × {kind}' for kind, count in problems.value_counts().items()) or 'none'
+
+def _shortcut_lines(probes):
+    "The set that predicts each target best, one line per target."
+    best = probes[probes.features != 'all'].sort_values('auroc').groupby('target').tail(1)
+    for row in best.itertuples():
+        area = f'{row.auroc:.2f} ({row.auroc_low:.2f} to {row.auroc_high:.2f}, n = {row.n}); chance 0.5'
+        yield f'shortcut to {row.target}: {row.features} alone reaches an area under the ROC curve of {area}'
+
+def _count_lines(tables):
+    "How much there is, how sure its groups are, and what crosses the shipped split."
+    n, crossing = tables['flow'].set_index('count')['all'], tables['crossing']
+    studies, strict = n['studies of these, conservative'], n['studies of these, strict']
+    asked = [row for row in tables['errors'].itertuples() if row.n and 'parts' not in row.question]
+    errors = '; '.join(f'{row.wrong} of {row.n}: {row.question}' for row in asked)
+    return [
+        f'{n["images"]} images of {n["distinct sources"]} distinct sources; {len(tables["files"])} files set aside',
+        f'{n["annotated images"]} annotated images of {n["annotated sources"]} sources '
+        f'in {studies} studies ({strict} by strict links)',
+        f'errors of the copy search on pairs of known truth: {errors}',
+        f'shipped split: {len(crossing)} studies cross it, '
+        f'{crossing.strict.sum()} of them by strict links and {crossing["copy"].sum()} as copies']
 
 def findings_text(
     tables:dict, # From `find` or `read_findings`
 ) -> str:        # Several lines
     "Findings in a few lines."
-    total = tables['flow'].set_index('count')['all']
-    crossing, probes, errors = tables['crossing'], tables['probes'], tables['errors']
-    lines = [f'{total["images"]} images of {total["distinct sources"]} distinct sources; {len(tables["files"])} files set aside',
-             f'{total["annotated images"]} annotated images of {total["annotated sources"]} sources in {total["studies of these, conservative"]} studies ({total["studies of these, strict"]} by strict links)',
-             'errors of the copy search on pairs of known truth: ' + '; '.join(f'{row.wrong} of {row.n}: {row.question}' for row in errors.itertuples() if row.n and 'parts' not in row.question),
-             f'shipped split: {len(crossing)} studies cross it, {crossing.strict.sum()} of them by strict links and {crossing["copy"].sum()} as copies',
-             f'label problems: {_counts(tables["labels"])}', f'polygon problems: {_counts(tables["polygons"])}']
-    best = probes[probes.features != 'all'].sort_values('auroc').groupby('target').tail(1)
-    lines += [f'shortcut to {row.target}: {row.features} alone reaches an area under the ROC curve of {row.auroc:.2f} ({row.auroc_low:.2f} to {row.auroc_high:.2f}, n = {row.n}); chance 0.5' for row in best.itertuples()]
+    lines = [
+        *_count_lines(tables),
+        f'label problems: {_counts(tables["labels"].problem)}',
+        f'polygon problems: {_counts(tables["polygons"].problem)}',
+        *_shortcut_lines(tables['probes'])]
+    skipped = tables.get('skipped', pd.DataFrame())
+    reasons = '; '.join(f'{row.question} ({row.reason})' for row in skipped.itertuples())
+    if reasons: lines.append(f'not asked: {reasons}')
     return '\n'.join(lines)

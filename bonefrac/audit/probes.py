@@ -7,42 +7,50 @@ __all__ = ['PROBE_MODELS', 'SCORES', 'probe_predictions', 'weighted_auc', 'probe
            'plot_probes']
 
 # %% ../../nbs/library/audit/05_probes.ipynb #23f2ce0d
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from tqdm.auto import tqdm
 
-from ..evaluation.predictions import accuracy, classes_of, correct, predictions_table, probabilities
+from .labels import class_column
+from .shortcuts import PROBES
+from ..data.groups import group_folds
 from ..evaluation.intervals import group_draws, percentile_interval
 from ..evaluation.metrics import averages, class_auc, majority_baseline, per_class
-from ..data.groups import group_folds
-from .shortcuts import PROBES
+from ..evaluation.predictions import accuracy, classes_of, correct, predictions_table, probabilities
+from ..files import progress
+from ..vocabulary import choose
 
 # %% ../../nbs/library/audit/05_probes.ipynb #63a19696
-PROBE_MODELS = dict(
-    boosting=lambda seed: HistGradientBoostingClassifier(max_iter=80, max_leaf_nodes=15, min_samples_leaf=10, random_state=seed),
-    logistic=lambda seed: make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)),
-)
+def _boosting(seed):
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    return HistGradientBoostingClassifier(max_iter=80, max_leaf_nodes=15, min_samples_leaf=10, random_state=seed)
+
+def _logistic(seed):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+
+PROBE_MODELS = dict(boosting=_boosting, logistic=_logistic)
 
 def _columns_of(columns):
     "Columns of a set's name, of `all`, or as listed."
-    if isinstance(columns, str) and columns not in (*PROBES, 'all'): raise ValueError(f'unknown set {columns!r}; use {", ".join((*PROBES, "all"))}')
-    return [c for name in PROBES for c in PROBES[name] if columns in (name, 'all')] if isinstance(columns, str) else list(columns)
+    if not isinstance(columns, str): return list(columns)
+    chosen = choose(columns, (*PROBES, 'all'), 'set')
+    return [column for name in PROBES for column in PROBES[name] if chosen in (name, 'all')]
 
 def _probe_fault(values, target, groups, folds):
     "Why no probe can be made of these."
-    if not len(values) == len(target) == len(groups): return f'{len(values)} rows of features, {len(target)} of the target, {len(groups)} groups'
+    if not len(values) == len(target) == len(groups):
+        return f'{len(values)} rows of features, {len(target)} of the target, {len(groups)} groups'
     if folds < 2: return f'folds must be at least 2, not {folds}'
-    if target.isna().any() or groups.isna().any(): return f'no target for {target.isna().sum()} images, no group for {groups.isna().sum()}; drop them first'
-    if holes := list(values.columns[~np.isfinite(values.to_numpy(float)).all(axis=0)]): return f'NaN or infinity in {", ".join(holes)}'
-    if target.nunique() < 2: return f'the target has {target.nunique()} class; a probe needs at least 2'
-    fewest = groups.groupby(target).nunique()
-    if fewest.min() < folds: return f'{folds} folds need {folds} groups of each class; {fewest.idxmin()} has {fewest.min()}'
+    empty = target.isna().sum(), groups.isna().sum()
+    if any(empty): return f'no target for {empty[0]} images, no group for {empty[1]}; drop them first'
+    holes = list(values.columns[~np.isfinite(values.to_numpy(float)).all(axis=0)])
+    if holes: return f'NaN or infinity in {", ".join(holes)}'
+    n, fewest = target.nunique(), groups.groupby(target).nunique()
+    if n < 2: return f'the target has {n} class; a probe needs at least 2'
+    if fewest.min() >= folds: return None
+    return f'{folds} folds need {folds} groups of each class; {fewest.idxmin()} has {fewest.min()}'
 
 def probe_predictions(
     features:pd.DataFrame, # From `shortcut_features`, or any table with `name` and numbers
@@ -52,17 +60,18 @@ def probe_predictions(
     model:str='boosting',  # A name of `PROBE_MODELS`
     folds:int=5,           # Number of folds, at least 2
     seed:int=0,            # Deals the groups and seeds the model
-) -> pd.DataFrame:         # Predictions table in the order of `features`; each row by a model that saw nothing of its group
+) -> pd.DataFrame:         # Predictions table in the order of `features`; no row by a model that saw its group
     "Out-of-fold predictions of a target from some columns."
-    if model not in PROBE_MODELS: raise ValueError(f'unknown model {model!r}; use {", ".join(PROBE_MODELS)}')
-    values, target, groups = features[_columns_of(columns)], pd.Series(np.asarray(target, object)), pd.Series(np.asarray(groups, object))
+    maker, values = choose(model, PROBE_MODELS, 'model'), features[_columns_of(columns)]
+    target, groups = (pd.Series(np.asarray(column, object)) for column in (target, groups))
     if reason := _probe_fault(values, target, groups, folds): raise ValueError(reason)
     values, target = values.to_numpy(float), target.astype(str).to_numpy()
     classes = sorted(set(target))
     probs = np.zeros((len(values), len(classes)))
     for train, test in group_folds(target, groups.astype(str), folds, seed):
-        fitted = PROBE_MODELS[model](seed).fit(values[train], target[train])
-        probs[np.ix_(test, [classes.index(c) for c in fitted.classes_])] = fitted.predict_proba(values[test])
+        fitted = maker(seed).fit(values[train], target[train])
+        seen = [classes.index(c) for c in fitted.classes_]
+        probs[np.ix_(test, seen)] = fitted.predict_proba(values[test])
     return predictions_table(features['name'], groups, target, probs, classes)
 
 # %% ../../nbs/library/audit/05_probes.ipynb #991b63aa
@@ -74,34 +83,46 @@ def weighted_auc(
     "ROC area of weighted images, for many weightings at once."
     order = np.argsort(score, kind='stable')
     starts = np.flatnonzero(np.diff(score[order], prepend=-np.inf))
-    sums = [np.add.reduceat(weights[:, order]*kind[order], starts, axis=1) for kind in (positive, ~positive)]
-    up, down = (part.astype(float) for part in sums)
+    def per_score(kind): return np.add.reduceat(weights[:, order]*kind[order], starts, axis=1).astype(float)
+    up, down = per_score(positive), per_score(~positive)
     right = (up*(down.cumsum(axis=1) - down/2)).sum(axis=1)
-    with np.errstate(invalid='ignore'): return right / (up.sum(axis=1)*down.sum(axis=1))
+    with np.errstate(invalid='ignore'): return right/(up.sum(axis=1)*down.sum(axis=1))
+
+# %% ../../nbs/library/audit/05_probes.ipynb #22deb057
+def _mean_of_defined(values):
+    "Mean over the first axis without NaN; NaN where nothing is defined."
+    defined = ~np.isnan(values)
+    mean = np.nan_to_num(values).sum(axis=0)/np.maximum(defined.sum(axis=0), 1)
+    return np.where(defined.any(axis=0), mean, np.nan)
 
 def _drawn_scores(df, n_boot, seed):
     "Each score of every resample of whole groups."
     codes, draws = group_draws(df['group'], n_boot, seed)
     weights, right = draws[:, codes], correct(df).to_numpy()
     kinds = [df['truth'].eq(c).to_numpy() for c in classes_of(df)]
-    with np.errstate(invalid='ignore'): recalls = np.array([weights @ (kind & right) / (weights @ kind) for kind in kinds])
+    with np.errstate(invalid='ignore'):
+        recalls = np.array([weights @ (kind & right)/(weights @ kind) for kind in kinds])
     areas = np.array([weighted_auc(kind, score, weights) for kind, score in zip(kinds, probabilities(df).T)])
-    areas = areas[:1] if len(kinds) == 2 else areas
-    kept = [np.where(np.isnan(values).all(axis=0), np.nan, np.nan_to_num(values).sum(axis=0)/np.maximum((~np.isnan(values)).sum(axis=0), 1)) for values in (recalls, areas)]
-    return dict(accuracy=weights @ right / weights.sum(axis=1), balanced_accuracy=kept[0], auroc=kept[1])
+    if len(kinds) == 2: areas = areas[:1]
+    return dict(
+        accuracy=weights @ right/weights.sum(axis=1),
+        balanced_accuracy=_mean_of_defined(recalls), auroc=_mean_of_defined(areas))
 
 def probe_scores(
     df:pd.DataFrame,   # Predictions table of at least 2 groups
     n_boot:int=1000,   # Number of resamples
     seed:int=0,        # Seed of the draws
-) -> dict:             # n, groups, classes, majority; accuracy, balanced_accuracy and auroc, each also with `_low` and `_high`
+) -> dict: # n, groups, classes, majority; accuracy, balanced_accuracy and auroc, each also with `_low` and `_high`
     "Scores of a probe with 95 % cluster-bootstrap intervals."
     areas = [class_auc(df, c) for c in classes_of(df)]
-    scores = dict(accuracy=accuracy(df), balanced_accuracy=averages(per_class(df))['recall_macro'], auroc=float(np.mean(areas)))
-    limits = {name: percentile_interval(values) for name, values in _drawn_scores(df, n_boot, seed).items()}
-    spread = {f'{name}_{end}': limit for name, pair in limits.items() for end, limit in zip(('low', 'high'), pair)}
-    return dict(n=len(df), groups=int(df['group'].nunique()), classes=len(areas), majority=majority_baseline(df), **scores, **spread)
+    table = dict(n=len(df), groups=int(df['group'].nunique()), classes=len(areas), majority=majority_baseline(df))
+    table.update(accuracy=accuracy(df), balanced_accuracy=averages(per_class(df))['recall_macro'])
+    table['auroc'] = float(np.mean(areas))
+    for name, values in _drawn_scores(df, n_boot, seed).items():
+        table[f'{name}_low'], table[f'{name}_high'] = percentile_interval(values)
+    return table
 
+# %% ../../nbs/library/audit/05_probes.ipynb #d33a2f6a
 def probe(
     features:pd.DataFrame, # From `shortcut_features`
     target:pd.Series,      # Class of each row, without holes
@@ -113,32 +134,37 @@ def probe(
     seed:int=0,            # Deals the groups, seeds model and draws
 ) -> dict:                 # As `probe_scores`
     "How well some columns predict a target, on groups that were not trained on."
-    return probe_scores(probe_predictions(features, target, groups, columns, model, folds, seed), n_boot, seed)
+    df = probe_predictions(features, target, groups, columns, model, folds, seed)
+    return probe_scores(df, n_boot, seed)
 
 # %% ../../nbs/library/audit/05_probes.ipynb #fd0b22f9
 def probe_targets(
     images:pd.DataFrame, # Image table; a boolean column `original` adds `train_original`
-) -> pd.DataFrame:       # Columns region, annotated, train, train_original; None where an image does not take part
+) -> pd.DataFrame:       # Columns region (or label), annotated, train, train_original; None where an image does not take part
     "What a probe may try to predict."
-    train = images.split.map(lambda split: 'train' if split == 'train' else 'rest' if split else None)
-    table = dict(region=images.region.where(images.annotated | ~images.annotated.any()), annotated=images.annotated.map({True: 'annotated', False: 'empty'}), train=train)
-    if 'original' in images: table['train_original'] = train.where(images.original)
-    return pd.DataFrame(table, images.index, dtype=object)
+    train = images.split.map(lambda split: 'train' if split == 'train' else 'rest').where(images.split != '')
+    kind = class_column(images)
+    targets = {
+        kind: images[kind].where(images.annotated | ~images.annotated.any()),
+        'annotated': images.annotated.map({True: 'annotated', False: 'empty'}), 'train': train}
+    if 'original' in images: targets['train_original'] = train.where(images.original)
+    return pd.DataFrame(targets, images.index, dtype=object)
 
 def probe_all(
     features:pd.DataFrame, # From `shortcut_features`
-    targets:pd.DataFrame,  # A column a target, a row an image; None leaves the image out
+    targets:pd.DataFrame,  # One column per target, one row per image; None leaves the image out
     groups:pd.Series,      # Group of each image
     model:str='boosting',  # A name of `PROBE_MODELS`
     folds:int=5,           # Number of folds, at least 2
     n_boot:int=1000,       # Number of bootstrap resamples
     seed:int=0,            # Deals the groups, seeds model and draws
-) -> pd.DataFrame:         # A row a target and set: target, features, then as `probe_scores`
+) -> pd.DataFrame:         # One row per target and set: target, features, then as `probe_scores`
     "Every target from every set of `PROBES`, and from all of them."
     jobs, rows = [(target, name) for target in targets for name in (*PROBES, 'all')], []
-    for target, name in tqdm(jobs, desc='probes', unit='probe', leave=False, disable=len(features) < 300):
+    for target, name in progress(jobs, say='probes', unit='probe') if len(features) >= 300 else jobs:
         used = targets[target].notna().to_numpy()
-        try: scores = probe(features[used], targets[target][used], np.asarray(groups)[used], name, model, folds, n_boot, seed)
+        asked = features[used], targets[target][used], np.asarray(groups)[used]
+        try: scores = probe(*asked, name, model, folds, n_boot, seed)
         except ValueError as e: raise ValueError(f'{target} from {name}: {e}') from None
         rows.append(dict(target=target, features=name, **scores))
     return pd.DataFrame(rows)
@@ -146,24 +172,34 @@ def probe_all(
 # %% ../../nbs/library/audit/05_probes.ipynb #26753c58
 SCORES = dict(auroc='ROC area', balanced_accuracy='balanced accuracy', accuracy='accuracy')
 
+def _plot_target(ax, part, score):
+    "One panel of `plot_probes`."
+    import seaborn as sns
+    color, low = sns.color_palette('colorblind')[0], part[f'{score}_low']
+    first = part.iloc[0]
+    chance = dict(auroc=.5, balanced_accuracy=1/first.classes, accuracy=first.majority)[score]
+    ax.axvline(chance, linestyle='--', color='.4', label='chance')
+    ax.hlines(part.index, low, part[f'{score}_high'], colors=[color], linewidth=2, label='95 % interval')
+    ax.plot(part[score], part.index, 'o', color=color, label=SCORES[score])
+    ax.set_yticks(part.index, part['features'])
+    ax.set(title=f'{first.target} (n = {first.n})', xlabel=SCORES[score])
+    ax.set(xlim=(min(chance, low.min()) - .05, 1.02), ylim=(len(part) - .5, -.5))
+    ax.grid(axis='x', color='.9')
+    ax.set_axisbelow(True)
+    sns.despine(ax=ax, left=True)
+
 def plot_probes(
-    table:pd.DataFrame,  # Result of `probe_all`
-    score:str='auroc',   # A key of `SCORES`
-    axes=None,           # One axes a target; default: a new figure
-):                       # The axes, an array
-    "Forest plot of probes, a panel a target."
-    if score not in SCORES: raise ValueError(f'unknown score {score!r}; use {", ".join(SCORES)}')
-    names, color = table['target'].unique(), sns.color_palette('colorblind')[0]
-    if axes is None: axes = plt.subplots(1, len(names), figsize=(1.6 + 3.2*len(names), 3.2), layout='constrained', sharey=True, squeeze=False)[1][0]
+    table:pd.DataFrame, # Result of `probe_all`
+    score:str='auroc',  # A key of `SCORES`
+    axes=None,          # One axes per target; default: a new figure
+):                      # The axes, an array
+    "Forest plot of probes, one panel per target."
+    import matplotlib.pyplot as plt
+    choose(score, SCORES, 'score')
+    names = table['target'].unique()
+    if axes is None:
+        size = (1.6 + 3.2*len(names), 3.2)
+        axes = plt.subplots(1, len(names), figsize=size, layout='constrained', sharey=True, squeeze=False)[1][0]
     for ax, name in zip(np.atleast_1d(axes), names):
-        part = table[table['target'] == name].reset_index(drop=True)
-        chance = dict(auroc=.5, balanced_accuracy=1/part['classes'].iloc[0], accuracy=part['majority'].iloc[0])[score]
-        ax.axvline(chance, linestyle='--', color='.4', label='chance')
-        ax.hlines(part.index, part[f'{score}_low'], part[f'{score}_high'], colors=[color], linewidth=2, label='95 % interval')
-        ax.plot(part[score], part.index, 'o', color=color, label=SCORES[score])
-        ax.set_yticks(part.index, part['features'])
-        ax.set(title=f'{name} (n = {part["n"].iloc[0]})', xlabel=SCORES[score], xlim=(min(chance, part[f'{score}_low'].min()) - .05, 1.02), ylim=(len(part) - .5, -.5))
-        ax.grid(axis='x', color='.9')
-        ax.set_axisbelow(True)
-        sns.despine(ax=ax, left=True)
+        _plot_target(ax, table[table['target'] == name].reset_index(drop=True), score)
     return np.atleast_1d(axes)

@@ -7,7 +7,7 @@ __all__ = ['COLUMNS', 'source_name', 'region_named', 'image_row', 'summary', 'pr
 
 # %% ../../nbs/library/data/02_table.ipynb #b5e1ccc0
 import hashlib
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import PurePath, PurePosixPath
 
 import pandas as pd
 
@@ -50,22 +50,28 @@ def image_row(
 # %% ../../nbs/library/data/02_table.ipynb #04682e24
 def _counts(part, of_class, classes):
     "One row of the summary."
-    numbers = of_class[part.index].value_counts()
-    totals = dict(images=len(part), annotated=part.annotated.sum(), polygons=part.polygons.map(len).sum())
-    return {**totals, **{name: numbers.get(name, 0) for name in classes}}
+    totals = pd.Series({
+        'images': len(part),
+        'annotated': part.annotated.sum(),
+        'polygons': part.polygons.map(len).sum()})
+    numbers = of_class[part.index].value_counts().reindex(classes, fill_value=0)
+    return pd.concat([totals, numbers]).astype(int)
 
 def summary(
     images:pd.DataFrame, # Image table
 ) -> pd.DataFrame:       # One row per shipped split and a total; counts
     "Images, annotated images, polygons and annotated images of each region, by shipped split."
-    counted = images.annotated | (images.region.notna() & (not images.annotated.any()))
-    others = images.get('label', images.region).where(images.region.isna())
-    of_class = images.region.where(counted).combine_first(others)
-    parts = {name or '(none)': images[images.split == name] for name in ('train', 'valid', 'test', '')}
-    parts = {name: part for name, part in parts.items() if len(part)}
+    region, label = images.region, images.get('label', images.region)
+    others = label.where(region.isna())
+    if images.annotated.any(): region = region.where(images.annotated)
+    of_class = region.combine_first(others)
     classes = [*REGIONS, *sorted(others.dropna().unique())]
-    rows = {name: _counts(part, of_class, classes) for name, part in {**parts, 'all': images}.items()}
-    return pd.DataFrame(rows).T.astype(int)
+    rows = {}
+    for split in ('train', 'valid', 'test', ''):
+        part = images[images.split == split]
+        if len(part): rows[split or '(none)'] = _counts(part, of_class, classes)
+    rows['all'] = _counts(images, of_class, classes)
+    return pd.DataFrame(rows).T
 
 # %% ../../nbs/library/data/02_table.ipynb #127c4aeb
 def problems(
@@ -84,8 +90,9 @@ def data_hash(
     images:pd.DataFrame, # Image table
 ) -> str:                # 16 hexadecimal digits
     "Name of the content of an image table: bytes, file names, labels, shipped split and groups, wherever they lie."
-    columns = images[['sha256', 'region', 'polygons', 'split', 'source', 'study']].astype(str)
+    columns = images[['sha256', 'region', 'polygons', 'split', 'source', 'study']]
     labels = map(_said, images.itertuples()) if 'label' in images else [[]]*len(images)
-    rows = sorted(' '.join([PurePosixPath(name).name, *row, *label])
-                  for name, row, label in zip(images.name, columns.values, labels))
-    return hashlib.sha256('\n'.join(rows).encode()).hexdigest()[:16]
+    rows = []
+    for name, values, label in zip(images.name, columns.astype(str).values, labels):
+        rows.append(' '.join([PurePosixPath(name).name, *values, *label]))
+    return hashlib.sha256('\n'.join(sorted(rows)).encode()).hexdigest()[:16]

@@ -60,7 +60,7 @@ class RunConfig:
     resize:str = option('stretch', 'changes',
         'Stretch to a square, or fit into it with the aspect ratio kept', RESIZES)
     leave_out:str = option('', 'changes',
-        'Augmentations to leave out, separated by commas', AUGMENTATIONS, several=True, empty=True)
+        'Augmentations to leave out, with commas', AUGMENTATIONS, several=True, empty=True)
     schedule:str = option('', 'changes', "Schedule of the learning rate; empty: the recipe's", SCHEDULES, empty=True)
     patience:int = option(-1, 'changes',
         "Epochs without a lower validation loss before stopping, 0: never; -1: the recipe's", low=-1, high=1000)
@@ -68,7 +68,7 @@ class RunConfig:
     wd:float = option(-1., 'changes', "Weight decay; -1: the recipe's", low=-1, high=1)
     lr:float = option(0., 'changes', "Peak learning rate; 0: the architecture's", low=0, high=1)
     rates:str = option('', 'changes',
-        '`equal`: one rate for all layers; empty: lower ones for early layers of loaded weights',
+        'Rates of the layers; empty: lower ones for early layers of loaded weights',
         ('equal',), empty=True)
 
     def __post_init__(self):

@@ -436,8 +436,7 @@ def _split_cost(arch, held, random):
 
 # %% ../../nbs/library/report/00_answers.ipynb #f25a7d83
 SPLIT_COSTS = ('efficientnet_lite0', 'custom_cnn') # architectures that were run on every split
-SPLIT_RUNS = ('data == @data and size == @SIZE and fold == 0 and filter == "none" '
-              'and (weights == "imagenet" or arch == "custom_cnn")')
+SPLIT_RUNS = f'size == {SIZE} and fold == 0 and filter == "none" and (weights == "imagenet" or arch == "custom_cnn")'
 
 def data_findings(
     record:str|Path='results', # Folder of the record
@@ -448,7 +447,8 @@ def data_findings(
     shipped = pd.read_csv(next((record/'manifests').glob('shipped-*.csv')))
     lines = _counts(found, shipped[shipped.split == 'test'])
     data = found['facts'].set_index('fact').value['data']
-    runs = unchanged(read_record(record)).query(SPLIT_RUNS).sort_values('seed', kind='stable')
+    runs = unchanged(read_record(record)).query(SPLIT_RUNS)
+    runs = runs[runs.data == data].sort_values('seed', kind='stable')
     for arch in SPLIT_COSTS:
         by_split = runs[runs.arch == arch].groupby('split').run
         tables = {split: [recorded_predictions(record, run) for run in names] for split, names in by_split}

@@ -15,87 +15,113 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..vocabulary import choose
+
 # %% ../../nbs/library/report/01_reporting.ipynb #f1b1680a
 STATUSES = ('met', 'partly', 'not met', 'not applicable')
 ITEM_COLUMNS = ('guideline', 'item', 'topic', 'asks', 'status', 'evidence', 'note')
 
+def _check_item(row):
+    "Refuse an item that says too little."
+    choose(row.status, STATUSES, 'status')
+    if row.status in ('met', 'partly') and not row.evidence: raise ValueError(f'{row.status} without evidence')
+    if row.status != 'met' and not row.note: raise ValueError(f'{row.status} without a note that says why')
+
 def reporting_items(
     path:str|Path,  # CSV file with the columns `ITEM_COLUMNS`; several targets are separated by semicolons
-) -> pd.DataFrame:  # One row an item, all text
+) -> pd.DataFrame:  # One row per item, all text
     "Items of reporting guidelines."
-    with open(path, encoding='utf8', newline='') as file: rows = list(csv.DictReader(file))
-    items = pd.DataFrame(rows).fillna('')
-    if missing := [name for name in ITEM_COLUMNS if name not in items]: raise ValueError(f'{path}: no column {", ".join(missing)}')
+    with open(path, encoding='utf8', newline='') as file: items = pd.DataFrame(csv.DictReader(file)).fillna('')
+    missing = [name for name in ITEM_COLUMNS if name not in items]
+    if missing: raise ValueError(f'{path}: no column {", ".join(missing)}')
     for row in items.itertuples():
-        name = f'{path}: {row.guideline} {row.item}'
-        if row.status not in STATUSES: raise ValueError(f'{name}: unknown status {row.status!r}; use {", ".join(STATUSES)}')
-        if row.status in ('met', 'partly') and not row.evidence: raise ValueError(f'{name}: {row.status} without evidence')
-        if row.status != 'met' and not row.note: raise ValueError(f'{name}: {row.status} without a note that says why')
-    if twice := [' '.join(key) for key in items[items.duplicated(['guideline', 'item'])][['guideline', 'item']].to_numpy()]: raise ValueError(f'{path}: {", ".join(twice)} stands there twice')
+        try: _check_item(row)
+        except ValueError as e: raise ValueError(f'{path}: {row.guideline} {row.item}: {e}') from None
+    twice = items[items.duplicated(['guideline', 'item'])]
+    names = ', '.join(f'{row.guideline} {row.item}' for row in twice.itertuples())
+    if names: raise ValueError(f'{path}: {names} stands there twice')
     return items[list(ITEM_COLUMNS)]
 
+# %% ../../nbs/library/report/01_reporting.ipynb #9c05d7b4
 def reporting_summary(
     items:pd.DataFrame, # From `reporting_items`
-) -> pd.DataFrame:      # One row a guideline, one column a status
+) -> pd.DataFrame:      # One row per guideline, one column per status
     "How many items have which status."
-    return pd.crosstab(items.guideline, items.status).reindex(items.guideline.unique(), columns=STATUSES, fill_value=0).rename_axis(columns=None)
+    counts = pd.crosstab(items.guideline, items.status)
+    order = items.guideline.unique()
+    return counts.reindex(order, columns=STATUSES, fill_value=0).rename_axis(columns=None)
 
 # %% ../../nbs/library/report/01_reporting.ipynb #519045dd
 def _targets(evidence): return [target.strip() for target in evidence.split(';') if target.strip()]
 
 def _cells(notebook): return json.loads(Path(notebook).read_text(encoding='utf8'))['cells']
 
+def _is_there(target, root):
+    "Does a file exist, and does it have the cell that the target names?"
+    path, _, cell = target.partition('#')
+    if not (root/path).is_file(): return False
+    return not cell or any(found['id'] == cell for found in _cells(root/path))
+
 def missing_evidence(
     items:pd.DataFrame, # From `reporting_items`
     root:str|Path='.',  # Top of the repository
 ) -> list:              # Items and targets that are not there
     "Evidence that cannot be found."
-    ids, missing = {}, []
+    root, missing, seen = Path(root), [], {}
     for row in items.itertuples():
         for target in _targets(row.evidence):
-            path, _, cell = target.partition('#')
-            file = Path(root)/path
-            if file.is_file() and cell and path not in ids: ids[path] = {c['id'] for c in _cells(file)}
-            if not file.is_file() or cell and cell not in ids[path]: missing.append(f'{row.guideline} {row.item}: {target}')
+            if target not in seen: seen[target] = _is_there(target, root)
+            if not seen[target]: missing.append(f'{row.guideline} {row.item}: {target}')
     return missing
 
 # %% ../../nbs/library/report/01_reporting.ipynb #8b8d2c6c
-REPOSITORY = 'https://github.com/bonefrac/bonefrac'
-
 def heading_anchor(
     text:str, # Text of a heading
 ) -> str:     # Such as `which-architecture-is-best`
     "Identifier of a heading as Pandoc makes it."
-    return re.sub(r'^[^a-z]+', '', re.sub(r'\s+', '-', re.sub(r'[^\w\s.-]', '', text.lower()).strip())) or 'section'
+    words = re.sub(r'[^\w\s.-]', '', text.lower()).split()
+    return re.sub(r'^[^a-z]+', '', '-'.join(words)) or 'section'
+
+def _headings(cell):
+    "Headings of a cell outside its blocks of code, each with its anchor; the anchor of a title is empty."
+    if cell['cell_type'] != 'markdown': return []
+    text = re.sub(r'^```.*?^```', '', ''.join(cell['source']), flags=re.M | re.S)
+    found = re.findall(r'^(#+) (.+)', text, flags=re.M)
+    return [(text.strip(), '' if marks == '#' else heading_anchor(text)) for marks, text in found]
 
 def section_of(
     notebook:str|Path, # Notebook
     cell:str,          # Id of one of its cells
 ) -> tuple:            # Heading and its anchor; the anchor of the title is empty
     "Nearest heading at or above a cell."
-    found = ('', '')
-    for c in _cells(notebook):
-        for line in ''.join(c['source']).splitlines() if c['cell_type'] == 'markdown' else []:
-            if m := re.match(r'(#+) (.+)', line): found = (m[2].strip(), '' if len(m[1]) == 1 else heading_anchor(m[2]))
-            if c['id'] == cell and found[0]: break
-        if c['id'] == cell: return found
+    above = ('', '')
+    for candidate in _cells(notebook):
+        headings = _headings(candidate)
+        if candidate['id'] == cell:
+            begins = headings and candidate['source'][0].startswith('#')
+            return headings[0] if begins else above
+        if headings: above = headings[-1]
     raise ValueError(f'{notebook}: no cell {cell}')
 
+# %% ../../nbs/library/report/01_reporting.ipynb #46c1f8e2
+REPOSITORY = 'https://github.com/bonefrac/bonefrac'
+
 def _link(target, root, here):
-    "One target as a link."
+    "A target as a link in Markdown."
     path, _, cell = target.partition('#')
     if not path.endswith('.ipynb'): return f'[{path}]({REPOSITORY}/blob/main/{path})'
-    notebook = Path(root)/path
-    title = ''.join(_cells(notebook)[0]['source']).split('\n')[0].removeprefix('# ')
-    heading, anchor = section_of(notebook, cell) if cell else (title, '')
+    file = root/path
+    title = _headings(_cells(file)[0])[0][0]
+    heading, anchor = section_of(file, cell) if cell else (title, '')
     text = title if heading == title else f'{title}: {heading}'
-    address = posixpath.relpath(path, f'nbs/{here}')
-    return f'[{text}]({address}#{anchor})' if anchor else f'[{text}]({address})'
+    beside = posixpath.relpath(path, f'nbs/{here}')
+    return f'[{text}]({beside}#{anchor})' if anchor else f'[{text}]({beside})'
 
 def evidence_links(
     evidence:str,          # Targets of an item
     root:str|Path='../..', # Top of the repository, from the notebook that shows the links
     here:str='study',      # Folder of that notebook below nbs/
 ) -> str:                  # Markdown
-    "Targets as links to pages of the site, or to files of the repository."
-    return ', '.join(dict.fromkeys(_link(target, root, here) for target in _targets(evidence)))
+    "Targets as links to pages of the site, or to files of the repository; each link once."
+    links = [_link(target, Path(root), here) for target in _targets(evidence)]
+    return ', '.join(dict.fromkeys(links))

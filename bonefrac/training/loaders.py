@@ -135,7 +135,7 @@ def image_loaders(
     if len(images) != len(pixels): raise ValueError(f'{len(images)} images, but pixels of {len(pixels)}')
     if batch_size < 2: raise ValueError(f'batch_size must be at least 2, not {batch_size}')
     parts, classes = rows_of_parts(images), list(images.answer.cat.categories)
-    steps = [[PixelsOf(pixels)], [AnswerOf(images.answer), Categorize(classes)]]
+    steps = [[PixelsOf(pixels)], [AnswerOf(images.answer), Categorize(classes, sort=False)]]
     items = Datasets(range(len(images)), steps, splits=parts)
     plain = [IntToFloatTensor(), Channels(len(mean)), Normalize.from_stats(mean, std, cuda=False)]
     augmented = plain + (augmentations(**left_out(leave_out)) if augment else [])

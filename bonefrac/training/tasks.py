@@ -24,15 +24,15 @@ class Task:
     classes:tuple=() # Answers in their order; empty: those in the data, sorted
     yes:bool=False   # Is the truth column True or False? The classes are then (no, yes)
 
-TASKS = {task.name: task for task in [
-    Task('region', 'Which region does the image show?', 'region', 'classes',
-         'Region recognition: which of the known regions a radiograph shows. It says nothing about fractures.'),
-    Task('abnormal', 'Is anything annotated?', 'annotated', 'binary',
-         'Whether a reader would have annotated something: a fracture, but also a plate, a cast or joint disease.',
-         classes=('empty', 'annotated'), yes=True),
-    Task('label', 'Which of the classes of this data set is it?', 'label', 'classes',
-         'One of the classes of the data that the network was trained on; it means what they meant there.'),
-]}
+TASKS = dict(
+    region=Task('region', 'Which region does the image show?', 'region', 'classes',
+                'Region recognition: which of the known regions a radiograph shows. It says nothing about fractures.'),
+    abnormal=Task('abnormal', 'Is anything annotated?', 'annotated', 'binary',
+                  'Whether a reader would have annotated something: a fracture, but also a plate, a cast or joint disease.',
+                  classes=('empty', 'annotated'), yes=True),
+    label=Task('label', 'Which of the classes of this data set is it?', 'label', 'classes',
+               'One of the classes of the data that the network was trained on; it means what they meant there.'),
+)
 
 DISCLAIMER = 'Not a medical device.'
 
