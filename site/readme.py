@@ -1,6 +1,5 @@
 """README.md from nbs/index.ipynb, without Quarto."""
 import re
-from pathlib import Path
 
 README_FILES = 'README_files'
 
@@ -10,24 +9,32 @@ def page(name):
 
 def _absolute(text, doc_host):
     "Links to pages of the site instead of links to notebooks."
-    return re.sub(r'\]\((?!https?:|#)([\w/.-]+)\.ipynb(#[\w-]*)?\)', lambda m: f']({doc_host}/{page(m[1])}{m[2] or ""})', text)
+    link = re.compile(r'\]\((?!https?:|#)([\w/.-]+)\.ipynb(#[\w-]*)?\)')
+    return link.sub(lambda m: f']({doc_host}/{page(m[1])}{m[2] or ""})', text)
+
+def _shown(nb):
+    "A notebook without hidden cells and source that is not to be seen, its text as markdown alone."
+    nb.cells = [cell for cell in nb.cells if not re.match(r'#\|\s*hide\b', cell.source)]
+    for cell in nb.cells:
+        if re.match(r'#\|\s*echo:\s*false', cell.source): cell.metadata['transient'] = {'remove_source': True}
+        for out in cell.get('outputs', []):
+            markdown = out.get('data', {}).get('text/markdown')
+            if markdown: out['data'] = {'text/markdown': markdown}
+    nb.metadata['language_info'] = {'name': 'python'}
+    return nb
 
 def render(notebook):
     "Text of the README, and its figures as a dict of path -> bytes."
     import nbformat
     from nbconvert import MarkdownExporter
-    nb = nbformat.read(notebook, as_version=4)
-    nb.cells = [cell for cell in nb.cells if not re.match(r'#\|\s*hide\b', cell.source)]
-    for cell in nb.cells:
-        if re.match(r'#\|\s*echo:\s*false', cell.source): cell.metadata['transient'] = {'remove_source': True}
-        for out in cell.get('outputs', []):
-            if 'text/markdown' in out.get('data', {}): out['data'] = {'text/markdown': out['data']['text/markdown']}
-    nb.metadata['language_info'] = {'name': 'python'}
+    nb = _shown(nbformat.read(notebook, as_version=4))
     text, resources = MarkdownExporter().from_notebook_node(nb, resources=dict(output_files_dir=README_FILES))
-    text = _absolute(re.sub(r'^> (.*)$', r'\1', text, count=1, flags=re.M), doc_url(notebook.parent.parent))
+    text = re.sub(r'^> (.*)$', r'\1', text, count=1, flags=re.M)
+    text = _absolute(text, doc_url(notebook.parent.parent))
     text = re.sub(r'!\[(png|svg)\]\(', '![Simulated radiographs](', text)
-    note = '<!-- Written from nbs/index.ipynb; edit that. -->\n\n'
-    return note + re.sub(r'\n{3,}', '\n\n', text).strip() + '\n', {name.replace('\\', '/'): data for name, data in resources.get('outputs', {}).items()}
+    text = re.sub(r'\n{3,}', '\n\n', text).strip()
+    files = {name.replace('\\', '/'): data for name, data in resources.get('outputs', {}).items()}
+    return f'<!-- Written from nbs/index.ipynb; edit that. -->\n\n{text}\n', files
 
 def doc_url(root):
     from configparser import ConfigParser

@@ -1,27 +1,9 @@
-// Theme, menu, search and sortable tables; the pages read well without any of them.
+// Theme, menu and search; the pages read well without any of them.
 const up = document.currentScript.dataset.up
 const root = document.documentElement
 const wide = matchMedia('(min-width: 50.01rem)')
 const kept = localStorage.getItem('theme')
 root.dataset.theme = kept || (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light')
-
-function sortable(table) {
-  table.querySelectorAll('thead th').forEach(head => {
-    const button = document.createElement('button')
-    button.type = 'button'
-    button.append(...head.childNodes)
-    head.append(button)
-    button.onclick = () => {
-      const up = head.getAttribute('aria-sort') !== 'ascending', k = head.cellIndex
-      table.querySelectorAll('th[aria-sort]').forEach(other => other.removeAttribute('aria-sort'))
-      head.setAttribute('aria-sort', up ? 'ascending' : 'descending')
-      const value = row => { const text = row.cells[k].textContent.trim(), number = parseFloat(text.replace(/,/g, '')); return isNaN(number) ? text : number }
-      const before = (a, b) => typeof a === typeof b ? (a < b ? -1 : a > b ? 1 : 0) : typeof a === 'number' ? -1 : 1
-      const body = table.tBodies[0]
-      body.append(...[...body.rows].sort((a, b) => (up ? 1 : -1) * before(value(a), value(b))))
-    }
-  })
-}
 
 function loadSearch(then) {
   if (window.SEARCH) return then()
@@ -65,5 +47,4 @@ addEventListener('DOMContentLoaded', () => {
   input.oninput = () => loadSearch(() => show(input.value, list))
   input.onkeydown = event => { if (event.key === 'Escape') { input.value = ''; list.hidden = true } }
   addEventListener('click', event => { if (!event.target.closest('.search')) list.hidden = true })
-  document.querySelectorAll('table.sortable').forEach(sortable)
 })

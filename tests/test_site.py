@@ -1,5 +1,10 @@
-"The built site: its links and figures, and what a reader finds in a real browser."
+"""The built site: its links and figures, and what a reader finds in a real browser.
+
+BONEFRAC_SITE names a folder that holds a built site, of Quarto or of site/build.py; without it the tests build one
+with site/build.py. What they ask is what both promise, so that what is deployed is what is tested.
+"""
 import http.server
+import json
 import os
 import re
 import shutil
@@ -7,6 +12,7 @@ import subprocess
 import sys
 import threading
 from functools import partial
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -15,20 +21,58 @@ from bs4 import BeautifulSoup
 
 from conftest import ROOT
 from gates import copy_of
+from quarto import finish
 from readme import page
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
-FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
-LISTED = [name for part in yaml.safe_load((ROOT/'_quarto.yml').read_text())['website']['sidebar']['contents'] for name in ([part] if isinstance(part, str) else part['contents'])]
+FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+         '--disable-component-update', '--disable-sync']
+
+def listed(items):
+    "Notebooks of the sidebar, in their order."
+    for item in items:
+        if isinstance(item, str): yield item
+        else: yield from listed(item['contents'])
+
+CONFIG = yaml.safe_load((ROOT/'_quarto.yml').read_text(encoding='utf8'))
+LISTED = list(listed(CONFIG['website']['sidebar']['contents']))
 PAGES = [page(name) for name in LISTED]
+[FILTERS] = [name for name in PAGES if name.endswith('/filters.html')]
+
+class Fallback:
+    "Where a site of site/build.py keeps what a reader uses."
+    search, hit, nothing, toggle = '#search', '#found a', '#found .none', '#theme'
+    theme = "document.documentElement.dataset.theme"
+    menu_open = "document.getElementById('menu').open"
+
+class Quarto:
+    "The same of a site of Quarto."
+    search, hit, nothing = '#quarto-search input', '.aa-Panel a', '.quarto-search-no-results'
+    toggle = '.quarto-color-scheme-toggle:visible'
+    theme = "document.body.classList.contains('quarto-dark') ? 'dark' : 'light'"
+    menu_open = "document.getElementById('quarto-sidebar').classList.contains('show')"
+
+STYLED = "[...document.querySelectorAll('link[rel=stylesheet]')].every(link => link.sheet)"
+
+def switch_theme(view, made_by):
+    "Switch between light and dark, and wait for the styles."
+    view.locator(made_by.toggle).first.click()
+    view.wait_for_function(STYLED)
 
 @pytest.fixture(scope='module')
 def site(tmp_path_factory):
-    "Folder of a site that was built just now, from a copy of the checkout."
+    "Folder of the site: the one that BONEFRAC_SITE names, else one that was built just now from a copy."
+    if os.environ.get('BONEFRAC_SITE'):
+        folder = Path(os.environ['BONEFRAC_SITE']).resolve()
+        assert (folder/'index.html').is_file(), f'BONEFRAC_SITE: {folder} holds no site; run make docs first'
+        return folder
     root = copy_of(ROOT, tmp_path_factory.mktemp('site'))
     done = subprocess.run([sys.executable, str(root/'site/build.py')], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0 and f'{len(PAGES)} pages' in done.stdout, done.stderr[-2000:]
     return root/'_docs'
+
+@pytest.fixture(scope='module')
+def made_by(site): return Quarto if (site/'site_libs').is_dir() else Fallback
 
 @pytest.fixture(scope='module')
 def soups(site): return {name: BeautifulSoup((site/name).read_text(encoding='utf8'), 'html.parser') for name in PAGES}
@@ -38,46 +82,76 @@ def targets(name, soup):
     for link in soup.find_all('a', href=True):
         if re.match(r'[a-z]+:', link['href']): continue
         path, _, part = unquote(link['href']).partition('#')
-        yield os.path.normpath(os.path.join(os.path.dirname(name), path)) if path else name, part
+        target = os.path.normpath(os.path.join(os.path.dirname(name), path)) if path else name
+        yield 'index.html' if target == '.' else target, part
 
 def test_every_link_leads_somewhere(site, soups):
     ids = {name: {node['id'] for node in soup.find_all(id=True)} for name, soup in soups.items()}
     links = [(name, target, part) for name, soup in soups.items() for target, part in targets(name, soup)]
     assert len(links) > 1000
-    assert [link for link in links if not (site/link[1]).is_file() or link[2] and link[2] not in ids[link[1]]] == []
+    missing = [link for link in links if not (site/link[1]).is_file()]
+    assert missing == []
+    assert [(name, target, part) for name, target, part in links if part and part not in ids.get(target, ())] == []
 
 def test_links_stay_on_the_site(soups):
     host = re.search(r'doc_host = https?://(\S+)', (ROOT/'settings.ini').read_text())[1]
-    assert [(name, link['href']) for name, soup in soups.items() for link in soup.select(f'main a[href*="{host}"]')] == []
+    away = f'main a[href*="{host}"]'
+    assert [(name, link['href']) for name, soup in soups.items() for link in soup.select(away)] == []
 
 def test_every_figure_has_a_text(soups):
     images = [(name, image) for name, soup in soups.items() for image in soup.find_all('img')]
     assert len(images) > 20
     assert [(name, image['src']) for name, image in images if not image.get('alt', '').strip()] == []
 
+def test_every_caption_is_that_of_one_picture(soups):
+    figures = [(name, caption.find_parent('figure')) for name, soup in soups.items()
+               for caption in soup.find_all('figcaption')]
+    assert len(figures) > 10
+    odd = [(name, figure.figcaption.get_text()) for name, figure in figures
+           if len(figure.find_all('img')) != 1 or figure.find('table')]
+    assert odd == []
+
 def test_identifiers_are_unique(soups):
     for name, soup in soups.items():
-        ids = [node['id'] for node in soup.find_all(id=True)]
+        ids = [node['id'] for node in soup.find_all(id=True) if not node['id'].startswith('quarto-')]
         assert sorted({i for i in ids if ids.count(i) > 1}) == [], name
 
-WANTED = ['study/comparison.html#does-transfer-learning-help', 'study/comparison.html#which-architecture-is-best', 'study/comparison.html#how-does-preprocessing-change-accuracy',
-          'study/cards.html#data-card', 'study/data.html', 'library/data/filters.html#apply_filter', 'index.html#own-images']
+def test_no_link_is_shown_as_markdown(soups):
+    left = {name: re.findall(r'\[[^\[\]]+\]\(https?:[^)]*\)', soup.main.get_text()) for name, soup in soups.items()}
+    assert {name: found for name, found in left.items() if found} == {}
+
+def test_set_up_is_not_shown(soups):
+    hidden = 0
+    for name in LISTED:
+        for cell in json.loads((ROOT/'nbs'/name).read_text(encoding='utf8'))['cells']:
+            if not ''.join(cell['source']).startswith('#| include: false'): continue
+            line = cell['source'][-1].strip()
+            assert line not in soups[page(name)].get_text(), name
+            hidden += 1
+    assert hidden > 10
+
+WANTED = ['study/comparison.html#does-transfer-learning-help', 'study/comparison.html#which-architecture-is-best',
+          'study/comparison.html#how-does-preprocessing-change-accuracy', 'study/cards.html#data-card',
+          'study/data.html', f'{FILTERS}#apply_filter', 'index.html#own-images']
 
 @pytest.mark.parametrize('wanted', WANTED)
 def test_home_leads_there_in_two_clicks(soups, wanted):
-    first = {f'{target}#{part}'.rstrip('#') for target, part in targets('index.html', soups['index.html'])} | {'index.html'}
-    second = {f'{target}#{part}'.rstrip('#') for link in first if link.split('#')[0] in soups for target, part in targets(link.split('#')[0], soups[link.split('#')[0]])}
+    def led(name): return {f'{target}#{part}'.rstrip('#') for target, part in targets(name, soups[name])}
+    first = led('index.html') | {'index.html'}
+    second = set().union(*(led(name) for name in {link.split('#')[0] for link in first} & set(soups)))
     assert wanted in first | second
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args): pass
 
 @pytest.fixture(scope='module')
 def browser(site):
     "Chromium and the address of the site."
     if not CHROMIUM:
-        if os.environ.get('BONEFRAC_BROWSER') == 'required': pytest.fail('no Chromium, which BONEFRAC_BROWSER=required asks for')
+        if os.environ.get('BONEFRAC_BROWSER') == 'required':
+            pytest.fail('no Chromium, which BONEFRAC_BROWSER=required asks for')
         pytest.skip('no Chromium on the path: the site was not looked at in a browser')
     from playwright.sync_api import sync_playwright
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args): pass
     server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=str(site)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with sync_playwright() as play:
@@ -86,86 +160,123 @@ def browser(site):
         chromium.close()
     server.shutdown()
 
+def watch(view):
+    "Keep what goes wrong on a page in its `faults`."
+    view.faults = []
+    loud = ('error', 'warning')
+    view.on('console', lambda message: view.faults.append(message.text) if message.type in loud else None)
+    view.on('pageerror', lambda error: view.faults.append(str(error)))
+    view.on('requestfailed', lambda request: view.faults.append(f'{request.url} failed'))
+    view.on('response', lambda got: view.faults.append(f'{got.url}: {got.status}') if got.status >= 400 else None)
+
 @pytest.fixture
 def open_page(browser):
     "Opens a page of the site; what goes wrong there is kept in `faults`."
     opened = []
     def begin(name, width=1280, theme='light'):
-        view = browser[0].new_page(viewport=dict(width=width, height=900), color_scheme=theme)
+        size = dict(width=width, height=900)
+        view = browser[0].new_page(viewport=size, color_scheme=theme, reduced_motion='reduce')
         opened.append(view)
-        view.faults = []
-        view.on('console', lambda message: view.faults.append(message.text) if message.type in ('error', 'warning') else None)
-        view.on('pageerror', lambda error: view.faults.append(str(error)))
-        view.on('requestfailed', lambda request: view.faults.append(f'{request.url} failed'))
-        view.on('response', lambda response: view.faults.append(f'{response.url}: {response.status}') if response.status >= 400 else None)
+        watch(view)
         assert view.goto(browser[1] + name).status == 200
         return view
     yield begin
     for view in opened: view.close()
 
-LOADED = "() => Promise.all([...document.images].map(image => { image.loading = 'eager'; return image.decode().then(() => null, () => image.src) })).then(found => found.filter(Boolean))"
+BROKEN_IMAGES = """() => Promise.all([...document.images].map(image => {
+  image.loading = 'eager'
+  return image.decode().then(() => null, () => image.src)
+})).then(found => found.filter(Boolean))"""
+
+def barriers(view):
+    "Serious faults of accessibility, and the number of rules that a page keeps."
+    from axe_playwright_python.sync_playwright import Axe
+    found = Axe().run(view, options=dict(resultTypes=['violations'])).response
+    serious = [fault for fault in found['violations'] if fault['impact'] in ('serious', 'critical')]
+    return [(fault['id'], fault['nodes'][0]['html'][:200]) for fault in serious], len(found['passes'])
 
 @pytest.mark.parametrize('name', PAGES)
-def test_a_page_in_the_browser(open_page, name):
-    from axe_playwright_python.sync_playwright import Axe
+def test_a_page_in_the_browser(open_page, made_by, name):
     view = open_page(name)
-    assert view.evaluate(LOADED) == [] and view.faults == []
+    assert view.evaluate(BROKEN_IMAGES) == [] and view.faults == []
     for theme in ('light', 'dark'):
-        view.evaluate('theme => { document.documentElement.dataset.theme = theme }', theme)
-        found = Axe().run(view, options=dict(resultTypes=['violations'])).response
-        assert [(fault['id'], fault['nodes'][0]['html'][:200]) for fault in found['violations'] if fault['impact'] in ('serious', 'critical')] == [], theme
-        assert len(found['passes']) > 10
+        if view.evaluate(made_by.theme) != theme: switch_theme(view, made_by)
+        assert view.evaluate(made_by.theme) == theme
+        faults, kept = barriers(view)
+        assert faults == [] and kept > 10, theme
     view.set_viewport_size(dict(width=390, height=844))
     assert view.evaluate('document.documentElement.scrollWidth') <= 390
-    assert view.locator('#menu').get_attribute('open') is None
+    assert not view.evaluate(made_by.menu_open)
 
-def test_search_finds_filters(open_page):
+def test_a_page_asks_no_other_host(open_page, browser):
+    asked = []
+    view = open_page('index.html')
+    view.on('request', lambda request: asked.append(request.url))
+    for name in PAGES: view.goto(browser[1] + name)
+    assert len(asked) > len(PAGES)
+    assert [url for url in asked if not url.startswith((browser[1], 'data:'))] == []
+
+def test_search_finds_filters(open_page, made_by):
     view = open_page('study/comparison.html')
-    view.fill('#search', 'filters')
-    view.wait_for_selector('#found a')
-    view.click('#found a[href$="library/data/filters.html"], #found a[href*="library/data/filters.html#"]')
-    view.wait_for_url('**/library/data/filters.html*')
+    view.fill(made_by.search, 'filters')
+    view.locator(f'{made_by.hit}[href*="{FILTERS}"]').first.click()
+    view.wait_for_url(f'**/{FILTERS}*')
     assert view.faults == []
 
-def test_search_says_when_nothing_is_found(open_page):
+def test_search_says_when_nothing_is_found(open_page, made_by):
     view = open_page('index.html')
-    view.fill('#search', 'xylophone')
-    view.wait_for_selector('#found .none')
+    view.fill(made_by.search, 'xylophone')
+    view.wait_for_selector(made_by.nothing)
 
-def test_theme_follows_the_system_and_is_remembered(open_page):
+def test_theme_follows_the_system_and_is_remembered(open_page, made_by):
     view = open_page('index.html', theme='dark')
-    theme = lambda: view.evaluate('document.documentElement.dataset.theme')
-    assert theme() == 'dark'
-    view.click('#theme')
+    assert view.evaluate(made_by.theme) == 'dark'
+    switch_theme(view, made_by)
     view.reload()
-    assert theme() == 'light'
-
-def test_long_tables_can_be_sorted(open_page):
-    view = open_page('study/comparison.html')
-    head = view.locator('table.sortable thead tr:first-child th', has_text='difference').first
-    table, column = head.locator('xpath=ancestor::table'), head.evaluate('head => head.cellIndex')
-    values = lambda: [float(text) for text in table.evaluate('(table, k) => [...table.tBodies[0].rows].map(row => row.cells[k].textContent)', column)]
-    before = values()
-    for way in ('ascending', 'descending'):
-        head.locator('button').click()
-        assert head.get_attribute('aria-sort') == way and values() == sorted(before, reverse=way == 'descending')
+    assert view.evaluate(made_by.theme) == 'light'
 
 def test_home_says_what_the_record_says():
     from bonefrac.report.answers import Answers, answers_table
     answers, text = answers_table(Answers(ROOT/'results')), (ROOT/'README.md').read_text(encoding='utf8')
     assert len(answers) == 3
-    assert [row.question for row in answers.itertuples() if row.answer not in text] == [], 'execute nbs/index.ipynb and make prepare'
+    missing = [row.question for row in answers.itertuples() if row.answer not in text]
+    assert missing == [], 'execute nbs/index.ipynb and make prepare'
+
+# What is one builder's own
+
+FROM_QUARTO = """<head><meta property="og:url" content="https://bonefrac.github.io/bonefrac/library/a.html">
+<script src="https://cdn.jsdelivr.net/npm/requirejs@2.3.6/require.min.js" integrity="sha384-c9c"></script>
+<script src="https://cdn.jsdelivr.net/npm/jquery@3.5.1/dist/jquery.min.js"></script>
+<script type="application/javascript">define('jquery', [],function() {return window.jQuery;})</script>
+</head><a class="x" href="https://bonefrac.github.io/bonefrac/library/b.html#b">b</a>
+<span># or [`b`](https://bonefrac.github.io/bonefrac/library/b.html#b) of it</span>"""
+
+def test_pages_of_quarto_are_finished(tmp_path):
+    (tmp_path/'library').mkdir()
+    for name in ('index.html', 'library/a.html'): (tmp_path/name).write_text(FROM_QUARTO)
+    entry = dict(objectID='a', text='one of [`b`](https://bonefrac.github.io/bonefrac/library/b.html#b), or é')
+    (tmp_path/'search.json').write_text(json.dumps([entry]))
+    assert finish(tmp_path) == 2
+    for name, up in (('index.html', './'), ('library/a.html', '../')):
+        text = (tmp_path/name).read_text(encoding='utf8')
+        assert '<script' not in text and f'<a class="x" href="{up}library/b.html#b">b</a>' in text
+        assert '<span># or `b` of it</span>' in text
+        assert 'content="https://bonefrac.github.io/bonefrac/library/a.html"' in text
+    assert json.loads((tmp_path/'search.json').read_text(encoding='utf8')) == [{**entry, 'text': 'one of `b`, or é'}]
 
 def test_a_broken_link_is_an_error(tmp_path):
     root = copy_of(ROOT, tmp_path)
-    config = yaml.safe_load((root/'_quarto.yml').read_text())
-    config['website']['sidebar']['contents'] = ['index.ipynb']
+    config = {**CONFIG, 'website': {**CONFIG['website'], 'sidebar': dict(contents=['index.ipynb'])}}
     (root/'_quarto.yml').write_text(yaml.safe_dump(config))
     for name in ('library', 'study'): shutil.rmtree(root/'nbs'/name)
-    done = subprocess.run([sys.executable, str(root/'site/build.py')], cwd=root, capture_output=True, text=True)
+    def build(*args):
+        program = [sys.executable, str(root/'site/build.py'), *args]
+        return subprocess.run(program, cwd=root, capture_output=True, text=True)
+    done = build()
     assert done.returncode == 1 and 'which is no page' in done.stderr and not (root/'_docs').exists()
     assert 'Traceback' not in done.stderr
     (tmp_path/'mine').mkdir()
     (tmp_path/'mine/letter.txt').write_text('dear')
-    done = subprocess.run([sys.executable, str(root/'site/build.py'), str(tmp_path/'mine')], cwd=root, capture_output=True, text=True)
-    assert done.returncode == 1 and 'is no site of this script' in done.stderr and (tmp_path/'mine/letter.txt').read_text() == 'dear'
+    done = build(str(tmp_path/'mine'))
+    assert done.returncode == 1 and 'is no site of this script' in done.stderr
+    assert (tmp_path/'mine/letter.txt').read_text() == 'dear'

@@ -10,6 +10,8 @@ from conftest import BIN, ROOT, TINY
 
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory):
+    "The wheel that BONEFRAC_WHEEL names, such as one that is about to be published, else one that is built here."
+    if os.environ.get('BONEFRAC_WHEEL'): return (ROOT/os.environ['BONEFRAC_WHEEL']).resolve(strict=True)
     shutil.rmtree(ROOT/'build', ignore_errors=True) # setuptools would pack modules that are gone from the package
     out = tmp_path_factory.mktemp('dist')
     command = [BIN/'python', '-m', 'build', '--wheel', '--installer', 'uv', '--outdir', out, ROOT]

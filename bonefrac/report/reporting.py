@@ -9,6 +9,7 @@ __all__ = ['STATUSES', 'ITEM_COLUMNS', 'REPOSITORY', 'reporting_items', 'reporti
 # %% ../../nbs/library/report/01_reporting.ipynb #03009edb
 import csv
 import json
+import posixpath
 import re
 from pathlib import Path
 
@@ -80,21 +81,21 @@ def section_of(
         if c['id'] == cell: return found
     raise ValueError(f'{notebook}: no cell {cell}')
 
+def _link(target, root, here):
+    "One target as a link."
+    path, _, cell = target.partition('#')
+    if not path.endswith('.ipynb'): return f'[{path}]({REPOSITORY}/blob/main/{path})'
+    notebook = Path(root)/path
+    title = ''.join(_cells(notebook)[0]['source']).split('\n')[0].removeprefix('# ')
+    heading, anchor = section_of(notebook, cell) if cell else (title, '')
+    text = title if heading == title else f'{title}: {heading}'
+    address = posixpath.relpath(path, f'nbs/{here}')
+    return f'[{text}]({address}#{anchor})' if anchor else f'[{text}]({address})'
+
 def evidence_links(
     evidence:str,          # Targets of an item
-    root:str|Path='../../..', # Top of the repository, from the notebook that shows the links
+    root:str|Path='../..', # Top of the repository, from the notebook that shows the links
     here:str='study',      # Folder of that notebook below nbs/
 ) -> str:                  # Markdown
     "Targets as links to pages of the site, or to files of the repository."
-    links = []
-    for target in _targets(evidence):
-        path, _, cell = target.partition('#')
-        if not path.endswith('.ipynb'): link = f'[{path}]({REPOSITORY}/blob/main/{path})'
-        else:
-            title = re.sub(r'^# ', '', ''.join(_cells(Path(root)/path)[0]['source']).split('\n')[0])
-            heading, anchor = section_of(Path(root)/path, cell) if cell else (title, '')
-            folder, name = Path(path).parent.name, Path(path).name
-            beside = name if folder == here else f'../{name}' if folder == 'nbs' else f'../{folder}/{name}'
-            link = f'[{title if heading == title else f"{title}: {heading}"}]({beside}{"#" + anchor if anchor else ""})'
-        if link not in links: links.append(link)
-    return ', '.join(links)
+    return ', '.join(dict.fromkeys(_link(target, root, here) for target in _targets(evidence)))
