@@ -190,6 +190,7 @@ def _answer(argv):
 def _status(argv):
     "Exit status of a command line; an error is one line unless `--debug` is given."
     try: return _answer([word for word in argv if word != '--debug'])
+    except BrokenPipeError: raise
     except (KeyboardInterrupt, Exception) as e:
         if '--debug' in argv and isinstance(e, Exception): raise
         return _complain(e)
