@@ -62,6 +62,12 @@ def nbdev(command, root):
     done = subprocess.run(program, cwd=root, capture_output=True, text=True)
     if done.returncode: raise Broken(f'{command}: {last_line(done.stderr)}')
 
+def export(root):
+    "Export the package, with docstrings that name the parameters."
+    from docstrings import explain
+    nbdev('nbdev_export', root)
+    explain(root)
+
 OF_ROOT = """
 import sys
 before = set(sys.modules)
@@ -107,7 +113,7 @@ def gate_export(root):
     with TemporaryDirectory() as d:
         copy = copy_of(root, d)
         for name in modules(copy) - {'bonefrac/__init__.py'}: (copy/name).unlink()
-        nbdev('nbdev_export', copy)
+        export(copy)
         made = modules(copy)
         wrong = differing(root, copy, made | modules(root))
     tracked = tracked_files(root, 'bonefrac')
@@ -519,7 +525,7 @@ GATES = { # quick ones first
 
 def fix(root):
     "Export the package, clean the notebooks, write README.md."
-    nbdev('nbdev_export', root)
+    export(root)
     drop_machine_outputs(root)
     nbdev('nbdev_clean', root)
     from readme import write

@@ -7,6 +7,7 @@ __all__ = ['SHOWN', 'mcnemar', 'paired_difference', 'sign_flip_p', 'holm', 'comp
            'images_needed', 'detectable_difference', 'pareto']
 
 # %% ../../nbs/library/evaluation/03_comparisons.ipynb #9e334c9e
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -14,21 +15,36 @@ import pandas as pd
 from scipy.stats import binomtest, norm
 
 from .predictions import correct, kind_of, matched
-from .intervals import group_draws, mean_bootstrap, percentile_interval
+from .intervals import mean_bootstrap, mean_draws, percentile_interval
 from .metrics import binary_metrics, metrics
 
 # %% ../../nbs/library/evaluation/03_comparisons.ipynb #9d15c408
 def mcnemar(
     a:pd.DataFrame, # Predictions table
     b:pd.DataFrame, # Predictions table of the same images
-) -> dict:          # n, only_a and only_b (images that one run alone answers correctly), accuracy_a, accuracy_b, difference (a − b), p
-    "Exact two-sided McNemar test of equal accuracy."
+) -> dict:          # n, only_a, only_b, accuracy_a, accuracy_b, difference (a − b), p
+    """Exact two-sided McNemar test of equal accuracy; `only_a` counts the images that only `a` answers correctly.
+
+    Parameters
+    ----------
+    a : pd.DataFrame
+        Predictions table
+    b : pd.DataFrame
+        Predictions table of the same images
+
+    Returns
+    -------
+    dict
+        n, only_a, only_b, accuracy_a, accuracy_b, difference (a − b), p
+    """
     right_a, right_b = map(correct, matched(a, b))
-    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    only_a = int((right_a & ~right_b).sum())
+    only_b = int((right_b & ~right_a).sum())
     n, discordant = len(right_a), only_a + only_b
     p = float(binomtest(only_a, discordant).pvalue) if discordant else 1.
-    return dict(n=n, only_a=only_a, only_b=only_b, accuracy_a=float(right_a.mean()),
-                accuracy_b=float(right_b.mean()), difference=(only_a - only_b) / n, p=p)
+    return dict(n=n, only_a=only_a, only_b=only_b,
+                accuracy_a=float(right_a.mean()), accuracy_b=float(right_b.mean()),
+                difference=(only_a - only_b) / n, p=p)
 
 # %% ../../nbs/library/evaluation/03_comparisons.ipynb #ae0201a3
 def paired_difference(
@@ -38,9 +54,29 @@ def paired_difference(
     level:float=.95, # Confidence level, 0–1
     seed:int=0,      # Seed of the draws
 ) -> tuple:          # (low, high) of accuracy(a) − accuracy(b), −1 to 1
-    "Cluster bootstrap interval of the difference in accuracy."
+    """Cluster bootstrap interval of the difference in accuracy.
+
+    Parameters
+    ----------
+    a : pd.DataFrame
+        Predictions table of at least 2 groups
+    b : pd.DataFrame
+        Predictions table of the same images
+    n_boot : int, default 2000
+        Number of resamples
+    level : float, default 0.95
+        Confidence level, 0–1
+    seed : int, default 0
+        Seed of the draws
+
+    Returns
+    -------
+    tuple
+        (low, high) of accuracy(a) − accuracy(b), −1 to 1
+    """
     a, b = matched(a, b)
-    return mean_bootstrap(correct(a).astype(int) - correct(b).astype(int), a['group'], n_boot, level, seed)
+    values = correct(a).astype(int) - correct(b).astype(int)
+    return mean_bootstrap(values, a['group'], n_boot, level, seed)
 
 # %% ../../nbs/library/evaluation/03_comparisons.ipynb #c5b7904d
 def sign_flip_p(
@@ -49,7 +85,24 @@ def sign_flip_p(
     n_flips:int=9999, # Number of random turns of the groups' signs
     seed:int=0,       # Seed of the turns
 ) -> float:           # p value, 1/(1 + n_flips) to 1
-    "Two-sided permutation test of a mean difference of 0, with the sign of whole groups turned."
+    """Two-sided permutation test of a mean difference of 0, with the sign of whole groups turned.
+
+    Parameters
+    ----------
+    values : pd.Series
+        Difference of `a` and `b` on each image, such as −1, 0 or 1
+    groups : pd.Series
+        Group of each image
+    n_flips : int, default 9999
+        Number of random turns of the groups' signs
+    seed : int, default 0
+        Seed of the turns
+
+    Returns
+    -------
+    float
+        p value, 1/(1 + n_flips) to 1
+    """
     sums = pd.Series(values).groupby(np.asarray(groups)).sum().to_numpy()
     flips = np.random.default_rng(seed).choice([-1, 1], (n_flips, len(sums))) @ sums
     as_far = np.abs(flips) >= abs(sums.sum()) - 1e-9
@@ -59,9 +112,21 @@ def sign_flip_p(
 def holm(
     pvalues:list,  # p values of m tests, 0–1
 ) -> np.ndarray:   # Adjusted p values in the given order, float (m,)
-    "Holm's step-down adjustment for several tests."
+    """Holm's step-down adjustment for several tests.
+
+    Parameters
+    ----------
+    pvalues : list
+        p values of m tests, 0–1
+
+    Returns
+    -------
+    np.ndarray
+        Adjusted p values in the given order, float (m,)
+    """
     p = np.asarray(pvalues, float)
-    if not ((p >= 0) & (p <= 1)).all(): raise ValueError(f'p values must lie within 0 and 1: {pvalues}')
+    within = (p >= 0) & (p <= 1)
+    if not within.all(): raise ValueError(f'p values must lie within 0 and 1: {pvalues}')
     order, adjusted = p.argsort(), np.empty(len(p))
     steps = p[order] * np.arange(len(p), 0, -1)
     adjusted[order] = np.maximum.accumulate(steps).clip(max=1)
@@ -77,28 +142,59 @@ def _named_tables(runs, other):
     "The runs by name, or a `ValueError` that says what is needed."
     if other is not None: runs = dict(a=runs, b=other)
     if not isinstance(runs, dict):
-        raise ValueError(f'compare takes a dict of name → predictions table, or two tables; not {type(runs).__name__}')
+        given = type(runs).__name__
+        raise ValueError(f'compare takes a dict of name → predictions table, or two tables; not {given}')
     if not runs: raise ValueError('no runs to compare')
-    strange = [name for name, df in runs.items() if not isinstance(df, pd.DataFrame)]
-    if strange: raise ValueError(f'{strange[0]!r} is no predictions table but {type(runs[strange[0]]).__name__}')
-    kinds = {kind_of(df) for df in runs.values()}
-    if len(kinds) > 1: raise ValueError(f'runs with different kinds of answer have no score in common: {", ".join(sorted(kinds))}')
-    return runs, kinds.pop()
+    for name, df in runs.items():
+        if isinstance(df, pd.DataFrame): continue
+        raise ValueError(f'{name!r} is no predictions table but {type(df).__name__}')
+    return runs
+
+def _common_kind(runs):
+    "Kind of answer that all runs have, or a `ValueError`."
+    kinds = sorted({kind_of(df) for df in runs.values()})
+    if len(kinds) == 1: return kinds[0]
+    raise ValueError(f'runs with different kinds of answer have no score in common: {", ".join(kinds)}')
+
+def _outer_limits(scores):
+    "Lowest and highest limit of both intervals of accuracy; NaN without a bootstrap."
+    lows = scores[['accuracy_low', 'accuracy_boot_low']].astype(float)
+    highs = scores[['accuracy_high', 'accuracy_boot_high']].astype(float)
+    return dict(low=lows.min(axis=1, skipna=False), high=highs.max(axis=1, skipna=False))
 
 def compare(
-    runs:dict|pd.DataFrame,         # Name of a run → its predictions table; or the table of run `a`
-    other:pd.DataFrame|None=None,   # Table of run `b`, if `runs` is a table
-    n_boot:int=2000,                # Number of bootstrap resamples
-    seed:int=0,                     # Seed of the bootstrap
-    label:str|None=None,            # Class of the majority baseline; default: the most frequent truth of each table
-) -> pd.DataFrame:                  # One row per run, the most accurate first; index `run`
-    "Main scores of several runs side by side, without a test of their differences: for that see `compare_pairs`."
-    runs, kind = _named_tables(runs, other)
-    if kind == 'binary': scored = {name: binary_metrics(df, n_boot=n_boot, seed=seed) for name, df in runs.items()}
-    else: scored = {name: metrics(df, n_boot, seed, label) for name, df in runs.items()}
-    scores = pd.DataFrame(scored).T.rename_axis('run')
-    scores['low'] = scores[['accuracy_low', 'accuracy_boot_low']].astype(float).min(axis=1, skipna=False)
-    scores['high'] = scores[['accuracy_high', 'accuracy_boot_high']].astype(float).max(axis=1, skipna=False)
+    runs:dict|pd.DataFrame,       # Name of a run → its predictions table; or the table of run `a`
+    other:pd.DataFrame|None=None, # Table of run `b`, if `runs` is a table
+    n_boot:int=2000,              # Number of bootstrap resamples
+    seed:int=0,                   # Seed of the bootstrap
+    label:str|None=None,          # Class of the majority baseline; default: the most frequent truth of each table
+) -> pd.DataFrame:                # One row per run, the most accurate first; index `run`
+    """Main scores of several runs side by side; it does not test whether they differ, `compare_pairs` does.
+
+    Parameters
+    ----------
+    runs : dict | pd.DataFrame
+        Name of a run → its predictions table; or the table of run `a`
+    other : pd.DataFrame | None, default None
+        Table of run `b`, if `runs` is a table
+    n_boot : int, default 2000
+        Number of bootstrap resamples
+    seed : int, default 0
+        Seed of the bootstrap
+    label : str | None, default None
+        Class of the majority baseline; default: the most frequent truth of each table
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per run, the most accurate first; index `run`
+    """
+    runs = _named_tables(runs, other)
+    kind = _common_kind(runs)
+    score = partial(binary_metrics, n_boot=n_boot, seed=seed)
+    if kind == 'classes': score = partial(metrics, n_boot=n_boot, seed=seed, label=label)
+    scores = pd.DataFrame({name: score(df) for name, df in runs.items()}).T.rename_axis('run')
+    scores = scores.assign(**_outer_limits(scores))
     columns = ['accuracy', 'low', 'high', *SHOWN[kind]]
     table = scores[['n', 'groups']].astype(int).join(scores[columns].astype(float))
     return table.sort_values('accuracy', ascending=False, kind='stable')
@@ -108,15 +204,30 @@ def compare_pairs(
     runs:dict,       # Name of a run → its predictions table; at least 2, all of the same images
     n_boot:int=2000, # Number of bootstrap resamples
     seed:int=0,      # Seed of the bootstrap
-) -> pd.DataFrame:   # One row per pair: a, b, n, difference (a − b), low, high, only_a, only_b, p (McNemar), p_holm
-    "Paired difference and test of every two runs, in the given order."
+) -> pd.DataFrame:   # a, b, n, difference (a − b), low, high, only_a, only_b, p (McNemar), p_holm; one row per pair
+    """Paired difference and test of every two runs, in the given order.
+
+    Parameters
+    ----------
+    runs : dict
+        Name of a run → its predictions table; at least 2, all of the same images
+    n_boot : int, default 2000
+        Number of bootstrap resamples
+    seed : int, default 0
+        Seed of the bootstrap
+
+    Returns
+    -------
+    pd.DataFrame
+        a, b, n, difference (a − b), low, high, only_a, only_b, p (McNemar), p_holm; one row per pair
+    """
     if len(runs) < 2: raise ValueError(f'a pair needs 2 runs, not {len(runs)}')
     rows = []
     for a, b in combinations(runs, 2):
         low, high = paired_difference(runs[a], runs[b], n_boot, seed=seed)
         rows.append(dict(a=a, b=b, **mcnemar(runs[a], runs[b]), low=low, high=high))
-    table = pd.DataFrame(rows)[['a', 'b', 'n', 'difference', 'low', 'high', 'only_a', 'only_b', 'p']]
-    return table.assign(p_holm=holm(table['p']))
+    columns = ['a', 'b', 'n', 'difference', 'low', 'high', 'only_a', 'only_b', 'p']
+    return pd.DataFrame(rows)[columns].assign(p_holm=lambda table: holm(table['p']))
 
 # %% ../../nbs/library/evaluation/03_comparisons.ipynb #88550c58
 def independent_difference(
@@ -125,16 +236,33 @@ def independent_difference(
     n_boot:int=2000, # Number of bootstrap resamples
     seed:int=0,      # Seed of the bootstrap
 ) -> tuple:          # (difference of the means a − b, low, high)
-    "Difference of two accuracies on different images, with a cluster-bootstrap interval."
-    draws = []
-    for k, table in enumerate((a, b)):
-        codes, times = group_draws(table['group'], n_boot, seed + k)
-        draws.append(times @ np.bincount(codes, weights=table['correct']) / (times @ np.bincount(codes)))
-    return (float(a['correct'].mean() - b['correct'].mean()), *percentile_interval(draws[0] - draws[1]))
+    """Difference of two accuracies on different images, with a cluster-bootstrap interval.
+
+    Parameters
+    ----------
+    a : pd.DataFrame
+        Columns `group` and `correct` (0–1), such as a result of `mean_correct`
+    b : pd.DataFrame
+        The same of other images
+    n_boot : int, default 2000
+        Number of bootstrap resamples
+    seed : int, default 0
+        Seed of the bootstrap
+
+    Returns
+    -------
+    tuple
+        (difference of the means a − b, low, high)
+    """
+    mean = float(a['correct'].mean() - b['correct'].mean())
+    drawn_a = mean_draws(a['correct'], a['group'], n_boot, seed)
+    drawn_b = mean_draws(b['correct'], b['group'], n_boot, seed + 1)
+    return (mean, *percentile_interval(drawn_a - drawn_b))
 
 # %% ../../nbs/library/evaluation/03_comparisons.ipynb #9e00417e
 def _check_test(power, level):
-    if not 0 < level < power < 1: raise ValueError(f'0 < level < power < 1 is needed, not level {level} and power {power}')
+    if 0 < level < power < 1: return
+    raise ValueError(f'0 < level < power < 1 is needed, not level {level} and power {power}')
 
 def _discordant(p_a, p_b, share):
     "Share of discordant images, checked against what the two accuracies allow."
@@ -147,16 +275,36 @@ def _discordant(p_a, p_b, share):
 def images_needed(
     p_a:float,                   # Accuracy of one model, 0–1, exclusive
     p_b:float,                   # Accuracy of the other, 0–1, exclusive
-    discordant:float|None=None,  # Share of images that exactly one of them answers correctly, 0–1; default: that of independent errors
+    discordant:float|None=None,  # Share of images that only one answers correctly, 0–1; default: of independent errors
     power:float=.8,              # Chance that the test finds the difference, `level`–1
     level:float=.05,             # Two-sided level of the test, 0–1
 ) -> int:                        # Number of images
-    "Test images that a McNemar test needs to distinguish two accuracies."
+    """Test images that a McNemar test needs to distinguish two accuracies.
+
+    Parameters
+    ----------
+    p_a : float
+        Accuracy of one model, 0–1, exclusive
+    p_b : float
+        Accuracy of the other, 0–1, exclusive
+    discordant : float | None, default None
+        Share of images that only one answers correctly, 0–1; default: of independent errors
+    power : float, default 0.8
+        Chance that the test finds the difference, `level`–1
+    level : float, default 0.05
+        Two-sided level of the test, 0–1
+
+    Returns
+    -------
+    int
+        Number of images
+    """
     if not (0 < p_a < 1 and 0 < p_b < 1) or p_a == p_b:
         raise ValueError(f'two different accuracies within 0 and 1 are needed, not {p_a} and {p_b}')
     _check_test(power, level)
     share, gap = _discordant(p_a, p_b, discordant), abs(p_a - p_b)
-    root = norm.ppf(1 - level/2)*np.sqrt(share) + norm.ppf(power)*np.sqrt(max(0, share - gap**2))
+    spread = np.sqrt(max(0, share - gap**2))
+    root = norm.ppf(1 - level/2)*np.sqrt(share) + norm.ppf(power)*spread
     return int(np.ceil((root/gap)**2))
 
 # %% ../../nbs/library/evaluation/03_comparisons.ipynb #7e41c0a2
@@ -166,7 +314,19 @@ def detectable_difference(
     power:float=.8,    # Chance that the test finds the difference, `level`–1
     level:float=.05,   # Two-sided level of all comparisons together, 0–1
 ):                     # In the unit of `half_width`
-    "Smallest true difference, between these trained networks, that a test finds with the given power."
+    """Smallest true difference, between these trained networks, that a test finds with the given power.
+
+    Parameters
+    ----------
+    half_width : object
+        Half-width of an unadjusted 95 % interval of a difference; float or array
+    comparisons : int, default 1
+        Comparisons that share the level
+    power : float, default 0.8
+        Chance that the test finds the difference, `level`–1
+    level : float, default 0.05
+        Two-sided level of all comparisons together, 0–1
+    """
     if comparisons < 1: raise ValueError(f'comparisons must be at least 1, not {comparisons}')
     _check_test(power, level)
     return half_width/norm.ppf(.975)*(norm.ppf(1 - level/comparisons/2) + norm.ppf(power))
@@ -177,8 +337,24 @@ def pareto(
     cost:str,           # Column of which less is better
     gain:str,           # Column of which more is better
 ) -> pd.Series:         # One bool per row; False where cost or gain is missing
-    "Rows that no other row beats in one of cost and gain without being worse in the other."
+    """Rows that no other row beats in one of cost and gain without being worse in the other.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        One row per candidate
+    cost : str
+        Column of which less is better
+    gain : str
+        Column of which more is better
+
+    Returns
+    -------
+    pd.Series
+        One bool per row; False where cost or gain is missing
+    """
     costs, gains = (table[column].to_numpy(float) for column in (cost, gain))
     as_good = (costs[None] <= costs[:, None]) & (gains[None] >= gains[:, None])
     better = (costs[None] < costs[:, None]) | (gains[None] > gains[:, None])
-    return pd.Series(~(as_good & better).any(1) & ~np.isnan(costs + gains), table.index, name='pareto')
+    beaten = (as_good & better).any(1) | np.isnan(costs + gains)
+    return pd.Series(~beaten, table.index, name='pareto')

@@ -20,13 +20,21 @@ def plot_confusion(
     df:pd.DataFrame, # Predictions table of kind `classes`
     ax=None,         # Axes to draw into; default: a new figure
 ):                   # The axes
-    "Confusion matrix: shaded by share of the row, labelled with counts."
+    """Confusion matrix: shaded by share of the row, labelled with counts.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `classes`
+    ax : object, default None
+        Axes to draw into; default: a new figure
+    """
     counts = confusion(check_predictions(df, 'classes'))
     shares = counts / counts.sum(axis=1).clip(lower=1).to_numpy()[:, None]
     size = 1 + .55 * len(counts)
     ax = ax or plt.subplots(figsize=(size + 1, size), layout='constrained')[1]
-    sns.heatmap(shares, annot=counts, fmt='d', cmap='Blues', vmin=0, vmax=1, square=True, linewidths=.5,
-                ax=ax, cbar_kws=dict(label='share of true class'))
+    sns.heatmap(shares, annot=counts, fmt='d', cmap='Blues', vmin=0, vmax=1, square=True,
+                linewidths=.5, ax=ax, cbar_kws=dict(label='share of true class'))
     ax.tick_params(axis='y', rotation=0)
     plt.setp(ax.get_xticklabels(), rotation=45, ha='right', rotation_mode='anchor')
     return ax
@@ -34,21 +42,31 @@ def plot_confusion(
 # %% ../../nbs/library/evaluation/05_figures.ipynb #e94c03a7
 def _roc_label(scores):
     "Area under the curve and its interval in words."
-    if scores['auroc_low'] is None: return f'AUROC {scores["auroc"]:.2f}'
-    return f'AUROC {scores["auroc"]:.2f} ({scores["auroc_low"]:.2f} to {scores["auroc_high"]:.2f})'
+    area, low, high = (scores[key] for key in ('auroc', 'auroc_low', 'auroc_high'))
+    if low is None: return f'AUROC {area:.2f}'
+    return f'AUROC {area:.2f} ({low:.2f} to {high:.2f})'
 
 def plot_roc(
     df:pd.DataFrame, # Predictions table of kind `binary`, with positive and negative images
     ax=None,         # Axes to draw into; default: a new figure
 ):                   # The axes
-    "ROC curve, with the area under it and its 95 % interval."
+    """ROC curve, with the area under it and its 95 % interval.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `binary`, with positive and negative images
+    ax : object, default None
+        Axes to draw into; default: a new figure
+    """
     scores = binary_metrics(df)
-    if scores['auroc'] is None: raise ValueError(f'no ROC curve: {scores["positives"]} of {len(df)} images are positive')
+    if scores['auroc'] is None:
+        raise ValueError(f'no ROC curve: {scores["positives"]} of {len(df)} images are positive')
     alarms, found, _ = roc_curve(df['truth'], df['probability'])
     ax = ax or plt.subplots(figsize=(4.2, 4.2), layout='constrained')[1]
     ax.plot([0, 1], [0, 1], '--', color='.4', label='chance')
     ax.plot(alarms, found, color=sns.color_palette('colorblind')[0], label=_roc_label(scores))
-    ax.set(xlabel='1 − specificity', ylabel='sensitivity', xlim=(-.01, 1.01), ylim=(-.01, 1.01), aspect='equal')
+    ax.set(xlabel='1 − specificity', ylabel='sensitivity', aspect='equal')
     ax.legend(frameon=False, loc='lower right')
     return ax
 
@@ -57,10 +75,19 @@ def plot_probabilities(
     df:pd.DataFrame, # Predictions table of kind `binary`
     ax=None,         # Axes to draw into; default: a new figure
 ):                   # The axes
-    "Histogram of the probability of yes, for positive and for negative images."
+    """Histogram of the probability of yes, for positive and for negative images.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `binary`
+    ax : object, default None
+        Axes to draw into; default: a new figure
+    """
     yes = check_predictions(df, 'binary')['truth'].to_numpy(bool)
     ax = ax or plt.subplots(figsize=(6, 3), layout='constrained')[1]
-    for (word, rows), color in zip((('no', ~yes), ('yes', yes)), sns.color_palette('colorblind')):
+    colors = sns.color_palette('colorblind')
+    for word, rows, color in (('no', ~yes, colors[0]), ('yes', yes, colors[1])):
         label = f'truth: {word} (n = {rows.sum()})'
         ax.hist(df['probability'][rows], np.linspace(0, 1, 21), alpha=.6, color=color, label=label)
     ax.set(xlabel='probability of yes', ylabel='images', xlim=(0, 1))
@@ -71,7 +98,18 @@ def plot_probabilities(
 def kept_epoch(
     history:pd.DataFrame, # Columns epoch, train_loss, valid_loss, accuracy (0–1); one row per epoch
 ) -> int:                 # Value of `epoch`
-    "Epoch of the lowest validation loss in the second half, whose weights the recipe keeps at the end of a whole training."
+    """Epoch of the lowest validation loss in the second half, whose weights a whole training keeps.
+
+    Parameters
+    ----------
+    history : pd.DataFrame
+        Columns epoch, train_loss, valid_loss, accuracy (0–1); one row per epoch
+
+    Returns
+    -------
+    int
+        Value of `epoch`
+    """
     missing = {'epoch', 'train_loss', 'valid_loss', 'accuracy'} - set(history.columns)
     if missing: raise ValueError(f"history has no column {', '.join(sorted(missing))}")
     late = history['valid_loss'][len(history)//2:]
@@ -83,13 +121,24 @@ def plot_history(
     kept:int|None=None,   # Epoch whose weights were kept; None: `kept_epoch`
     axes=None,            # Two axes to draw into; default: a new figure
 ):                        # The two axes: loss, accuracy
-    "Loss and accuracy by epoch, kept epoch marked."
+    """Loss and accuracy by epoch, kept epoch marked.
+
+    Parameters
+    ----------
+    history : pd.DataFrame
+        Columns epoch, train_loss, valid_loss, accuracy (0–1); one row per epoch
+    kept : int | None, default None
+        Epoch whose weights were kept; None: `kept_epoch`
+    axes : object, default None
+        Two axes to draw into; default: a new figure
+    """
     if kept is None: kept = kept_epoch(history)
     if axes is None: axes = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')[1]
     train, valid = sns.color_palette('colorblind')[:2]
-    axes[0].plot(history['epoch'], history['train_loss'], 'o-', color=train, label='training')
-    axes[0].plot(history['epoch'], history['valid_loss'], 's-', color=valid, label='validation')
-    axes[1].plot(history['epoch'], history['accuracy'], 's-', color=valid, label='validation')
+    epoch = history['epoch']
+    axes[0].plot(epoch, history['train_loss'], 'o-', color=train, label='training')
+    axes[0].plot(epoch, history['valid_loss'], 's-', color=valid, label='validation')
+    axes[1].plot(epoch, history['accuracy'], 's-', color=valid, label='validation')
     for ax, title in zip(axes, ('loss', 'accuracy')):
         ax.axvline(kept, linestyle='--', color='.4', label=f'kept epoch: {kept:g}')
         ax.xaxis.get_major_locator().set_params(integer=True)
@@ -102,10 +151,19 @@ def plot_accuracies(
     table:pd.DataFrame, # Result of `compare`
     ax=None,            # Axes to draw into; default: a new figure
 ):                      # The axes
-    "Forest plot: accuracy and interval of each run."
+    """Forest plot: accuracy and interval of each run.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Result of `compare`
+    ax : object, default None
+        Axes to draw into; default: a new figure
+    """
     ax = ax or plt.subplots(figsize=(7, 1.2 + .45 * len(table)), layout='constrained')[1]
     y, color = np.arange(len(table)), sns.color_palette('colorblind')[0]
-    ax.vlines(table['majority_accuracy'], y - .5, y + .5, colors='.4', linestyles='--', label='majority baseline')
+    ax.vlines(table['majority_accuracy'], y - .5, y + .5, colors='.4', linestyles='--',
+              label='majority baseline')
     ax.hlines(y, table['low'], table['high'], colors=[color], linewidth=2, label='95 % interval')
     ax.plot(table['accuracy'], y, 'o', color=color, label='accuracy')
     ax.set_yticks(y, [f'{name}  (n = {n})' for name, n in table['n'].items()])

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
-from .predictions import accuracy, check_predictions, classes_of, correct, kind_of, predicted, probabilities
+from .predictions import (
+    accuracy, check_predictions, classes_of, correct, kind_of, predicted, probabilities)
 from .intervals import mean_bootstrap, percentile_interval, weighted_draws, wilson
 
 # %% ../../nbs/library/evaluation/02_metrics.ipynb #aa3a567c
@@ -22,32 +23,79 @@ def majority_baseline(
     df:pd.DataFrame,     # Predictions table
     label:str|None=None, # Class to name always; default: the most frequent truth of `df`
 ) -> float:              # Accuracy, 0–1
-    "Accuracy of giving the same answer for every image."
+    """Accuracy of giving the same answer for every image.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+    label : str | None, default None
+        Class to name always; default: the most frequent truth of `df`
+
+    Returns
+    -------
+    float
+        Accuracy, 0–1
+    """
     classes = classes_of(df)
-    if label is not None and label not in classes: raise ValueError(f'{label!r} is not among the classes {classes}')
     if label is None: label = df['truth'].value_counts().idxmax()
+    elif label not in classes: raise ValueError(f'{label!r} is not among the classes {classes}')
     return float(df['truth'].eq(label).mean())
 
 # %% ../../nbs/library/evaluation/02_metrics.ipynb #bdd7f9fe
 def one_answer(
     df:pd.DataFrame, # Predictions table
 ) -> bool:           # True where one class is named throughout
-    "Is the answer the same for every image?"
+    """Is the answer the same for every image?
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    bool
+        True where one class is named throughout
+    """
     return predicted(check_predictions(df)).nunique() == 1
 
 # %% ../../nbs/library/evaluation/02_metrics.ipynb #e6c85fc4
 def confusion(
     df:pd.DataFrame, # Predictions table
 ) -> pd.DataFrame:   # Counts, int (classes, classes): row is truth, column is predicted
-    "Confusion matrix over all classes, including those that do not occur."
+    """Confusion matrix over all classes, including those that do not occur.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    pd.DataFrame
+        Counts, int (classes, classes): row is truth, column is predicted
+    """
     classes = classes_of(df)
     counts = confusion_matrix(df['truth'], predicted(df), labels=classes)
-    return pd.DataFrame(counts, pd.Index(classes, name='truth'), pd.Index(classes, name='predicted'))
+    rows, columns = pd.Index(classes, name='truth'), pd.Index(classes, name='predicted')
+    return pd.DataFrame(counts, rows, columns)
 
 def kappa(
     df:pd.DataFrame, # Predictions table
 ) -> float|None:     # −1 to 1; None where undefined
-    "Cohen's kappa between truth and prediction."
+    """Cohen's kappa between truth and prediction.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    float | None
+        −1 to 1; None where undefined
+    """
     counts = confusion(df).to_numpy() / len(df)
     chance = counts.sum(0) @ counts.sum(1)
     return float((counts.trace() - chance) / (1 - chance)) if chance < 1 else None
@@ -57,36 +105,77 @@ def class_auc(
     df:pd.DataFrame, # Predictions table
     label:str,       # Class to tell from all others
 ) -> float|None:     # Area under the ROC curve, 0–1; None where every row or no row is of the class
-    "One-against-rest ROC area of one class."
+    """One-against-rest ROC area of one class.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+    label : str
+        Class to tell from all others
+
+    Returns
+    -------
+    float | None
+        Area under the ROC curve, 0–1; None where every row or no row is of the class
+    """
     positive = df['truth'].eq(label)
     if positive.all() or not positive.any(): return None
     return float(roc_auc_score(positive, df[f'p_{label}']))
 
 def _given(df):
     "Probability that was given to the truth of each row, float (n,)."
-    if kind_of(df) == 'binary': return np.where(df['truth'], df['probability'], 1 - df['probability'])
-    order = {c: i for i, c in enumerate(classes_of(df))}
-    columns = [order[t] for t in df['truth']]
+    if kind_of(df) == 'binary':
+        return np.where(df['truth'], df['probability'], 1 - df['probability'])
+    columns = pd.Index(classes_of(df)).get_indexer(df['truth'])
     return probabilities(df)[np.arange(len(df)), columns]
 
 def log_loss(
     df:pd.DataFrame, # Predictions table of any kind
 ) -> float:          # Nats, 0–34.5
-    "Mean negative log probability of the truth."
+    """Mean negative log probability of the truth.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of any kind
+
+    Returns
+    -------
+    float
+        Nats, 0–34.5
+    """
     return float(-np.log(_given(df).clip(1e-15, 1)).mean())
 
 # %% ../../nbs/library/evaluation/02_metrics.ipynb #73b1d8e8
+def _recall_limits(df):
+    "Wilson interval of the recall of each class; NaN where it does not occur."
+    counts = confusion(df).to_numpy()
+    pairs = zip(counts.diagonal(), counts.sum(1))
+    return [wilson(right, n) if n else (np.nan, np.nan) for right, n in pairs]
+
 def per_class(
     df:pd.DataFrame, # Predictions table
 ) -> pd.DataFrame:   # One row per class: precision, recall, f1, support, auc, recall_low, recall_high
-    "Scores of each class."
-    classes, counts = classes_of(df), confusion(df).to_numpy()
-    scores = precision_recall_fscore_support(df['truth'], predicted(df), labels=classes, zero_division=0)
-    table = pd.DataFrame(dict(zip(['precision', 'recall', 'f1'], scores)), pd.Index(classes, name='class'))
-    table['support'] = counts.sum(1)
+    """Scores of each class.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per class: precision, recall, f1, support, auc, recall_low, recall_high
+    """
+    classes, truth = classes_of(df), df['truth']
+    precision, recall, f1, support = precision_recall_fscore_support(
+        truth, predicted(df), labels=classes, zero_division=0)
+    table = pd.DataFrame(dict(precision=precision, recall=recall, f1=f1, support=support))
+    table.index = pd.Index(classes, name='class')
     table['auc'] = pd.Series({c: class_auc(df, c) for c in classes}, dtype=float)
-    limits = [wilson(k, n) if n else (np.nan, np.nan) for k, n in zip(counts.diagonal(), counts.sum(1))]
-    table[['recall_low', 'recall_high']] = limits
+    table[['recall_low', 'recall_high']] = _recall_limits(df)
     table.loc[table['support'].eq(0), ['recall', 'f1']] = np.nan
     return table
 
@@ -94,7 +183,18 @@ def per_class(
 def averages(
     table:pd.DataFrame, # Result of `per_class`
 ) -> dict:              # `precision`, `recall`, `f1`, each `_weighted` and `_macro`, 0–1
-    "Averages of precision, recall and F1 over the classes that occur."
+    """Averages of precision, recall and F1 over the classes that occur.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Result of `per_class`
+
+    Returns
+    -------
+    dict
+        `precision`, `recall`, `f1`, each `_weighted` and `_macro`, 0–1
+    """
     seen, means = table[table['support'] > 0], {}
     for how, weights in (('weighted', seen['support']), ('macro', None)):
         for score in ('precision', 'recall', 'f1'):
@@ -103,12 +203,14 @@ def averages(
 
 # %% ../../nbs/library/evaluation/02_metrics.ipynb #3aedfb0d
 def _accuracy_scores(df, n_boot, seed):
-    "Size of a table, its accuracy and both 95 % intervals; None for the bootstrap of a single group."
+    "Size of a table, its accuracy and both 95 % intervals; no bootstrap of a single group."
     right, groups = correct(df), int(df['group'].nunique())
     low, high = wilson(right.sum(), len(df))
-    boot_low, boot_high = mean_bootstrap(right, df['group'], n_boot, seed=seed) if groups > 1 else (None, None)
-    return dict(n=len(df), groups=groups, accuracy=accuracy(df), accuracy_low=low, accuracy_high=high,
-                accuracy_boot_low=boot_low, accuracy_boot_high=boot_high)
+    boot = (None, None)
+    if groups > 1: boot = mean_bootstrap(right, df['group'], n_boot, seed=seed)
+    return dict(n=len(df), groups=groups,
+                accuracy=accuracy(df), accuracy_low=low, accuracy_high=high,
+                accuracy_boot_low=boot[0], accuracy_boot_high=boot[1])
 
 def _aucs(df):
     "ROC area of each class and the mean of those that are defined."
@@ -122,30 +224,65 @@ def metrics(
     seed:int=0,          # Seed of the bootstrap
     label:str|None=None, # Class of the majority baseline; default: the most frequent truth of `df`
 ) -> dict:               # Flat and ready for JSON: counts int, scores float, None where undefined
-    "Every score of one run."
+    """Every score of one run.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `classes`
+    n_boot : int, default 2000
+        Number of bootstrap resamples
+    seed : int, default 0
+        Seed of the bootstrap
+    label : str | None, default None
+        Class of the majority baseline; default: the most frequent truth of `df`
+
+    Returns
+    -------
+    dict
+        Flat and ready for JSON: counts int, scores float, None where undefined
+    """
     means = averages(per_class(check_predictions(df, 'classes')))
-    return dict(**_accuracy_scores(df, n_boot, seed), majority_accuracy=majority_baseline(df, label),
-                balanced_accuracy=means['recall_macro'], kappa=kappa(df), **means, log_loss=log_loss(df), **_aucs(df))
+    return dict(**_accuracy_scores(df, n_boot, seed),
+                majority_accuracy=majority_baseline(df, label),
+                balanced_accuracy=means['recall_macro'], kappa=kappa(df), **means,
+                log_loss=log_loss(df), **_aucs(df))
 
 # %% ../../nbs/library/evaluation/02_metrics.ipynb #ac2123d8
+def _interval(scores, name): return f'{scores[name + "_low"]:.2f} to {scores[name + "_high"]:.2f}'
+
+def _images(scores): return f'{scores["n"]} images of {scores["groups"]} groups'
+
 def sentence(
     scores:dict, # From `metrics`
 ) -> str:        # Plain text
-    "Accuracy with its n, intervals and baseline."
-    def interval(kind): return f'{scores[kind + "_low"]:.2f} to {scores[kind + "_high"]:.2f}'
-    alone = scores['accuracy_boot_low'] is None
-    boot = '' if alone else f' and {interval("accuracy_boot")} (bootstrap over groups)'
-    return (f'Accuracy {scores["accuracy"]:.3f} on {scores["n"]} images of {scores["groups"]} groups; '
-            f'95 % interval {interval("accuracy")} (Wilson){boot}; '
+    """Accuracy with its n, intervals and baseline.
+
+    Parameters
+    ----------
+    scores : dict
+        From `metrics`
+
+    Returns
+    -------
+    str
+        Plain text
+    """
+    boot = ''
+    if scores['accuracy_boot_low'] is not None:
+        boot = f' and {_interval(scores, "accuracy_boot")} (bootstrap over groups)'
+    return (f'Accuracy {scores["accuracy"]:.3f} on {_images(scores)}; '
+            f'95 % interval {_interval(scores, "accuracy")} (Wilson){boot}; '
             f'always the same answer would score {scores["majority_accuracy"]:.2f}.')
 
 # %% ../../nbs/library/evaluation/02_metrics.ipynb #5be2d0c7
 def _weights_by_score(positive, score, weights):
-    "Weights of positive and of negative rows at each distinct score, ascending; two float (resamples, scores)."
+    "Weights of positive and of negative rows at each distinct score, ascending."
     order = np.argsort(score, kind='stable')
     starts = np.flatnonzero(np.diff(score[order], prepend=-np.inf))
-    ordered = weights.take(order, axis=1)
-    return [np.add.reduceat(ordered*kind[order], starts, axis=1).astype(float) for kind in (positive, ~positive)]
+    weights, positive = weights.take(order, axis=1), positive[order]
+    parts = (weights*positive, weights*~positive)
+    return [np.add.reduceat(part, starts, axis=1).astype(float) for part in parts]
 
 def _auc(up, down):
     "ROC area from the weights of positive and negative rows at ascending scores."
@@ -165,7 +302,22 @@ def weighted_auc(
     score:np.ndarray,    # float (n,)
     weights:np.ndarray,  # At least 0, (resamples, n)
 ) -> np.ndarray:         # 0–1, float (resamples,); NaN where positive or negative rows have no weight
-    "ROC area of weighted rows, for many weightings at once."
+    """ROC area of weighted rows, for many weightings at once.
+
+    Parameters
+    ----------
+    positive : np.ndarray
+        bool (n,)
+    score : np.ndarray
+        float (n,)
+    weights : np.ndarray
+        At least 0, (resamples, n)
+
+    Returns
+    -------
+    np.ndarray
+        0–1, float (resamples,); NaN where positive or negative rows have no weight
+    """
     return _auc(*_weights_by_score(positive, score, weights))
 
 def weighted_average_precision(
@@ -173,19 +325,52 @@ def weighted_average_precision(
     score:np.ndarray,    # float (n,)
     weights:np.ndarray,  # At least 0, (resamples, n)
 ) -> np.ndarray:         # 0–1, float (resamples,); NaN where positive rows have no weight
-    "Average precision of weighted rows, for many weightings at once."
+    """Average precision of weighted rows, for many weightings at once.
+
+    Parameters
+    ----------
+    positive : np.ndarray
+        bool (n,)
+    score : np.ndarray
+        float (n,)
+    weights : np.ndarray
+        At least 0, (resamples, n)
+
+    Returns
+    -------
+    np.ndarray
+        0–1, float (resamples,); NaN where positive rows have no weight
+    """
     return _average_precision(*_weights_by_score(positive, score, weights))
 
 # %% ../../nbs/library/evaluation/02_metrics.ipynb #e43b07fa
+def _truth_and_probability(df):
+    "Truth, bool (n,), and probability of yes, float (n,)."
+    return df['truth'].to_numpy(bool), df['probability'].to_numpy(float)
+
 def threshold_at(
     df:pd.DataFrame,       # Predictions table of kind `binary`, such as the validation part
     specificity:float=.9,  # Least share of negative images below the threshold, 0–1
-) -> float|None:           # Yes from this probability on; above 1 if nothing lower will do; None without negative images
-    "Lowest probability of `df` from which on to say yes, at a given specificity."
-    probability = check_predictions(df, 'binary')['probability'].to_numpy(float)
-    negative = np.sort(probability[~df['truth'].to_numpy(bool)])
+) -> float|None:           # May be above 1, if nothing lower will do; None without negative images
+    """Lowest probability of `df` from which on to say yes, at a given specificity.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `binary`, such as the validation part
+    specificity : float, default 0.9
+        Least share of negative images below the threshold, 0–1
+
+    Returns
+    -------
+    float | None
+        May be above 1, if nothing lower will do; None without negative images
+    """
+    yes, probability = _truth_and_probability(check_predictions(df, 'binary'))
+    negative = np.sort(probability[~yes])
     if not len(negative): return None
-    candidates = np.append(np.unique(probability), np.nextafter(probability.max(), np.inf))
+    above_all = np.nextafter(probability.max(), np.inf)
+    candidates = np.append(np.unique(probability), above_all)
     below = np.searchsorted(negative, candidates) / len(negative)
     return float(candidates[(below >= specificity).argmax()])
 
@@ -193,71 +378,127 @@ def threshold_at(
 def brier(
     df:pd.DataFrame, # Predictions table of kind `binary`
 ) -> float:          # 0–1
-    "Mean squared difference of probability and truth."
+    """Mean squared difference of probability and truth.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `binary`
+
+    Returns
+    -------
+    float
+        0–1
+    """
     return float(((df['probability'] - df['truth'])**2).mean())
 
 def _weighted_share(part, whole, weights):
-    "Share of the weight of the rows `whole` that the rows `part` among them have, float (resamples,)."
-    with np.errstate(invalid='ignore'): return weights @ (part & whole) / (weights @ whole)
+    "Weighted share of the rows `whole` that are also in `part`, float (resamples,)."
+    with np.errstate(invalid='ignore'):
+        return weights @ (part & whole) / (weights @ whole)
 
 def _binary_scores(df, threshold, weights):
     "AUROC, average precision, sensitivity and specificity of weighted rows, float (resamples, 4)."
-    yes, probability = df['truth'].to_numpy(bool), df['probability'].to_numpy(float)
-    called = np.zeros(len(df), bool) if threshold is None else probability >= threshold
-    by_score = _weights_by_score(yes, probability, weights)
-    return np.stack([_auc(*by_score), _average_precision(*by_score),
-                     _weighted_share(called, yes, weights), _weighted_share(~called, ~yes, weights)], axis=1)
+    yes, probability = _truth_and_probability(df)
+    called = probability >= (np.inf if threshold is None else threshold)
+    up, down = _weights_by_score(yes, probability, weights)
+    sensitivity = _weighted_share(called, yes, weights)
+    specificity = _weighted_share(~called, ~yes, weights)
+    columns = [_auc(up, down), _average_precision(up, down), sensitivity, specificity]
+    return np.stack(columns, axis=1)
 
 def _bounded(names, statistic, groups, n_boot, seed):
-    "Statistics of weighted rows, each with its 95 % cluster-bootstrap interval; None where undefined."
-    values, scores = statistic(np.ones((1, len(groups)), int))[0], {}
-    several = groups.nunique() > 1
-    draws = weighted_draws(groups, statistic, n_boot, seed) if several else values[None]
-    for name, value, drawn in zip(names, values, draws.T):
-        defined = not np.isnan(value)
-        low, high = percentile_interval(drawn) if defined and several else (None, None)
-        scores |= {name: float(value) if defined else None, f'{name}_low': low, f'{name}_high': high}
+    "Statistics of weighted rows, each with its 95 % bootstrap interval; None where undefined."
+    values = statistic(np.ones((1, len(groups)), int))[0]
+    scores = {f'{name}{end}': None for name in names for end in ('', '_low', '_high')}
+    draws = weighted_draws(groups, statistic, n_boot, seed) if groups.nunique() > 1 else None
+    for k, name in enumerate(names):
+        if np.isnan(values[k]): continue
+        scores[name] = float(values[k])
+        if draws is None: continue
+        scores[f'{name}_low'], scores[f'{name}_high'] = percentile_interval(draws[:, k])
     return scores
 
 def binary_metrics(
     df:pd.DataFrame,            # Predictions table of kind `binary`
-    threshold:float|None=None,  # Probability from which on to say yes; default: `threshold_at` of `df`, which is optimistic
+    threshold:float|None=None,  # Yes from this probability on; default: `threshold_at` of `df`, which is optimistic
     n_boot:int=2000,            # Number of bootstrap resamples
     seed:int=0,                 # Seed of the bootstrap
 ) -> dict:                      # Flat and ready for JSON: counts int, scores float, None where undefined
-    "Every score of one run with the answer yes or no."
+    """Every score of one run with the answer yes or no.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `binary`
+    threshold : float | None, default None
+        Yes from this probability on; default: `threshold_at` of `df`, which is optimistic
+    n_boot : int, default 2000
+        Number of bootstrap resamples
+    seed : int, default 0
+        Seed of the bootstrap
+
+    Returns
+    -------
+    dict
+        Flat and ready for JSON: counts int, scores float, None where undefined
+    """
     if threshold is None: threshold = threshold_at(df)
     rate = float(check_predictions(df, 'binary')['truth'].mean())
     names = ('auroc', 'average_precision', 'sensitivity', 'specificity')
-    bounded = _bounded(names, partial(_binary_scores, df, threshold), df['group'], n_boot, seed)
-    return dict(**_accuracy_scores(df, n_boot, seed), majority_accuracy=max(rate, 1 - rate),
-                positives=int(df['truth'].sum()), base_rate=rate, log_loss=log_loss(df), brier=brier(df),
-                threshold=threshold, **bounded)
+    statistic = partial(_binary_scores, df, threshold)
+    return dict(**_accuracy_scores(df, n_boot, seed),
+                majority_accuracy=max(rate, 1 - rate),
+                positives=int(df['truth'].sum()), base_rate=rate,
+                log_loss=log_loss(df), brier=brier(df), threshold=threshold,
+                **_bounded(names, statistic, df['group'], n_boot, seed))
 
 # %% ../../nbs/library/evaluation/02_metrics.ipynb #d02e7c95
 def binary_sentence(
     scores:dict, # From `binary_metrics`
 ) -> str:        # Plain text
-    "AUROC with its interval, n and positives."
-    n, positives = scores['n'], scores['positives']
-    images = f'{n} images of {scores["groups"]} groups, {positives} of them positive'
-    if scores['auroc'] is None: return f'No AUROC: all images are {"positive" if positives else "negative"} ({images}).'
+    """AUROC with its interval, n and positives.
+
+    Parameters
+    ----------
+    scores : dict
+        From `binary_metrics`
+
+    Returns
+    -------
+    str
+        Plain text
+    """
+    images = f'{_images(scores)}, {scores["positives"]} of them positive'
+    if scores['auroc'] is None: return f'No AUROC from one kind of image: {images}.'
     interval = 'no interval from one group'
     if scores['auroc_low'] is not None:
-        interval = f'95 % interval {scores["auroc_low"]:.2f} to {scores["auroc_high"]:.2f}, bootstrap over groups'
+        interval = f'95 % interval {_interval(scores, "auroc")}, bootstrap over groups'
     return (f'AUROC {scores["auroc"]:.3f} ({interval}) on {images}; average precision '
             f'{scores["average_precision"]:.3f}, by chance {scores["base_rate"]:.2f}.')
 
 # %% ../../nbs/library/evaluation/02_metrics.ipynb #cc09db30
 def _certainty(df):
     "Probability of the answer of each row, float (n,)."
-    if kind_of(df) == 'binary': return np.maximum(df['probability'], 1 - df['probability'])
-    return probabilities(df).max(1)
+    if kind_of(df) == 'classes': return probabilities(df).max(1)
+    return np.maximum(df['probability'], 1 - df['probability'])
 
 def error_list(
     df:pd.DataFrame, # Predictions table; names may be paths
-) -> pd.DataFrame:   # One row per error, the surest first: name (without folder), truth, predicted, probability (of the answer, 0–1)
-    "Every image that was answered wrongly."
+) -> pd.DataFrame:   # The surest first: name (without folder), truth, predicted, probability (of the answer, 0–1)
+    """Every image that was answered wrongly.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table; names may be paths
+
+    Returns
+    -------
+    pd.DataFrame
+        The surest first: name (without folder), truth, predicted, probability (of the answer, 0–1)
+    """
     name = df['name'].str.split('/').str[-1]
-    found = pd.DataFrame(dict(name=name, truth=df['truth'], predicted=predicted(df), probability=_certainty(df)))
-    return found[~correct(df)].sort_values('probability', ascending=False, ignore_index=True)
+    found = pd.DataFrame(dict(name=name, truth=df['truth'], predicted=predicted(df)))
+    wrong = found.assign(probability=_certainty(df))[~correct(df)]
+    return wrong.sort_values('probability', ascending=False, ignore_index=True)

@@ -20,13 +20,35 @@ from ..vocabulary import choose
 def classes_of(
     df:pd.DataFrame, # Predictions table
 ) -> list[str]:      # Class names, in column order
-    "Classes that a predictions table has a probability for."
+    """Classes that a predictions table has a probability for.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    list[str]
+        Class names, in column order
+    """
     return [c[2:] for c in df.columns if c.startswith('p_')]
 
 def probabilities(
     df:pd.DataFrame, # Predictions table
 ) -> np.ndarray:     # Probabilities, float (n, classes)
-    "Probability columns of a predictions table as one array."
+    """Probability columns of a predictions table as one array.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    np.ndarray
+        Probabilities, float (n, classes)
+    """
     return df[[f'p_{c}' for c in classes_of(df)]].to_numpy(float)
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #4e49a03d
@@ -36,13 +58,15 @@ def _range_fault(df, columns):
     if strange: return f"not numbers: {', '.join(strange)}"
     values = df[columns].to_numpy(float)
     low, high = values.min(), values.max()
-    if low < -1e-6 or high > 1 + 1e-6: return f'probabilities from {low:.3g} to {high:.3g}, not within 0 and 1'
+    if low < -1e-6 or high > 1 + 1e-6:
+        return f'probabilities from {low:.3g} to {high:.3g}, not within 0 and 1'
 
 def _sum_fault(df):
     "Which row of probabilities does not sum to 1."
     sums = probabilities(df).sum(1)
     worst = np.abs(sums - 1).argmax()
-    if abs(sums[worst] - 1) > 1e-3: return f"probabilities of {df['name'].iloc[worst]} sum to {sums[worst]:.4g}, not 1"
+    if abs(sums[worst] - 1) > 1e-3:
+        return f"probabilities of {df['name'].iloc[worst]} sum to {sums[worst]:.4g}, not 1"
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #8e5f13a7
 def _classes_columns(df): return [f'p_{c}' for c in classes_of(df)]
@@ -67,7 +91,21 @@ def _binary_fault(df):
 def _binary_answer(df): return df['probability'].to_numpy(float) >= .5
 
 class Kind(NamedTuple):
-    "What a table must look like for one kind of answer."
+    """What a table must look like for one kind of answer.
+
+    Parameters
+    ----------
+    answer : str
+        Kind of answer in words
+    needs : str
+        Columns that hold the answers, in words
+    columns : Callable
+        Table → names of these columns; none if the table is of another kind
+    fault : Callable
+        Table → why its truths and answers cannot be used, or None
+    decide : Callable
+        Table → one answer per row, comparable to `truth`
+    """
     answer: str       # Kind of answer in words
     needs: str        # Columns that hold the answers, in words
     columns: Callable # Table → names of these columns; none if the table is of another kind
@@ -83,7 +121,18 @@ KINDS = dict(
 def kind_of(
     df:pd.DataFrame, # Predictions table
 ) -> str:            # A name of `KINDS`
-    "Kind of the answers in a table, by its columns."
+    """Kind of the answers in a table, by its columns.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    str
+        A name of `KINDS` (transverse, oblique, spiral, comminuted, greenstick, buckle, avulsion)
+    """
     found = [name for name, kind in KINDS.items() if kind.columns(df)]
     if found: return found[0]
     needs = ' or '.join(f'{kind.needs} ({kind.answer})' for kind in KINDS.values())
@@ -100,7 +149,7 @@ def _column_fault(df):
 
 def _row_fault(df):
     "Which cells are empty, or which images occur twice."
-    used = {'name', 'group', 'part', 'truth', *KINDS[kind_of(df)].columns(df)}
+    used = ['name', 'group', 'part', 'truth', *KINDS[kind_of(df)].columns(df)]
     holes = [c for c in df.columns if c in used and df[c].isna().any()]
     if holes: return f"NaN in {', '.join(holes)}"
     twice = df['name'][df['name'].duplicated()]
@@ -110,11 +159,27 @@ def check_predictions(
     df:pd.DataFrame,    # Candidate predictions table
     kind:str|None=None, # Kind that it must have, a name of `KINDS`; default: any
 ) -> pd.DataFrame:      # The same object
-    "Return `df` if it is a predictions table, else raise `ValueError` with the first reason."
+    """Return `df` if it is a predictions table, else raise `ValueError` with the first reason.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Candidate predictions table
+    kind : str | None, default None
+        Kind that it must have, a name of `KINDS`; default: any (transverse, oblique, spiral, comminuted,
+        greenstick, buckle, avulsion)
+
+    Returns
+    -------
+    pd.DataFrame
+        The same object
+    """
     reason = _column_fault(df) or _row_fault(df) or KINDS[kind_of(df)].fault(df)
     if reason: raise ValueError(f'Not a predictions table: {reason}')
-    if kind is None or choose(kind, KINDS, 'kind of answer') is KINDS[kind_of(df)]: return df
-    raise ValueError(f'A table of kind {kind} ({KINDS[kind].answer}) is needed here, this one is {kind_of(df)}')
+    found = kind_of(df)
+    if kind is None or choose(kind, KINDS, 'kind of answer') is KINDS[found]: return df
+    needed = f'{kind} ({KINDS[kind].answer})'
+    raise ValueError(f'A table of kind {needed} is needed here, this one is {found}')
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #4396c580
 def _keys(names, groups, part):
@@ -131,9 +196,31 @@ def predictions_table(
     classes:list,       # Class of each column of `probs`
     part:str|list|None=None, # Part of the split, of all images or of each; default: no such column
 ) -> pd.DataFrame:      # Checked predictions table of kind `classes`
-    "Predictions table of `names`, in the given order, for a question with one of several answers."
+    """Predictions table of `names`, in the given order, for a question with one of several answers.
+
+    Parameters
+    ----------
+    names : list
+        Image names, length n
+    groups : list
+        Examination or source of each image, length n
+    truth : list
+        Class of each image, length n
+    probs : np.ndarray
+        Probabilities in 0–1, float (n, classes); a row sums to 1
+    classes : list
+        Class of each column of `probs`
+    part : str | list | None, default None
+        Part of the split, of all images or of each; default: no such column
+
+    Returns
+    -------
+    pd.DataFrame
+        Checked predictions table of kind `classes`
+    """
     keys = _keys(names, groups, part).assign(truth=list(map(str, truth)))
-    return check_predictions(keys.join(pd.DataFrame(np.asarray(probs), columns=[f'p_{c}' for c in classes])))
+    answers = pd.DataFrame(np.asarray(probs), columns=[f'p_{c}' for c in classes])
+    return check_predictions(keys.join(answers))
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #d49e02b7
 def binary_table(
@@ -143,24 +230,62 @@ def binary_table(
     probability:list, # Probability of yes, 0–1, length n
     part:str|list|None=None, # Part of the split, of all images or of each; default: no such column
 ) -> pd.DataFrame:    # Checked predictions table of kind `binary`
-    "Predictions table of `names`, in the given order, for a question with the answer yes or no."
+    """Predictions table of `names`, in the given order, for a question with the answer yes or no.
+
+    Parameters
+    ----------
+    names : list
+        Image names, length n
+    groups : list
+        Examination or source of each image, length n
+    truth : list
+        Is the answer yes? True or False, or 1 or 0, length n
+    probability : list
+        Probability of yes, 0–1, length n
+    part : str | list | None, default None
+        Part of the split, of all images or of each; default: no such column
+
+    Returns
+    -------
+    pd.DataFrame
+        Checked predictions table of kind `binary`
+    """
     strange = sorted(map(str, set(truth) - {0, 1}))
     if strange: raise ValueError(f'truth must be True or False, not {", ".join(strange[:3])}')
-    answers = dict(truth=np.asarray(list(truth), bool), probability=np.asarray(probability, float))
-    return check_predictions(_keys(names, groups, part).assign(**answers))
+    keys = _keys(names, groups, part).assign(truth=np.asarray(list(truth), bool))
+    return check_predictions(keys.assign(probability=np.asarray(probability, float)))
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #15d7b84a
 def part_of(
     df:pd.DataFrame, # Predictions table with a column `part`
     part:str,        # Name of the part, such as `test`
 ) -> pd.DataFrame:   # Checked predictions table without the column `part`, index 0…n−1
-    "Rows of one part of a predictions table."
-    if 'part' not in df.columns: raise ValueError(f'no column part in a table with {", ".join(df.columns)}')
+    """Rows of one part of a predictions table.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table with a column `part`
+    part : str
+        Name of the part, such as `test`
+
+    Returns
+    -------
+    pd.DataFrame
+        Checked predictions table without the column `part`, index 0…n−1
+    """
+    if 'part' not in df.columns:
+        raise ValueError(f'no column part in a table with {", ".join(df.columns)}')
     parts = sorted(set(df['part']))
     if part not in parts: raise ValueError(f'no part {part!r}; there are {", ".join(parts)}')
-    return check_predictions(df[df['part'] == part].drop(columns='part').reset_index(drop=True))
+    rows = df[df['part'] == part].drop(columns='part')
+    return check_predictions(rows.reset_index(drop=True))
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #896fd340
+def _synth_names(study):
+    "Names of simulated images, and of their examinations."
+    return [f'image{i}' for i in range(len(study))], [f'study{s}' for s in study]
+
 def synth_predictions(
     n:int=83,           # Number of images
     accuracy:float=.9,  # Chance that an image is answered correctly, 0–1
@@ -170,7 +295,30 @@ def synth_predictions(
     run:int=0,          # Fixes the answers, given the images
     classes:tuple=('elbow','fingers','forearm','humerus','shoulder','wrist'), # Class names
 ) -> pd.DataFrame:      # Predictions table; its probabilities are simulated too
-    "Predictions table of a simulated run, for examples and tests."
+    """Predictions table of a simulated run, for examples and tests.
+
+    Parameters
+    ----------
+    n : int, default 83
+        Number of images
+    accuracy : float, default 0.9
+        Chance that an image is answered correctly, 0–1
+    group_size : int, default 1
+        Images per examination
+    shared : float, default 0.0
+        Chance that an image shares its examination's outcome, 0–1
+    seed : int, default 0
+        Fixes the images
+    run : int, default 0
+        Fixes the answers, given the images
+    classes : tuple, default ('elbow', 'fingers', 'forearm', 'humerus', 'shoulder', 'wrist')
+        Class names
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table; its probabilities are simulated too
+    """
     study, k = np.arange(n) // group_size, len(classes)
     truth = np.random.default_rng(seed).integers(k, size=n)[study]
     rng = np.random.default_rng([seed, run])
@@ -178,74 +326,170 @@ def synth_predictions(
     hit = np.where(rng.random(n) < shared, common, own)
     answer = np.where(hit, truth, (truth + rng.integers(1, k, size=n)) % k)
     probs = (np.eye(k)[answer] + rng.dirichlet(np.ones(k), n)) / 2
-    names, groups = [f'image{i}' for i in range(n)], [f'study{s}' for s in study]
-    return predictions_table(names, groups, np.array(classes)[truth], probs, classes)
+    return predictions_table(*_synth_names(study), np.array(classes)[truth], probs, classes)
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #70c6e1fb
 def synth_binary(
     n:int=83,           # Number of images
     base_rate:float=.4, # Chance that an examination is positive, 0–1, exclusive
-    distance:float=1.5, # Distance between the mean scores of positive and negative images, in standard deviations
+    distance:float=1.5, # Of the mean scores of positive and negative images, in standard deviations
     group_size:int=1,   # Images per examination
-    shared:float=0.,    # Share of the score's variance that the images of an examination have in common, 0–1
+    shared:float=0.,    # Share of the variance that images of an examination have in common, 0–1
     seed:int=0,         # Fixes the images
     run:int=0,          # Fixes the scores, given the images
 ) -> pd.DataFrame:      # Predictions table of kind `binary`
-    "Yes-or-no predictions of a simulated run, for examples and tests."
+    """Yes-or-no predictions of a simulated run, for examples and tests.
+
+    Parameters
+    ----------
+    n : int, default 83
+        Number of images
+    base_rate : float, default 0.4
+        Chance that an examination is positive, 0–1, exclusive
+    distance : float, default 1.5
+        Of the mean scores of positive and negative images, in standard deviations
+    group_size : int, default 1
+        Images per examination
+    shared : float, default 0.0
+        Share of the variance that images of an examination have in common, 0–1
+    seed : int, default 0
+        Fixes the images
+    run : int, default 0
+        Fixes the scores, given the images
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of kind `binary`
+    """
     study = np.arange(n) // group_size
     truth = (np.random.default_rng(seed).random(n) < base_rate)[study]
     own, common = np.random.default_rng([seed, run]).standard_normal((2, n))
     score = np.sqrt(1 - shared)*own + np.sqrt(shared)*common[study] + distance*truth
     logit = np.log(base_rate/(1 - base_rate)) + distance*score - distance**2/2
-    names, groups = [f'image{i}' for i in range(n)], [f'study{s}' for s in study]
-    return binary_table(names, groups, truth, 1/(1 + np.exp(-logit)))
+    return binary_table(*_synth_names(study), truth, 1/(1 + np.exp(-logit)))
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #c1a41220
 def predicted(
     df:pd.DataFrame, # Predictions table
 ) -> pd.Series:      # One answer per row: class name, or True for yes
-    "Most probable answer of each row."
+    """Most probable answer of each row.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    pd.Series
+        One answer per row: class name, or True for yes
+    """
     return pd.Series(KINDS[kind_of(df)].decide(df), df.index, name='predicted')
 
 def correct(
     df:pd.DataFrame, # Predictions table
 ) -> pd.Series:      # One bool per row
-    "Whether each row's most probable answer is its truth."
+    """Whether each row's most probable answer is its truth.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    pd.Series
+        One bool per row
+    """
     return pd.Series(predicted(df).to_numpy() == df['truth'].to_numpy(), df.index, name='correct')
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #6ed876ce
 def accuracy(
     df:pd.DataFrame, # Predictions table
 ) -> float:          # Share of rows that are right, 0–1
-    "Share of images that were answered correctly."
+    """Share of images that were answered correctly.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    float
+        Share of rows that are right, 0–1
+    """
     return float(correct(df).mean())
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #60308eba
+def _name_fault(a, b):
+    "Which images are in one of two tables only."
+    only_a = sorted(set(a['name']) - set(b['name']))
+    only_b = sorted(set(b['name']) - set(a['name']))
+    return (f'{len(only_a)} images only in the first {only_a[:3]}, '
+            f'{len(only_b)} only in the second {only_b[:3]}')
+
 def same_rows(
     a:pd.DataFrame, # Table with columns name, group, truth
     b:pd.DataFrame, # Table of the same images, in any order
 ) -> tuple:         # (a, b) with the rows of both in the order of `a`, index 0…n−1
-    "Two tables row by row, or `ValueError` if they differ in images, truth or groups."
-    only_a, only_b = (sorted(set(x['name']) - set(y['name'])) for x, y in ((a, b), (b, a)))
-    if only_a or only_b:
-        reason = f'{len(only_a)} images only in the first {only_a[:3]}, {len(only_b)} only in the second {only_b[:3]}'
-        raise ValueError(f'Not the same images: {reason}')
+    """Two tables row by row, or `ValueError` if they differ in images, truth or groups.
+
+    Parameters
+    ----------
+    a : pd.DataFrame
+        Table with columns name, group, truth
+    b : pd.DataFrame
+        Table of the same images, in any order
+
+    Returns
+    -------
+    tuple
+        (a, b) with the rows of both in the order of `a`, index 0…n−1
+    """
+    if set(a['name']) != set(b['name']): raise ValueError(f'Not the same images: {_name_fault(a, b)}')
     a, b = a.reset_index(drop=True), b.set_index('name').loc[a['name']].reset_index()
     for column in ('truth', 'group'):
         differ = a['name'][a[column].ne(b[column])]
-        if len(differ): raise ValueError(f'{column} differs for {len(differ)} images, such as {differ.iloc[0]}')
+        if differ.empty: continue
+        raise ValueError(f'{column} differs for {len(differ)} images, such as {differ.iloc[0]}')
     return a, b
 
 def matched(
     a:pd.DataFrame, # Predictions table
     b:pd.DataFrame, # Predictions table of the same images, in any order
 ) -> tuple:         # (a, b) with the rows of both in the order of `a`, index 0…n−1
-    "Two predictions tables row by row, or `ValueError` if they differ in images, truth or groups."
+    """Two predictions tables row by row, or `ValueError` if they differ in images, truth or groups.
+
+    Parameters
+    ----------
+    a : pd.DataFrame
+        Predictions table
+    b : pd.DataFrame
+        Predictions table of the same images, in any order
+
+    Returns
+    -------
+    tuple
+        (a, b) with the rows of both in the order of `a`, index 0…n−1
+    """
     return same_rows(check_predictions(a), check_predictions(b))
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #201adfc0
 def pool_folds(
     tables:list,   # Predictions tables of the test parts, one per fold
 ) -> pd.DataFrame: # One predictions table
-    "Cross-validated predictions; an image in two folds is refused."
+    """Cross-validated predictions; an image in two folds is refused.
+
+    Parameters
+    ----------
+    tables : list
+        Predictions tables of the test parts, one per fold
+
+    Returns
+    -------
+    pd.DataFrame
+        One predictions table
+    """
     return check_predictions(pd.concat(tables, ignore_index=True))

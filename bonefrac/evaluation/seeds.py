@@ -16,10 +16,28 @@ from .intervals import group_draws, mean_bootstrap, percentile_interval
 from .comparisons import holm, sign_flip_p
 
 # %% ../../nbs/library/evaluation/04_seeds.ipynb #be9be0bf
+def _over_groups(name, values, groups, n_boot, seed):
+    "Mean over images, with its cluster-bootstrap interval."
+    low, high = mean_bootstrap(values, groups, n_boot, seed=seed)
+    return {'n': len(values), 'groups': groups.nunique(), name: float(values.mean()), 'low': low, 'high': high}
+
+def _over_seeds(single): return dict(lowest=min(single), highest=max(single))
+
 def mean_correct(
     tables:list,     # Predictions tables of the same images, one per seed
 ) -> pd.DataFrame:   # name, group, truth, correct: share of the runs that were right, 0–1
-    "How often each image was right."
+    """How often each image was right.
+
+    Parameters
+    ----------
+    tables : list
+        Predictions tables of the same images, one per seed
+
+    Returns
+    -------
+    pd.DataFrame
+        name, group, truth, correct: share of the runs that were right, 0–1
+    """
     same = [matched(tables[0], table)[1] for table in tables]
     share = np.mean([correct(table) for table in same], axis=0)
     return same[0][['name', 'group', 'truth']].assign(correct=share)
@@ -29,11 +47,25 @@ def seeds_accuracy(
     n_boot:int=2000, # Number of bootstrap resamples
     seed:int=0,      # Seed of the bootstrap
 ) -> dict:           # runs, n, groups, accuracy, low, high (cluster bootstrap), lowest, highest (of one seed)
-    "Accuracy over several seeds."
-    table, single = mean_correct(tables), [accuracy(df) for df in tables]
-    low, high = mean_bootstrap(table['correct'], table['group'], n_boot, seed=seed)
-    return dict(runs=len(tables), n=len(table), groups=table['group'].nunique(), accuracy=float(table['correct'].mean()),
-                low=low, high=high, lowest=min(single), highest=max(single))
+    """Accuracy over several seeds.
+
+    Parameters
+    ----------
+    tables : list
+        Predictions tables of the same images, one per seed
+    n_boot : int, default 2000
+        Number of bootstrap resamples
+    seed : int, default 0
+        Seed of the bootstrap
+
+    Returns
+    -------
+    dict
+        runs, n, groups, accuracy, low, high (cluster bootstrap), lowest, highest (of one seed)
+    """
+    table = mean_correct(tables)
+    means = _over_groups('accuracy', table['correct'], table['group'], n_boot, seed)
+    return dict(runs=len(tables), **means, **_over_seeds([accuracy(df) for df in tables]))
 
 # %% ../../nbs/library/evaluation/04_seeds.ipynb #bcd681f9
 def seeds_difference(
@@ -42,16 +74,36 @@ def seeds_difference(
     n_boot:int=2000,  # Number of bootstrap resamples
     n_flips:int=9999, # Number of random turns of the groups' signs
     seed:int=0,       # Seed of both
-) -> dict:            # runs, n, groups, difference of the mean accuracies a − b, low, high (paired cluster bootstrap), lowest, highest (of one seed), p
-    "Do these trained runs differ on other images?"
+) -> dict:            # runs, n, groups, difference (a − b), low, high, lowest, highest (of one seed), p
+    """Do these trained runs differ on other images?
+
+    Parameters
+    ----------
+    a : list
+        Predictions tables of the same images, one per seed
+    b : list
+        Predictions tables of the same images, one per seed, in the same order of seeds
+    n_boot : int, default 2000
+        Number of bootstrap resamples
+    n_flips : int, default 9999
+        Number of random turns of the groups' signs
+    seed : int, default 0
+        Seed of both
+
+    Returns
+    -------
+    dict
+        runs, n, groups, difference (a − b), low, high, lowest, highest (of one seed), p
+    """
     if len(a) != len(b) or not a:
-        raise ValueError(f'as many runs of one configuration as of the other are needed, not {len(a)} and {len(b)}')
+        counts = f'{len(a)} and {len(b)}'
+        raise ValueError(f'as many runs of one configuration as of the other are needed, not {counts}')
     one, two = same_rows(mean_correct(a), mean_correct(b))
     values, groups = one['correct'] - two['correct'], one['group']
+    means = _over_groups('difference', values, groups, n_boot, seed)
     single = [accuracy(x) - accuracy(y) for x, y in zip(a, b)]
-    low, high = mean_bootstrap(values, groups, n_boot, seed=seed)
-    return dict(runs=len(a), n=len(values), groups=groups.nunique(), difference=float(values.mean()), low=low, high=high,
-                lowest=min(single), highest=max(single), p=sign_flip_p(values, groups, n_flips, seed))
+    p = sign_flip_p(values, groups, n_flips, seed)
+    return dict(runs=len(a), **means, **_over_seeds(single), p=p)
 
 # %% ../../nbs/library/evaluation/04_seeds.ipynb #25bd217d
 def paired_differences(
@@ -59,102 +111,195 @@ def paired_differences(
     n_boot:int=2000,  # Number of bootstrap resamples
     n_flips:int=9999, # Number of random turns of the groups' signs
     seed:int=0,       # Seed of both
-) -> pd.DataFrame:    # One row per pair with a common seed: runs, n, groups, difference (a − b), low, high, lowest, highest, p, p_holm
-    "Paired difference of each pair on its common seeds, with p values adjusted for the number of rows."
+) -> pd.DataFrame:    # Keys of `seeds_difference` and p_holm; one row per pair with a common seed
+    """Paired difference of each pair on its common seeds, with p values adjusted for the number of rows.
+
+    Parameters
+    ----------
+    pairs : dict
+        Name → (a, b), each a dict seed → predictions table of the same images
+    n_boot : int, default 2000
+        Number of bootstrap resamples
+    n_flips : int, default 9999
+        Number of random turns of the groups' signs
+    seed : int, default 0
+        Seed of both
+
+    Returns
+    -------
+    pd.DataFrame
+        Keys of `seeds_difference` and p_holm; one row per pair with a common seed
+    """
     rows = {}
     for name, (a, b) in pairs.items():
         seeds = sorted(set(a) & set(b))
-        if seeds: rows[name] = seeds_difference([a[s] for s in seeds], [b[s] for s in seeds], n_boot, n_flips, seed)
+        if not seeds: continue
+        both = [[tables[s] for s in seeds] for tables in (a, b)]
+        rows[name] = seeds_difference(*both, n_boot, n_flips, seed)
     columns = ['runs', 'n', 'groups', 'difference', 'low', 'high', 'lowest', 'highest', 'p']
-    table = pd.DataFrame(list(rows.values()), pd.Index(list(rows), tupleize_cols=False), columns=columns)
+    index = pd.Index(list(rows), tupleize_cols=False)
+    table = pd.DataFrame(list(rows.values()), index, columns=columns)
     return table.assign(p_holm=holm(table['p']))
 
 # %% ../../nbs/library/evaluation/04_seeds.ipynb #a4136284
 def correct_matrix(
     tables:list,   # Predictions tables of the same images, one per seed
 ) -> pd.DataFrame: # One row per image, index `name`; `group`, then columns 0, 1, … of 0/1, one per seed
-    "Which image each seed answered correctly."
+    """Which image each seed answered correctly.
+
+    Parameters
+    ----------
+    tables : list
+        Predictions tables of the same images, one per seed
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per image, index `name`; `group`, then columns 0, 1, … of 0/1, one per seed
+    """
     first = check_predictions(tables[0])
-    right = {seed: correct(matched(first, table)[1]).to_numpy(int) for seed, table in enumerate(tables)}
-    return pd.DataFrame({'group': first['group'].to_numpy(), **right}, index=pd.Index(first['name'], name='name'))
+    matrix = first.set_index('name')[['group']].copy()
+    for seed, table in enumerate(tables):
+        matrix[seed] = correct(matched(first, table)[1]).to_numpy(int)
+    return matrix
 
 # %% ../../nbs/library/evaluation/04_seeds.ipynb #c38235dd
+def _right(matrix):
+    "Result of `correct_matrix` without groups, int (images, seeds)."
+    return matrix.drop(columns='group').to_numpy()
+
 def _group_sums(matrix):
-    "Correct answers of each group, one column per seed, float (groups, seeds)."
-    return matrix.drop(columns='group').groupby(matrix['group']).sum().to_numpy(float)
+    "Correct answers of each group, one column per seed, int (groups, seeds)."
+    return matrix.groupby('group').sum().to_numpy()
 
 def _cells(matrix):
-    "Linearised contribution of each group to the accuracy of each seed, float (groups, seeds); a column's mean is the seed's accuracy."
-    sums, sizes = _group_sums(matrix), matrix.groupby('group').size().to_numpy()
-    means = matrix.drop(columns='group').to_numpy().mean(0)
+    "Linearised contribution of each group to the accuracy of each seed, float (groups, seeds)."
+    sizes = matrix.groupby('group').size().to_numpy()
+    means = _right(matrix).mean(0)
+    sums = _group_sums(matrix).astype(float)
     return means + (sums - np.outer(sizes, means))/sizes.mean()
 
 def _mean_squares(cells):
     "Mean squares of a table of groups by seeds: of groups, of seeds and of the remainder."
     groups, runs = cells.shape
     by_group, by_seed = cells.mean(1), cells.mean(0)
-    rest = cells - by_group[:, None] - by_seed + cells.mean()
-    return runs*by_group.var(ddof=1), groups*by_seed.var(ddof=1), (rest**2).sum()/((groups - 1)*(runs - 1))
+    left = cells - by_group[:, None] - by_seed + cells.mean()
+    rest = (left**2).sum()/((groups - 1)*(runs - 1))
+    return runs*by_group.var(ddof=1), groups*by_seed.var(ddof=1), rest
 
 def variance_parts(
     tables:list, # Predictions tables of the same images, one per seed; at least 2, of at least 2 groups
-) -> dict:       # runs, groups; standard deviations of the mean accuracy in points (hundredths): sampling, training, rest, total; `one_training`, that of a single seed
-    "Split the variance of the mean accuracy into test examinations, training seeds and remainder."
+) -> dict:       # runs, groups; standard deviations in points: sampling, training, rest, total, one_training
+    """Split the variance of the mean accuracy into test examinations, training seeds and remainder.
+
+    Parameters
+    ----------
+    tables : list
+        Predictions tables of the same images, one per seed; at least 2, of at least 2 groups
+
+    Returns
+    -------
+    dict
+        runs, groups; standard deviations in points: sampling, training, rest, total, one_training
+    """
     cells = _cells(correct_matrix(tables))
     groups, runs = cells.shape
-    if min(groups, runs) < 2: raise ValueError(f'variance takes at least 2 seeds and 2 groups, not {runs} and {groups}')
+    if min(groups, runs) < 2:
+        raise ValueError(f'variance takes at least 2 seeds and 2 groups, not {runs} and {groups}')
     of_groups, of_seeds, rest = _mean_squares(cells)
     parts = dict(sampling=of_groups - rest, training=of_seeds - rest, rest=rest)
     points = {name: 100*float(np.sqrt(max(0, part)/(groups*runs))) for name, part in parts.items()}
-    total = float(np.hypot.reduce(list(points.values())))
-    return dict(runs=runs, groups=groups, **points, total=total, one_training=points['training']*runs**.5)
+    return dict(runs=runs, groups=groups, **points,
+                total=float(np.hypot.reduce(list(points.values()))),
+                one_training=points['training']*runs**.5)
 
 # %% ../../nbs/library/evaluation/04_seeds.ipynb #979d93f6
 def _same_images(lists):
     "Matrices of several lists of tables, all with the rows of the first table of the first list."
-    return [correct_matrix([matched(lists[0][0], table)[1] for table in tables]) for tables in lists]
+    first, matrices = lists[0][0], []
+    for tables in lists:
+        same = [matched(first, table)[1] for table in tables]
+        matrices.append(correct_matrix(same))
+    return matrices
+
+def _seed_weights(runs, n_boot, seed):
+    "Share of each seed in resamples of seeds, float (n_boot, runs)."
+    if runs < 2:
+        raise ValueError('no interval over trainings from 1 seed: the spread between seeds takes at least 2')
+    return np.random.default_rng(seed).multinomial(runs, np.full(runs, 1/runs), n_boot)/runs
 
 def _resampled(matrices, n_boot, seed):
-    "Accuracy of each matrix over the same resamples of groups and its own resamples of seeds, float (n_boot, matrices)."
+    "Accuracy of each matrix over common resamples of groups and own resamples of seeds, float (n_boot, matrices)."
     codes, times = group_draws(matrices[0]['group'], n_boot, seed)
     sizes, columns = times @ np.bincount(codes), []
     for k, matrix in enumerate(matrices):
-        sums = matrix.drop(columns='group').groupby(matrix['group']).sum().to_numpy()
-        runs = sums.shape[1]
-        if runs < 2: raise ValueError('no interval over trainings from 1 seed: the spread between seeds takes at least 2')
-        weights = np.random.default_rng([seed, k]).multinomial(runs, np.full(runs, 1/runs), n_boot)/runs
+        sums = _group_sums(matrix)
+        weights = _seed_weights(sums.shape[1], n_boot, [seed, k])
         columns.append((times @ sums*weights).sum(1)/sizes)
     return np.stack(columns, 1)
 
-def _mean(matrix): return matrix.drop(columns='group').to_numpy().mean()
-
 def two_way_bootstrap(
     tables:list,          # Predictions tables of the same images, one per seed; at least 2
-    other:list|None=None, # Tables of another configuration on the same images, one per seed; their accuracy is subtracted
+    other:list|None=None, # The same of another configuration, whose accuracy is subtracted
     n_boot:int=2000,      # Number of resamples
     level:float=.95,      # Confidence level, 0–1
     seed:int=0,           # Seed of the draws
 ) -> tuple:               # (mean accuracy or difference, low, high), −1 to 1
-    "Interval of the mean accuracy, or of a difference paired by image, over resamples of examinations and seeds."
+    """Interval of the mean accuracy, or of a difference paired by image, over resamples of examinations and seeds.
+
+    Parameters
+    ----------
+    tables : list
+        Predictions tables of the same images, one per seed; at least 2
+    other : list | None, default None
+        The same of another configuration, whose accuracy is subtracted
+    n_boot : int, default 2000
+        Number of resamples
+    level : float, default 0.95
+        Confidence level, 0–1
+    seed : int, default 0
+        Seed of the draws
+
+    Returns
+    -------
+    tuple
+        (mean accuracy or difference, low, high), −1 to 1
+    """
     matrices = _same_images([tables] if other is None else [tables, other])
     signs = np.array([1, -1])[:len(matrices)]
-    mean = float(np.array([_mean(matrix) for matrix in matrices]) @ signs)
-    return (mean, *percentile_interval(_resampled(matrices, n_boot, seed) @ signs, level))
+    means = np.array([_right(matrix).mean() for matrix in matrices])
+    drawn = _resampled(matrices, n_boot, seed)
+    return (float(means @ signs), *percentile_interval(drawn @ signs, level))
 
 # %% ../../nbs/library/evaluation/04_seeds.ipynb #1dc799fd
 def rank_stability(
-    named_tables:dict, # Name → predictions tables of the same images, one per seed, at least 2 each; at least 2 names
+    named_tables:dict, # At least 2 names → predictions tables of the same images, one per seed, at least 2 each
     n_boot:int=2000,   # Number of resamples of examinations and seeds
     seed:int=0,        # Seed of the draws
-) -> pd.DataFrame:     # One row per name, best mean rank first: runs, accuracy (0–1), first (share of resamples, 0–1; ties are split), mean_rank (1 is best)
-    "How often each configuration is first when examinations and seeds are drawn anew."
+) -> pd.DataFrame:     # runs, accuracy, first (share of resamples), mean_rank (1 is best); one row per name, best first
+    """How often each configuration is first when examinations and seeds are drawn anew; ties are split.
+
+    Parameters
+    ----------
+    named_tables : dict
+        At least 2 names → predictions tables of the same images, one per seed, at least 2 each
+    n_boot : int, default 2000
+        Number of resamples of examinations and seeds
+    seed : int, default 0
+        Seed of the draws
+
+    Returns
+    -------
+    pd.DataFrame
+        runs, accuracy, first (share of resamples), mean_rank (1 is best); one row per name, best first
+    """
     if len(named_tables) < 2: raise ValueError(f'a rank needs 2 configurations, not {len(named_tables)}')
     matrices = _same_images(list(named_tables.values()))
     drawn = _resampled(matrices, n_boot, seed).round(9)
     first = drawn == drawn.max(1, keepdims=True)
     table = pd.DataFrame(index=list(named_tables))
     table['runs'] = [len(tables) for tables in named_tables.values()]
-    table['accuracy'] = [_mean(matrix) for matrix in matrices]
+    table['accuracy'] = [_right(matrix).mean() for matrix in matrices]
     table['first'] = (first/first.sum(1, keepdims=True)).mean(0)
     table['mean_rank'] = rankdata(-drawn, axis=1).mean(0)
     return table.sort_values('mean_rank', kind='stable')

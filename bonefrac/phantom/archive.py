@@ -30,15 +30,17 @@ from .augment import exported_copy, turn_polygons
 # %% ../../nbs/library/phantom/06_archive.ipynb #2f9b6c07
 def _subject_cases(number, seed, annotated):
     "Names and `Case`s of one subject."
-    rng, deal = np.random.default_rng([seed, number]), len(REGIONS)
-    region, subject = REGIONS[number % deal], int(rng.integers(2**62))
-    share = number//deal*annotated + number % deal/deal + 1e-9 # so many fractures should have been dealt to the region
-    fractured, fracture = bool(np.floor(share + annotated) > np.floor(share)), int(rng.integers(2**62))
+    rng = np.random.default_rng([seed, number])
+    subject, fracture = (int(rng.integers(2**62)) for _ in range(2))
+    turn, place = divmod(number, len(REGIONS))
+    region, due = REGIONS[place], turn*annotated + place/len(REGIONS) + 1e-9 # fractures until now
+    fractured = bool(np.floor(due + annotated) > np.floor(due))
     for study in range(1 + (rng.uniform() < .08)):
         views = rng.permutation(list(VIEWS[region]))[:rng.choice([1, 2, 3], p=[.75, .2, .05])]
         for k, view in enumerate(views):
             name = f'subject{number + 1:05d}_study{study + 1}_view{k + 1}'
-            yield name, Case(region, str(view), fractured, subject, fracture + study, int(rng.integers(2**62)))
+            image = int(rng.integers(2**62))
+            yield name, Case(region, str(view), fractured, subject, fracture + study, image)
 
 # %% ../../nbs/library/phantom/06_archive.ipynb #615ef6ab
 PARTS_OF_DATA = dict(train=.7, valid=.15, test=.15) # shares of the images
@@ -47,7 +49,20 @@ def part_of(
     number:int, # Of the subject's first image, from 0
     n:int,      # Number of all images
 ) -> str:       # A name of `PARTS_OF_DATA`
-    "Part of the data that a subject goes to."
+    """Part of the data that a subject goes to.
+
+    Parameters
+    ----------
+    number : int
+        Of the subject's first image, from 0
+    n : int
+        Number of all images
+
+    Returns
+    -------
+    str
+        A name of `PARTS_OF_DATA` (train, valid, test)
+    """
     ends = np.cumsum(list(PARTS_OF_DATA.values()))*n
     return list(PARTS_OF_DATA)[min(int(np.searchsorted(ends, number + .5)), 2)]
 
@@ -56,7 +71,17 @@ def plan(
     seed:int,        # Same seed, same plan
     annotated:float, # Share of examinations with a fracture, in [0, 1]
 ):                   # Yields (part, name, `Case`)
-    "What a data set holds, image by image."
+    """What a data set holds, image by image.
+
+    Parameters
+    ----------
+    n : int
+        Number of images, at least 1
+    seed : int
+        Same seed, same plan
+    annotated : float
+        Share of examinations with a fracture, in [0, 1]
+    """
     done = 0
     for number in count():
         part = part_of(done, n)
@@ -74,7 +99,20 @@ def label_text(
     region:str,    # One of `REGIONS`
     polygons:list, # Float (k, 2) in [0, 1] each
 ) -> str:          # `id x1 y1 x2 y2 …` with six decimals and a line end, one line per polygon
-    "Content of a label file."
+    """Content of a label file.
+
+    Parameters
+    ----------
+    region : str
+        One of `REGIONS`
+    polygons : list
+        Float (k, 2) in [0, 1] each
+
+    Returns
+    -------
+    str
+        `id x1 y1 x2 y2 …` with six decimals and a line end, one line per polygon
+    """
     lines = []
     for polygon in polygons:
         numbers = [f'{value:.6f}' for value in polygon.ravel()]
@@ -145,11 +183,14 @@ def _write_archive(folder, n, seed, size, annotated, copies, nuisances, masks):
     "All files of an archive."
     for part in PARTS_OF_DATA:
         for kind in ('images', 'labels') + ('masks',)*masks: (folder/part/kind).mkdir(parents=True)
-    places = dict(train='../train/images', val='../valid/images', test='../test/images')
-    classes = dict(nc=len(CLASS_NAMES), names=list(CLASS_NAMES))
-    (folder/'data.yaml').write_text(yaml.safe_dump({**places, **classes}, sort_keys=False))
-    jobs = (joblib.delayed(_make_one)(folder, *row, size, copies, nuisances, masks) for row in plan(n, seed, annotated))
-    _write_tables(folder, progress(_parallel(n)(jobs), n, 'making phantoms', 'image', quiet_below=200))
+    description = dict(
+        train='../train/images', val='../valid/images', test='../test/images',
+        nc=len(CLASS_NAMES), names=list(CLASS_NAMES))
+    (folder/'data.yaml').write_text(yaml.safe_dump(description, sort_keys=False))
+    make, rows = joblib.delayed(_make_one), plan(n, seed, annotated)
+    jobs = (make(folder, *row, size, copies, nuisances, masks) for row in rows)
+    made = progress(_parallel(n)(jobs), n, 'making phantoms', 'image', quiet_below=200)
+    _write_tables(folder, made)
 
 # %% ../../nbs/library/phantom/06_archive.ipynb #7382a49e
 PHANTOM_VERSION = 4 # raise it when the same seed gives other bytes
@@ -183,7 +224,32 @@ def make_phantoms(
     nuisances:dict|None=None, # Probabilities that replace those of `NUISANCES`, such as `dict(marker=0)`
     masks:bool=False,     # Write masks of bones and fragments too?
 ) -> Path:                # The folder, in the layout of the real archive
-    "Write an archive of phantoms, or find it written."
+    """Write an archive of phantoms, or find it written.
+
+    Parameters
+    ----------
+    out : str | Path
+        Folder to make
+    n : int, default 300
+        Number of images, at least 1; copies come on top
+    seed : int, default 0
+        Same parameters, same bytes
+    size : int, default 512
+        Longest side in px, in [64, 1024]
+    annotated : float, default 0.6
+        Share of examinations with a fracture and its polygon, in [0, 1]
+    copies : int, default 0
+        Turned and re-exposed copies of each training image, as the published export made them
+    nuisances : dict | None, default None
+        Probabilities that replace those of `NUISANCES`, such as `dict(marker=0)`
+    masks : bool, default False
+        Write masks of bones and fragments too?
+
+    Returns
+    -------
+    Path
+        The folder, in the layout of the real archive
+    """
     _check_numbers(n, seed, size, annotated, copies)
     out = Path(out).expanduser().absolute()
     settings = dict(

@@ -20,7 +20,23 @@ from .anatomy import along, move_point, pivot_motion
 # %% ../../nbs/library/phantom/02_fracture.ipynb #926a6176
 @dataclass(frozen=True)
 class Kind:
-    "How bones break in one way."
+    """How bones break in one way.
+
+    Parameters
+    ----------
+    obliquity : tuple
+        Range in degrees, 0 is across the bone
+    rough : float
+        Amplitude of the ragged edge, in radii
+    twist : float, default 0.0
+        Turn of the surface around the axis, radians over one radius
+    fragments : tuple, default (2, 2)
+        Range
+    never : tuple, default ()
+        Figures of a `Fracture` that must be 0
+    reason : str, default ''
+        Why they must be
+    """
     obliquity:tuple          # Range in degrees, 0 is across the bone
     rough:float              # Amplitude of the ragged edge, in radii
     twist:float = 0.         # Turn of the surface around the axis, radians over one radius
@@ -46,7 +62,35 @@ LIMITS = dict(at=1, obliquity=75, translation=60, angulation=60, gap=20, shorten
 
 @dataclass(frozen=True)
 class Fracture:
-    "One fracture, in numbers."
+    """One fracture, in numbers.
+
+    Parameters
+    ----------
+    kind : str
+        A name of `KINDS` (transverse, oblique, spiral, comminuted, greenstick, buckle, avulsion)
+    bone : str
+        Name of the bone
+    at : float, default 0.5
+        Place, share of the bone's axis; avulsion: row of `AVULSIONS`, 0 or 1
+    obliquity : float, default 0.0
+        Degrees from the plane across the bone
+    azimuth : float, default 0.0
+        Where it leans to, degrees around the axis
+    translation : float, default 0.0
+        Shift of the fragments across the axis, mm
+    direction : float, default 0.0
+        Of translation and angulation, degrees around the axis
+    angulation : float, default 0.0
+        Angle between the fragments, degrees
+    gap : float, default 0.0
+        Distance of the fragments along the axis, mm
+    shortening : float, default 0.0
+        Overlap of the fragments along the axis, mm
+    fragments : int, default 2
+        Their number
+    phase : float, default 0.0
+        Of the ragged edge, radians
+    """
     kind:str                # A name of `KINDS`
     bone:str                # Name of the bone
     at:float = .5           # Place, share of the bone's axis; avulsion: row of `AVULSIONS`, 0 or 1
@@ -96,7 +140,18 @@ def place_of(
     bone:Solid,        # The whole bone; its first chain is the axis
     fracture:Fracture,
 ) -> tuple:            # Point (3,) in cm, direction of the axis there (3,), radius of the axis there in cm
-    "Where a bone breaks."
+    """Where a bone breaks.
+
+    Parameters
+    ----------
+    bone : Solid
+        The whole bone; its first chain is the axis
+
+    Returns
+    -------
+    tuple
+        Point (3,) in cm, direction of the axis there (3,), radius of the axis there in cm
+    """
     axis = bone.chains[0]
     if fracture.kind != 'avulsion': return along(axis, fracture.at)
     point, shares = _torn(bone, fracture)[0], np.linspace(0, 1, 101)
@@ -107,7 +162,18 @@ def width_at(
     bone:Solid,        # The whole bone
     fracture:Fracture,
 ) -> float:            # Width of the bone at the break, mm
-    "Twice the radius of the axis there."
+    """Twice the radius of the axis there.
+
+    Parameters
+    ----------
+    bone : Solid
+        The whole bone
+
+    Returns
+    -------
+    float
+        Width of the bone at the break, mm
+    """
     return 20*place_of(bone, fracture)[2]
 
 # %% ../../nbs/library/phantom/02_fracture.ipynb #6f1c8e25
@@ -115,7 +181,20 @@ def axis_turn(
     axis:np.ndarray, # Float, (3,), of length 1
     radians:float,   # Angle
 ) -> np.ndarray:     # Float, (3, 3)
-    "Rotation about any axis (formula of Rodrigues)."
+    """Rotation about any axis (formula of Rodrigues).
+
+    Parameters
+    ----------
+    axis : np.ndarray
+        Float, (3,), of length 1
+    radians : float
+        Angle
+
+    Returns
+    -------
+    np.ndarray
+        Float, (3, 3)
+    """
     x, y, z = axis
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.eye(3) + np.sin(radians)*cross + (1 - np.cos(radians))*cross @ cross
@@ -128,7 +207,13 @@ def _across(axis, degrees):
     return np.cos(np.deg2rad(degrees))*first + np.sin(np.deg2rad(degrees))*np.cross(axis, first)
 
 class Break:
-    "A fracture in the coordinates of its bone."
+    """A fracture in the coordinates of its bone.
+
+    Parameters
+    ----------
+    bone : Solid
+        The whole bone; its first chain is the axis
+    """
     def __init__(self,
         bone:Solid,        # The whole bone; its first chain is the axis
         fracture:Fracture,
@@ -162,19 +247,34 @@ class Break:
 
     def motions(self):
         "Rigid motions of both fragments that leave the far ends of the bone in place."
-        (start, end), angle = self.bone.chains[0][[0, -1], :3], np.deg2rad(self.fracture.angulation)
-        one, two = (max(np.linalg.norm(way), .5) for way in (self.point - start, end - self.point))
-        turn, spin = (self.fracture.translation/10 + angle*two)/(one + two), np.cross(self.axis, self.across)
-        near, far = pivot_motion(axis_turn(spin, turn), start), pivot_motion(axis_turn(spin, turn - angle), end)
-        apart = (self.fracture.gap - self.fracture.shortening)/10*self.axis
-        fault = move_point(far, self.hinge()) - move_point(near, self.hinge())
-        fault = fault - (-self.fracture.translation/10*self.across + apart)
+        shift = self.fracture.translation/10
+        along_axis = (self.fracture.gap - self.fracture.shortening)/10
+        angle = np.deg2rad(self.fracture.angulation)
+        start, end = self.bone.chains[0][[0, -1], :3]
+        ways = self.point - start, end - self.point
+        one, two = (max(np.linalg.norm(way), .5) for way in ways)
+        turn = (shift + angle*two)/(one + two)
+        spin = np.cross(self.axis, self.across)
+        near = pivot_motion(axis_turn(spin, turn), start)
+        far = pivot_motion(axis_turn(spin, turn - angle), end)
+        apart = move_point(far, self.hinge()) - move_point(near, self.hinge())
+        fault = apart - (-shift*self.across + along_axis*self.axis)
         return (near[0], near[1] + fault/2), (far[0], far[1] - fault/2)
 
 # %% ../../nbs/library/phantom/02_fracture.ipynb #116df19a
 @dataclass(frozen=True)
 class Piece:
-    "One convex piece: what is cut off, where it goes, and to which fragment it belongs."
+    """One convex piece: what is cut off, where it goes, and to which fragment it belongs.
+
+    Parameters
+    ----------
+    cuts : tuple
+        `Cut`s
+    motion : tuple
+        Rigid motion: rotation (3, 3), shift (3,) in cm
+    fragment : int
+        0 begins with the axis, 1 ends with it, 2 and 3 are loose
+    """
     cuts:tuple   # `Cut`s
     motion:tuple # Rigid motion: rotation (3, 3), shift (3,) in cm
     fragment:int # 0 begins with the axis, 1 ends with it, 2 and 3 are loose
@@ -217,7 +317,18 @@ def plan_break(
     bone:Solid,        # The whole bone; its first chain is the axis
     fracture:Fracture,
 ) -> list:             # `Piece`s
-    "Pieces of a broken bone."
+    """Pieces of a broken bone.
+
+    Parameters
+    ----------
+    bone : Solid
+        The whole bone; its first chain is the axis
+
+    Returns
+    -------
+    list
+        `Piece`s
+    """
     broken = Break(bone, fracture)
     width = 20*broken.radius
     if fracture.translation > 2*width:
@@ -240,7 +351,18 @@ def break_bone(
     solids:list,       # `Solid`s of one bone, from `limb`; the first one is the bone
     fracture:Fracture,
 ) -> list:             # Rows of the number of a fragment, a `Solid`, and how many of its last cuts are the break's
-    "Break all solids of a bone."
+    """Break all solids of a bone.
+
+    Parameters
+    ----------
+    solids : list
+        `Solid`s of one bone, from `limb`; the first one is the bone
+
+    Returns
+    -------
+    list
+        Rows of the number of a fragment, a `Solid`, and how many of its last cuts are the break's
+    """
     plan, rows = plan_break(solids[0], fracture), []
     if fracture.kind == 'buckle':
         solids = [_collar(solid, fracture) if solid.name == fracture.bone else solid for solid in solids]
@@ -255,7 +377,18 @@ def severity(
     fracture:Fracture|None,
     width:float,       # Of the bone at the break, mm
 ) -> int:              # 0 to 3
-    "Grade of displacement."
+    """Grade of displacement.
+
+    Parameters
+    ----------
+    width : float
+        Of the bone at the break, mm
+
+    Returns
+    -------
+    int
+        0 to 3
+    """
     if fracture is None: return 0
     most = max(fracture.translation, fracture.gap, fracture.shortening)
     if fracture.translation >= width/2 or fracture.angulation >= 10: return 3
@@ -265,10 +398,12 @@ def _as_seen(bone, fracture, turn):
     "Translation in mm and angulation in degrees as an image shows them."
     near, far = (piece.motion for piece in plan_break(bone, fracture)[:2])
     point, axis, _ = place_of(bone, fracture)
-    shift = (turn @ (move_point(far, point) - move_point(near, point)))[:2]
-    seen = (turn @ axis)[:2]/max(np.linalg.norm((turn @ axis)[:2]), 1e-9)
+    step = move_point(far, point) - move_point(near, point)
+    shift, seen = (turn @ step)[:2], (turn @ axis)[:2]
+    seen = seen/max(np.linalg.norm(seen), 1e-9)
     one, two = ((turn @ motion[0] @ axis)[:2] for motion in (near, far))
-    angle = np.rad2deg(np.arctan2(abs(one[0]*two[1] - one[1]*two[0]), one @ two))
+    across = abs(one[0]*two[1] - one[1]*two[0])
+    angle = np.rad2deg(np.arctan2(across, one @ two))
     return 10*abs(shift[0]*seen[1] - shift[1]*seen[0]), float(angle)
 
 def displacement(
@@ -276,7 +411,20 @@ def displacement(
     fracture:Fracture,
     turn:np.ndarray,   # Float, (3, 3): rotation of the bone into the image
 ) -> dict:             # In space and as the image shows it: mm, share of the width, degrees; and `severity`
-    "All figures of a displacement."
+    """All figures of a displacement.
+
+    Parameters
+    ----------
+    bone : Solid
+        The whole bone
+    turn : np.ndarray
+        Float, (3, 3): rotation of the bone into the image
+
+    Returns
+    -------
+    dict
+        In space and as the image shows it: mm, share of the width, degrees; and `severity`
+    """
     width, (seen_mm, seen_deg) = width_at(bone, fracture), _as_seen(bone, fracture, turn)
     return dict(
         translation_mm=fracture.translation, translation_share=fracture.translation/width,
@@ -309,7 +457,22 @@ def fracture_zone(
     x:np.ndarray,   # Float32, (1, width): pixel centres in cm
     y:np.ndarray,   # Float32, (height, 1): pixel centres in cm
 ) -> np.ndarray:    # Float32, (n, 2): x, y in cm of the pixels that show the break, and of the middle of each surface
-    "Where a break's surfaces are seen."
+    """Where a break's surfaces are seen.
+
+    Parameters
+    ----------
+    fragments : list
+        Pairs of a `Solid` in the image and how many of its last cuts are the break's
+    x : np.ndarray
+        Float32, (1, width): pixel centres in cm
+    y : np.ndarray
+        Float32, (height, 1): pixel centres in cm
+
+    Returns
+    -------
+    np.ndarray
+        Float32, (n, 2): x, y in cm of the pixels that show the break, and of the middle of each surface
+    """
     found = [_surface_pixels(solid, n_cuts, x, y) for solid, n_cuts in fragments]
     middles = np.float32([solid.cuts[-1].centre[:2] for solid, _ in fragments])
     return np.concatenate([*found, middles])
@@ -319,12 +482,29 @@ def clip_polygon(
     centre,             # Of the image: x, y, in the same unit
     size,               # Of the image: width, height
 ) -> np.ndarray|None:   # Float, (k, 2): x, y in [0, 1]; None where it is outside the image
-    "What an image shows of a convex polygon."
-    signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))
-    corners = np.array([(sx*size[0]/2 + centre[0], sy*size[1]/2 + centre[1]) for sx, sy in signs], np.float32)
-    area, inside = cv2.intersectConvexConvex(np.asarray(polygon, np.float32), corners)
+    """What an image shows of a convex polygon.
+
+    Parameters
+    ----------
+    polygon : np.ndarray
+        Float, (k, 2): x, y of a convex polygon
+    centre : object
+        Of the image: x, y, in the same unit
+    size : object
+        Of the image: width, height
+
+    Returns
+    -------
+    np.ndarray | None
+        Float, (k, 2): x, y in [0, 1]; None where it is outside the image
+    """
+    centre, size = np.asarray(centre), np.asarray(size)
+    signs = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
+    corners = (signs*size/2 + centre).astype(np.float32)
+    polygon = np.asarray(polygon, np.float32)
+    area, inside = cv2.intersectConvexConvex(polygon, corners)
     if area <= 0 or inside is None or len(inside) < 3: return None
-    return np.clip((inside[:, 0] - np.asarray(centre))/np.asarray(size) + .5, 0, 1).astype(float)
+    return np.clip((inside[:, 0] - centre)/size + .5, 0, 1).astype(float)
 
 def fracture_polygon(
     zone:np.ndarray,    # Float32, (n, 2): x, y in cm, from `fracture_zone`
@@ -332,7 +512,24 @@ def fracture_polygon(
     size,               # Of the image: width, height in cm
     margin:float=MARGIN,# cm
 ) -> np.ndarray|None:   # Float, (k, 2): x, y in [0, 1]; None where the break is outside the image
-    "Convex polygon around a break."
+    """Convex polygon around a break.
+
+    Parameters
+    ----------
+    zone : np.ndarray
+        Float32, (n, 2): x, y in cm, from `fracture_zone`
+    centre : object
+        Of the image: x, y in cm
+    size : object
+        Of the image: width, height in cm
+    margin : float, default MARGIN
+        cm
+
+    Returns
+    -------
+    np.ndarray | None
+        Float, (k, 2): x, y in [0, 1]; None where the break is outside the image
+    """
     if not len(zone): return None
     hull = cv2.convexHull(zone.astype(np.float32))[:, 0]
     angles = np.linspace(0, 2*np.pi, 12, endpoint=False)
@@ -351,7 +548,19 @@ _TUBULAR.remove('middle 1') # a thumb has none
 
 @dataclass(frozen=True)
 class Site:
-    "Where bones of a region break, and how."
+    """Where bones of a region break, and how.
+
+    Parameters
+    ----------
+    bones : tuple
+        Names; two break together
+    at : tuple
+        Range, share of the axis; avulsion: row of `AVULSIONS`, twice
+    kinds : dict
+        Kind of fracture -> weight
+    weight : float, default 1.0
+        Of the site among those of its region
+    """
     bones:tuple        # Names; two break together
     at:tuple           # Range, share of the axis; avulsion: row of `AVULSIONS`, twice
     kinds:dict         # Kind of fracture -> weight
@@ -391,7 +600,22 @@ def most_angulation(
     at:float,        # Place, share of the axis
     reach:float=.9,  # How far the break may stand out, cm; a third of the radius comes on top
 ) -> float:          # Degrees
-    "Largest angulation whose point stays near its place."
+    """Largest angulation whose point stays near its place.
+
+    Parameters
+    ----------
+    bone : Solid
+        The whole bone; its first chain is the axis
+    at : float
+        Place, share of the axis
+    reach : float, default 0.9
+        How far the break may stand out, cm; a third of the radius comes on top
+
+    Returns
+    -------
+    float
+        Degrees
+    """
     axis = bone.chains[0]
     point, _, radius = along(axis, at)
     one, two = (max(np.linalg.norm(point - axis[end, :3]), .5) for end in (0, -1))
@@ -402,7 +626,20 @@ def draw_amounts(
     width:float,  # Of the bone, mm
     most:float,   # Largest angulation, degrees
 ) -> tuple:       # Translation in mm, angulation in degrees
-    "Amounts of an undisplaced, displaced or severely displaced fracture."
+    """Amounts of an undisplaced, displaced or severely displaced fracture.
+
+    Parameters
+    ----------
+    width : float
+        Of the bone, mm
+    most : float
+        Largest angulation, degrees
+
+    Returns
+    -------
+    tuple
+        Translation in mm, angulation in degrees
+    """
     degree = rng.choice(3, p=[.35, .4, .25])
     if degree == 0: return rng.uniform(0, 1.6), rng.uniform(0, min(4.5, most))
     if degree == 1: return rng.uniform(.12, .48)*width, rng.uniform(0, min(9.5, most))
@@ -416,22 +653,28 @@ def _draw_kind(rng, kinds, child):
     if child and 'avulsion' not in kinds: kinds = {**{kind: _CHILD[kind] for kind in kinds}, **_CHILD_ONLY}
     return _pick(rng, list(kinds), list(kinds.values()))
 
-def _draw_one(rng, bone, site, child):
-    "A fracture of one bone of a site."
-    kind, at = _draw_kind(rng, site.kinds, child), rng.uniform(*site.at)
-    turns = dict(azimuth=rng.uniform(0, 360), direction=rng.uniform(0, 360), phase=rng.uniform(0, 6.28))
-    leaning, (fewest, most) = rng.uniform(*KINDS[kind].obliquity), KINDS[kind].fragments
-    plain = Fracture(kind, bone.name, at, leaning, fragments=int(rng.integers(fewest, most + 1)), **turns)
-    width = width_at(bone, plain)
-    shift, angle = draw_amounts(rng, width, most_angulation(bone, at))
+def _in_place(rng, bone, kind, at):
+    "A fracture by its surface; nothing has moved."
+    turns = {name: rng.uniform(0, most) for name, most in dict(azimuth=360, direction=360, phase=6.28).items()}
+    obliquity = rng.uniform(*KINDS[kind].obliquity)
+    fewest, most = KINDS[kind].fragments
+    fragments = int(rng.integers(fewest, most + 1))
+    return Fracture(kind, bone.name, at, obliquity, fragments=fragments, **turns)
+
+def _displaced(rng, bone, fracture):
+    "The fracture with a random displacement of its kind."
+    kind, width = fracture.kind, width_at(bone, fracture)
+    shift, angle = draw_amounts(rng, width, most_angulation(bone, fracture.at))
     gap = rng.uniform(.3, 1.2)
-    if kind == 'avulsion': return replace(plain, azimuth=0., translation=min(shift, 4.), gap=gap + min(shift, 5.))
+    if kind == 'avulsion':
+        return replace(fracture, azimuth=0., translation=min(shift, 4.), gap=gap + min(shift, 5.))
     overlap = rng.uniform(0, .5)*width
-    if kind == 'greenstick': return replace(plain, angulation=max(angle, 6.))
-    if kind == 'buckle': return replace(plain, angulation=min(angle, 7.))
-    past = shift > .9*width and bone.name != 'scaphoid' # fragments beside each other slide together
-    figures = dict(gap=0., shortening=overlap) if past else dict(gap=gap)
-    return replace(plain, translation=shift, angulation=angle, **figures)
+    if kind == 'greenstick': return replace(fracture, angulation=max(angle, 6.))
+    if kind == 'buckle': return replace(fracture, angulation=min(angle, 7.))
+    fracture = replace(fracture, translation=shift, angulation=angle)
+    past = shift > .9*width and bone.name != 'scaphoid'
+    if past: return replace(fracture, shortening=overlap) # fragments beside each other slide together
+    return replace(fracture, gap=gap)
 
 def draw_fractures(
     rng:np.random.Generator, # Source of all chance
@@ -439,7 +682,28 @@ def draw_fractures(
     region:str,              # One of `REGIONS`
     child:bool=False,        # With the kinds of childhood?
 ) -> list:                   # One `Fracture` per bone that breaks
-    "Random fractures of a region."
+    """Random fractures of a region.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Source of all chance
+    bones : dict
+        From `limb`
+    region : str
+        One of `REGIONS`
+    child : bool, default False
+        With the kinds of childhood?
+
+    Returns
+    -------
+    list
+        One `Fracture` per bone that breaks
+    """
     sites = [site for site in SITES[region] if all(name in bones for name in site.bones)]
-    site = _pick(rng, sites, [site.weight for site in sites])
-    return [_draw_one(rng, bones[name][1][0], site, child) for name in site.bones]
+    site, fractures = _pick(rng, sites, [site.weight for site in sites]), []
+    for name in site.bones:
+        bone = bones[name][1][0]
+        kind, at = _draw_kind(rng, site.kinds, child), rng.uniform(*site.at)
+        fractures.append(_displaced(rng, bone, _in_place(rng, bone, kind, at)))
+    return fractures

@@ -14,17 +14,42 @@ import cv2
 import numpy as np
 
 from ..vocabulary import REGIONS, choose
-from .projection import MU, Exposure, add_solid, expose, pixel_centres, resized, rounded, thickness
+from .projection import MU, add_solid, expose, pixel_centres, resized, rounded, thickness
 from .anatomy import LUNG, PARTS, VIEWS, Subject, curls, draw_subject, frame_of, get_view, limb
 from .anatomy import move_chain, pose_view, skin_chains
-from .fracture import break_bone, displacement, draw_fractures, fracture_polygon, fracture_zone, place_of
+from .fracture import break_bone, displacement, draw_fractures, fracture_polygon, fracture_zone
+from .fracture import place_of
 from .nuisances import METAL, Case, add_marker, cast_map, draw_exposure, draw_roll, field_in
 from .nuisances import metal_site, nuisance_shares, random_stream, shutter
 
 # %% ../../nbs/library/phantom/04_simulate.ipynb #bf4687b8
 @dataclass(frozen=True)
 class Scene:
-    "A posed subject before the beam."
+    """A posed subject before the beam.
+
+    Parameters
+    ----------
+    on : dict
+        Nuisance -> stream of chance, or None
+    bones : dict
+        From `limb`
+    fractures : list
+        `Fracture`s that are there
+    pose : dict
+        From `pose_view`
+    roll : float
+        Rotation in the image, degrees
+    metal : list
+        `Solid`s in the image
+    centre : np.ndarray
+        Of the image, cm
+    size : np.ndarray
+        Width and height of the image, cm
+    wide : float
+        The image relative to the field
+    pixel : float
+        Side of a pixel in cm
+    """
     case:Case
     on:dict          # Nuisance -> stream of chance, or None
     subject:Subject
@@ -41,14 +66,33 @@ class Scene:
     @property
     def grid(self): return pixel_centres(self.centre, self.size, self.pixel)
 
-def _check_fractures(fractures, bones, region):
-    "Refuse fractures that this image cannot have."
-    broken = set()
+def _switched(case, nuisances):
+    "Stream of each nuisance that is there, None for the others."
+    on = {name: case.switch(name, share) for name, share in nuisance_shares(nuisances).items()}
+    if case.region == 'shoulder': on['cast'] = None
+    return on
+
+def _broken_limb(case, on, subject, curl, fractures):
+    "Bones and planned fractures; those that this image cannot have are refused."
+    plates, canals = (on[name] is not None for name in ('growth_plates', 'nutrient_canals'))
+    bones = limb(subject, case.region, curl, plates, canals)
+    if fractures is None:
+        rng = random_stream(case.study, 'fracture')
+        fractures = draw_fractures(rng, bones, case.region, subject.is_child)
+    names = [fracture.bone for fracture in fractures]
+    for name in names:
+        choose(name, bones, f'bone in the {case.region} of this subject')
+        if names.count(name) == 1: continue
+        raise ValueError(f'{name}: a bone breaks once; give each fracture another bone')
+    return bones, fractures
+
+def _break_points(bones, fractures):
+    "Part and x, y, z of each break, cm."
+    places = []
     for fracture in fractures:
-        choose(fracture.bone, bones, f'bone in the {region} of this subject')
-        if fracture.bone in broken:
-            raise ValueError(f'{fracture.bone}: a bone breaks once; give each fracture another bone')
-        broken.add(fracture.bone)
+        part, solids = bones[fracture.bone]
+        places.append((part, *place_of(solids[0], fracture)[0]))
+    return places
 
 def _hardware(case, on, bones, fractures, pose):
     "Metal in the image."
@@ -66,27 +110,30 @@ def pose_scene(
     fractures:list|None=None,  # `Fracture`s; None: drawn by chance
     subject:Subject|None=None, # None: drawn by chance
 ) -> Scene:
-    "Bones, breaks, pose and frame of a case."
-    region, view, rng = case.region, get_view(case.region, case.view), random_stream(case.image, 'pose')
-    on = {name: case.switch(name, share) for name, share in nuisance_shares(nuisances).items()}
-    if region == 'shoulder': on['cast'] = None
-    subject = subject or draw_subject(random_stream(case.subject, 'subject'))
-    plates, canals = (on[name] is not None for name in ('growth_plates', 'nutrient_canals'))
-    bones = limb(subject, region, curls(view, rng), plates, canals)
-    chance = random_stream(case.study, 'fracture')
-    if fractures is None: fractures = draw_fractures(chance, bones, region, subject.is_child)
-    _check_fractures(fractures, bones, region)
+    """Bones, breaks, pose and frame of a case.
 
-    roll = draw_roll(on['rotation'], region)
+    Parameters
+    ----------
+    size : int, default 512
+        Longest side of the image in px
+    nuisances : dict | None, default None
+        Probabilities that replace those of `NUISANCES`
+    fractures : list | None, default None
+        `Fracture`s; None: drawn by chance
+    subject : Subject | None, default None
+        None: drawn by chance
+    """
+    view, rng = get_view(case.region, case.view), random_stream(case.image, 'pose')
+    on = _switched(case, nuisances)
+    subject = subject or draw_subject(random_stream(case.subject, 'subject'))
+    bones, planned = _broken_limb(case, on, subject, curls(view, rng), fractures)
+    roll = draw_roll(on['rotation'], case.region)
     pose = pose_view(view, subject, rng, roll)
-    broken = [(bones[fracture.bone], fracture) for fracture in fractures]
-    places = [(part, *place_of(solids[0], fracture)[0]) for (part, solids), fracture in broken]
-    centre, field = frame_of(view, subject, pose, rng, places)
+    centre, field = frame_of(view, subject, pose, rng, _break_points(bones, planned))
     wide = 1. if on['collimation'] is None else on['collimation'].uniform(1.08, 1.5)
-    metal = _hardware(case, on, bones, fractures, pose)
-    there = fractures if case.fractured else []
-    image = wide*field
-    return Scene(case, on, subject, bones, there, pose, roll, metal, centre, image, wide, max(image)/size)
+    metal = _hardware(case, on, bones, planned, pose)
+    there, frame = planned if case.fractured else [], wide*field
+    return Scene(case, on, subject, bones, there, pose, roll, metal, centre, frame, wide, max(frame)/size)
 
 # %% ../../nbs/library/phantom/04_simulate.ipynb #8c8f16a1
 COARSE = 4 # soft tissue is computed on every so many pixels
@@ -113,7 +160,28 @@ def soft_map(
     y:np.ndarray,     # Float32, (height, 1): pixel centres in cm
     cast:np.random.Generator|None=None, # Stream of a cast; None: no cast
 ) -> np.ndarray:      # Float32, (height, width): attenuation, no unit
-    "Everything but bone and metal."
+    """Everything but bone and metal.
+
+    Parameters
+    ----------
+    region : str
+        One of `REGIONS`
+    bones : dict
+        From `limb`
+    pose : dict
+        From `pose_view`
+    x : np.ndarray
+        Float32, (1, width): pixel centres in cm
+    y : np.ndarray
+        Float32, (height, 1): pixel centres in cm
+    cast : np.random.Generator | None, default None
+        Stream of a cast; None: no cast
+
+    Returns
+    -------
+    np.ndarray
+        Float32, (height, width): attenuation, no unit
+    """
     skin, (xs, ys) = skin_chains(subject, region, bones), (_coarse(x), _coarse(y))
     chains = [move_chain(pose[part], chain) for part, chain in skin]
     whole = thickness(chains, xs, ys)
@@ -131,7 +199,13 @@ def soft_map(
 def first_labels(
     scene:Scene,
 ) -> dict:       # Broken bone -> label of its first fragment in the mask; the others follow
-    "How fragments are numbered in a mask."
+    """How fragments are numbered in a mask.
+
+    Returns
+    -------
+    dict
+        Broken bone -> label of its first fragment in the mask; the others follow
+    """
     by_bone, labels, following = {fracture.bone: fracture for fracture in scene.fractures}, {}, 2
     for name in scene.bones:
         if name not in by_bone: continue
@@ -151,8 +225,21 @@ def draw_bones(
     total:np.ndarray, # Float32, (height, width): attenuation so far, no unit; changed in place
     scene:Scene,
     grain:np.ndarray, # Float32, (height, width): noise of deviation 1
-) -> tuple:           # Mask; names of what the beam meets; broken bone -> its solids, with the number of the break's cuts
-    "Add all bones to an attenuation map."
+) -> tuple:           # Mask; names of what the beam meets; broken bone -> its solids, each with its number of new cuts
+    """Add all bones to an attenuation map.
+
+    Parameters
+    ----------
+    total : np.ndarray
+        Float32, (height, width): attenuation so far, no unit; changed in place
+    grain : np.ndarray
+        Float32, (height, width): noise of deviation 1
+
+    Returns
+    -------
+    tuple
+        Mask; names of what the beam meets; broken bone -> its solids, each with its number of new cuts
+    """
     mask, inside, seen = np.zeros(total.shape, np.uint8), set(), defaultdict(list)
     labels, (x, y) = first_labels(scene), scene.grid
     for bone, fragment, n_cuts, solid in _solids_in(scene):
@@ -168,12 +255,32 @@ def draw_bones(
 # %% ../../nbs/library/phantom/04_simulate.ipynb #ec5b27cd
 @dataclass(frozen=True)
 class Phantom:
-    "A simulated radiograph and all that is known of it."
+    """A simulated radiograph and all that is known of it.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Uint8, (height, width)
+    mask : np.ndarray
+        Uint8, (height, width): 0 background, 1 bone, 2 and up the fragments of broken bones
+    polygons : list
+        One float (k, 2) in [0, 1] per fracture: x, y relative to width and height
+    truth : dict
+        Of the image
+    fractures : list
+        One dict per fracture in the image: kind, bone, planes, displacement, severity, first label
+    """
     image:np.ndarray    # Uint8, (height, width)
     mask:np.ndarray     # Uint8, (height, width): 0 background, 1 bone, 2 and up the fragments of broken bones
     polygons:list       # One float (k, 2) in [0, 1] per fracture: x, y relative to width and height
     truth:dict          # Of the image
     fractures:list      # One dict per fracture in the image: kind, bone, planes, displacement, severity, first label
+
+def _grain(case, width, height):
+    "Noise of spongy bone, two pixels wide."
+    shape = (height + 1)//2, (width + 1)//2
+    noise = random_stream(case.image, 'grain').standard_normal(shape, dtype=np.float32)
+    return cv2.resize(noise, (width, height))
 
 def _photograph(scene, total, exposure):
     "The displayed image, and whether a marker found room."
@@ -194,21 +301,44 @@ def _fracture_truth(scene, fracture, label):
         kind=fracture.kind, bone=fracture.bone, fragments=fracture.fragments, label=label, **planes,
         direction_deg=fracture.direction, **displacement(solids[0], fracture, scene.pose[part][0]))
 
+def _outlines(scene, seen):
+    "Polygon and truth of each fracture that the image shows."
+    polygons, rows, labels = [], [], first_labels(scene)
+    for fracture in scene.fractures:
+        zone = fracture_zone(seen[fracture.bone], *scene.grid)
+        polygon = fracture_polygon(zone, scene.centre, scene.size)
+        if polygon is None: continue # outside the image
+        polygons.append(polygon)
+        rows.append(_fracture_truth(scene, fracture, labels[fracture.bone]))
+    return polygons, rows
+
 def _image_truth(scene, rows, inside, marked):
     "Truth of an image."
-    case, subject, on = scene.case, scene.subject, {name: int(rng is not None) for name, rng in scene.on.items()}
+    case, subject = scene.case, scene.subject
+    on = {name: int(rng is not None) for name, rng in scene.on.items()}
     return dict(
-        region=case.region, view=case.view, side=subject.side, age=subject.age, pixel_mm=float(10*scene.pixel),
-        fractures=len(rows), severity=max((row['severity'] for row in rows), default=0),
-        kinds=' '.join(row['kind'] for row in rows), bones=', '.join(row['bone'] for row in rows),
-        growth_plates=int('growth plate' in inside), nutrient_canals=int('canal' in inside), cast=on['cast'],
+        region=case.region, view=case.view, side=subject.side,
+        age=subject.age, pixel_mm=float(10*scene.pixel),
+        fractures=len(rows),
+        severity=max((row['severity'] for row in rows), default=0),
+        kinds=' '.join(row['kind'] for row in rows),
+        bones=', '.join(row['bone'] for row in rows),
+        growth_plates=int('growth plate' in inside),
+        nutrient_canals=int('canal' in inside), cast=on['cast'],
         marker=int(marked), rotation=round(scene.roll, 2),
-        plate=on['plate'], wires=on['wires'], collimation=on['collimation'], inverse=on['inverse'])
+        plate=on['plate'], wires=on['wires'],
+        collimation=on['collimation'], inverse=on['inverse'])
 
 def check_size(
     size:int, # Longest side in px
 ):
-    "Refuse a size that makes no image."
+    """Refuse a size that makes no image.
+
+    Parameters
+    ----------
+    size : int
+        Longest side in px
+    """
     if int(size) != size or not 64 <= size <= 1024:
         raise ValueError(f'size is {size}; the longest side must be between 64 and 1024 px')
 
@@ -219,24 +349,28 @@ def simulate(
     fractures:list|None=None,  # `Fracture`s; None: drawn by chance
     subject:Subject|None=None, # None: drawn by chance
 ) -> Phantom:
-    "Make the image of a case."
+    """Make the image of a case.
+
+    Parameters
+    ----------
+    size : int, default 512
+        Longest side in px, in [64, 1024]
+    nuisances : dict | None, default None
+        Probabilities that replace those of `NUISANCES`
+    fractures : list | None, default None
+        `Fracture`s; None: drawn by chance
+    subject : Subject | None, default None
+        None: drawn by chance
+    """
     check_size(size)
     scene = pose_scene(case, size, nuisances, fractures, subject)
     x, y = scene.grid
     total = soft_map(scene.subject, case.region, scene.bones, scene.pose, x, y, scene.on['cast'])
-    noise = random_stream(case.image, 'grain').standard_normal(((y.size + 1)//2, (x.size + 1)//2), dtype=np.float32)
-    mask, inside, seen = draw_bones(total, scene, cv2.resize(noise, (x.size, y.size)))
+    mask, inside, seen = draw_bones(total, scene, _grain(case, x.size, y.size))
     exposure = draw_exposure(scene.on['exposure'], total)
     for solid in scene.metal: add_solid(total, solid, x, y)
     image, marked = _photograph(scene, total, exposure)
-
-    polygons, rows, labels = [], [], first_labels(scene)
-    for fracture in scene.fractures:
-        zone = fracture_zone(seen[fracture.bone], x, y)
-        polygon = fracture_polygon(zone, scene.centre, scene.size)
-        if polygon is None: continue # outside the image
-        polygons.append(polygon)
-        rows.append(_fracture_truth(scene, fracture, labels[fracture.bone]))
+    polygons, rows = _outlines(scene, seen)
     return Phantom(image, mask, polygons, _image_truth(scene, rows, inside, marked), rows)
 
 def phantom_image(
@@ -249,7 +383,27 @@ def phantom_image(
     fractures:list|None=None, # `Fracture`s; None: drawn by chance
     subject:Subject|None=None,# None: drawn by chance
 ) -> Phantom:
-    "A simulated radiograph with its truth."
+    """A simulated radiograph with its truth.
+
+    Parameters
+    ----------
+    region : str
+        One of `REGIONS`
+    fractured : bool, default True
+        False gives the same subject, position and noise without the fracture
+    seed : int, default 0
+        The only source of chance; not negative
+    size : int, default 512
+        Longest side in px, in [64, 1024]
+    view : str, default ''
+        A name of `VIEWS[region]`; empty: the first
+    nuisances : dict | None, default None
+        Probabilities that replace those of `NUISANCES`
+    fractures : list | None, default None
+        `Fracture`s; None: drawn by chance
+    subject : Subject | None, default None
+        None: drawn by chance
+    """
     choose(region, REGIONS, 'region')
     if int(seed) != seed or seed < 0: raise ValueError(f'seed must be a whole number from 0, not {seed}')
     case = Case(region, view or next(iter(VIEWS[region])), fractured, seed, seed, seed)
