@@ -457,7 +457,7 @@ class Asked(NamedTuple):
     "What grid files ask for."
     grids:dict         # File -> its configurations
     configs:list       # All configurations, each once
-    root:str           # Folder of the images
+    source:str         # Where the images come from
     content:str        # Their `content_hash`
     simulated:str|None # What must be said where they are simulated
 
@@ -468,7 +468,8 @@ def _read_grids(files, data):
     grids = {file: read_grid(file, **(dict(data=data) if data else {})) for file in files}
     configs = list(dict.fromkeys(chain(*grids.values())))
     images = _one_source(configs)
-    return Asked(grids, configs, images.attrs['root'], content_hash(images), _simulated(images))
+    source = configs[0].data or str(_short(images.attrs['root']))
+    return Asked(grids, configs, source, content_hash(images), _simulated(images))
 
 def _states(asked, record, runs):
     "What is done, failed and open of each grid."
@@ -532,7 +533,7 @@ def grid(
     limits = dict(jobs=jobs, minutes=minutes, memory=memory, store=store)
     options = _executor_options(executor, dict(limits, scheduler=scheduler, gpus=gpus))
     asked, record = _read_grids(files, data), results or str(Path(runs)/'record')
-    print(_lines(f'data: {_short(asked.root)}, content {asked.content}', asked.simulated), flush=True)
+    print(_lines(f'data: {asked.source}, content {asked.content}', asked.simulated), flush=True)
     remarks = tuple(_remarks(asked.content, record, results))
     if not dry_run: run_grid(asked.configs, runs, record, executor, **options)
     states = _states(asked, record, runs)
