@@ -25,7 +25,7 @@ from ..files import progress, written_folder
 from ..vocabulary import REGIONS
 from .anatomy import VIEWS
 from .nuisances import NUISANCES, Case, nuisance_shares, random_stream
-from .simulate import Phantom, check_size, simulate
+from .simulate import Phantom, check_seed, check_size, simulate
 from .augment import exported_copy, turn_polygons
 
 # %% ../../nbs/library/phantom/06_archive.ipynb #2f9b6c07
@@ -231,7 +231,7 @@ def _finished(out, want):
 def _check_numbers(n, seed, size, annotated, copies):
     "Refuse numbers that make no archive."
     if int(n) != n or n < 1: raise ValueError(f'n is {n}; at least one image is needed')
-    if int(seed) != seed or seed < 0: raise ValueError(f'seed must be a whole number from 0, not {seed}')
+    check_seed(seed)
     if not 0 <= annotated <= 1: raise ValueError(f'annotated is {annotated}; a share must be between 0 and 1')
     if int(copies) != copies or not 0 <= copies <= 20: raise ValueError(f'copies is {copies}; use 0 to 20')
     check_size(size)

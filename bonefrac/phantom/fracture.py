@@ -186,11 +186,15 @@ class Break:
         side = dict(greenstick=-self.radius, buckle=self.radius).get(self.fracture.kind, 0)
         return self.point + side*self.across
 
-    def turns(self):
-        "Angles by which both fragments turn about the far ends, radians."
+    def reaches(self):
+        "Distances of the break from both ends of the bone, at least .5 cm."
         start, end = self.bone.chains[0][[0, -1], :3]
         ways = self.point - start, end - self.point
-        one, two = (max(np.linalg.norm(way), .5) for way in ways)
+        return [max(np.linalg.norm(way), .5) for way in ways]
+
+    def turns(self):
+        "Angles by which both fragments turn about the far ends, radians."
+        one, two = self.reaches()
         angle = np.deg2rad(self.fracture.angulation)
         turn = (self.fracture.translation/10 + angle*two)/(one + two)
         return turn, turn - angle
@@ -266,15 +270,18 @@ class _Parting(Break):
         low, high = self.cut(-1, self.axis), self.cut(1, self.axis)
         return [((low,), -7.), ((high,), 8.)]
 
+    def loose(self, cuts, degrees, drift, number):
+        "A piece that has drifted and turned."
+        spin = np.cross(self.axis, self.lean)
+        turn = axis_turn(spin, np.deg2rad(degrees))
+        rotation, shift = pivot_motion(turn, self.point)
+        return Piece(cuts, (rotation, shift + drift), number)
+
     def wedge(self, drift):
         "Loose pieces between the planes."
         planes = self.beside_wedge(-1, 1), self.beside_wedge(1, -1)
-        spin, pieces = np.cross(self.axis, self.lean), []
-        for number, (half, degrees) in enumerate(self.halves(), 2):
-            turn = axis_turn(spin, np.deg2rad(degrees))
-            rotation, shift = pivot_motion(turn, self.point)
-            pieces.append(Piece((*planes, *half), (rotation, shift + drift), number))
-        return pieces
+        halves = enumerate(self.halves(), 2)
+        return [self.loose(planes + cuts, turn, drift, number) for number, (cuts, turn) in halves]
 
     def comminuted(self):
         "Two fragments around a wedge."
@@ -291,12 +298,16 @@ class _Parting(Break):
         first, last = self.cut(-1, slant), self.cut(1, slant)
         return [Piece((first,), near, 0), Piece((last,), far, 1)]
 
+    def check_shift(self):
+        "Refuse more than two widths of translation."
+        width, shift = 20*self.radius, self.fracture.translation
+        if shift <= 2*width: return
+        raise ValueError(f'{self.bone.name}: {shift} mm of translation is more than two widths, '
+                         f'{width:.0f} mm each; use less')
+
     def pieces(self):
         "All pieces, as the kind of fracture makes them."
-        width, shift = 20*self.radius, self.fracture.translation
-        if shift > 2*width:
-            raise ValueError(f'{self.bone.name}: {shift} mm of translation is more than two widths, '
-                             f'{width:.0f} mm each; use less')
+        self.check_shift()
         make = dict(avulsion=self.corner, comminuted=self.comminuted)
         return make.get(self.fracture.kind, self.halved)()
 
@@ -363,8 +374,8 @@ def seen_angulation(
 ) -> float:            # Degrees
     "Angulation as an image shows it."
     axis = place_of(bone, fracture)[1]
-    turns = [piece.motion[0] for piece in plan_break(bone, fracture)[:2]]
-    one, two = ((turn @ own @ axis)[:2] for own in turns)
+    pieces = plan_break(bone, fracture)[:2]
+    one, two = ((turn @ piece.motion[0] @ axis)[:2] for piece in pieces)
     return float(np.rad2deg(np.arctan2(beside(one, two), one @ two)))
 
 def displacement(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COARSE', 'Scene', 'switched_on', 'check_bones', 'pose_scene', 'refined', 'soft_map', 'first_labels', 'draw_bones',
-           'Phantom', 'check_size', 'simulate', 'phantom_image']
+           'Phantom', 'check_size', 'check_seed', 'simulate', 'phantom_image']
 
 # %% ../../nbs/library/phantom/04_simulate.ipynb #49e94a8d
 from collections import defaultdict
@@ -193,7 +193,7 @@ def first_labels(
     for name in scene.bones:
         if name not in scene.by_bone: continue
         labels[name] = following
-        following += max(2, scene.by_bone[name].fragments) # a bone that only bends has two sides as well
+        following += max(2, scene.by_bone[name].fragments) # a bent bone has two sides too
     return labels
 
 def draw_bones(
@@ -307,6 +307,12 @@ def check_size(
     if int(size) != size or not 64 <= size <= 1024:
         raise ValueError(f'size is {size}; the longest side must be between 64 and 1024 px')
 
+def check_seed(
+    seed:int, # The only source of chance
+):
+    "Refuse a seed that is no whole number from 0."
+    if int(seed) != seed or seed < 0: raise ValueError(f'seed must be a whole number from 0, not {seed}')
+
 def simulate(
     case:Case,
     size:int=512,              # Longest side in px, in [64, 1024]
@@ -340,6 +346,6 @@ def phantom_image(
 ) -> Phantom:
     "A simulated radiograph with its truth."
     choose(region, REGIONS, 'region')
-    if int(seed) != seed or seed < 0: raise ValueError(f'seed must be a whole number from 0, not {seed}')
+    check_seed(seed)
     case = Case(region, view or next(iter(VIEWS[region])), fractured, seed, seed, seed)
     return simulate(case, size, nuisances, fractures, subject)
