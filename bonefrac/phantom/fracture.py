@@ -4,8 +4,10 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'LIMITS', 'AVULSIONS', 'MARGIN', 'SITES', 'Kind', 'Fracture', 'place_of', 'width_at', 'axis_turn', 'Break',
-           'Piece', 'plan_break', 'break_bone', 'severity', 'displacement', 'fracture_zone', 'clip_polygon',
-           'fracture_polygon', 'Site', 'most_angulation', 'draw_amounts', 'draw_fractures']
+           'Piece', 'plan_break', 'break_bone', 'severity', 'beside', 'seen_translation', 'seen_angulation',
+           'displacement', 'near_cut', 'beside_lost', 'surface_pixels', 'fracture_zone', 'clip_polygon',
+           'fracture_polygon', 'Site', 'most_angulation', 'draw_amounts', 'draw_kind', 'draw_surface',
+           'allowed_amounts', 'draw_displacement', 'draw_fractures']
 
 # %% ../../nbs/library/phantom/02_fracture.ipynb #f16018d5
 from dataclasses import dataclass, replace
@@ -62,16 +64,39 @@ class Fracture:
 
     def __post_init__(self):
         kind = choose(self.kind, KINDS, 'kind of fracture')
+        self.check_limits()
+        self.check_fragments(*kind.fragments)
+        self.check_never(kind)
+        self.check_ends()
+
+    def check_limits(self):
+        "Refuse a figure beyond its limit."
         for name, most in LIMITS.items():
             value = getattr(self, name)
-            if not 0 <= value <= most: raise ValueError(f'{name} must be between 0 and {most}, not {value}')
-        if not kind.fragments[0] <= self.fragments <= kind.fragments[1]:
-            allowed = ' to '.join(str(n) for n in dict.fromkeys(kind.fragments))
-            raise ValueError(f'a {self.kind} fracture has {allowed} fragments, not {self.fragments}')
+            if 0 <= value <= most: continue
+            raise ValueError(f'{name} must be between 0 and {most}, not {value}')
+
+    def check_fragments(self,
+        fewest:int, # Fragments that the kind has
+        most:int,   # Fragments that the kind has
+    ):
+        "Refuse a number of fragments that the kind does not have."
+        if fewest <= self.fragments <= most: return
+        allowed = ' to '.join(str(n) for n in dict.fromkeys((fewest, most)))
+        raise ValueError(f'a {self.kind} fracture has {allowed} fragments, not {self.fragments}')
+
+    def check_never(self,
+        kind:Kind, # Of the fracture
+    ):
+        "Refuse a figure that the kind does not have."
         for name in kind.never:
-            if getattr(self, name): raise ValueError(f'{name} of a {self.kind} fracture must be 0: {kind.reason}')
-        if self.gap and self.shortening:
-            raise ValueError(f'fragments cannot be apart by {self.gap} mm and overlap by {self.shortening} mm')
+            if not getattr(self, name): continue
+            raise ValueError(f'{name} of a {self.kind} fracture must be 0: {kind.reason}')
+
+    def check_ends(self):
+        "Refuse fragments that are pulled apart and pushed together."
+        if not (self.gap and self.shortening): return
+        raise ValueError(f'fragments cannot be apart by {self.gap} mm and overlap by {self.shortening} mm')
 
 # %% ../../nbs/library/phantom/02_fracture.ipynb #38f5a2c6
 # bone -> rows of a chain, a share of it, the direction that is torn off, one that limits the corner or None
@@ -145,7 +170,8 @@ class Break:
         centre:np.ndarray|None=None, # Float, (3,) in cm; None: the point of the break
     ) -> Cut:
         "A surface as the kind of fracture makes it."
-        kind, centre = KINDS[self.fracture.kind], self.point if centre is None else centre
+        kind = KINDS[self.fracture.kind]
+        if centre is None: centre = self.point
         twist, rough = kind.twist/self.radius, kind.rough*self.radius
         return Cut(centre, self.axis, normal, side, 0., twist, rough, self.radius, self.fracture.phase)
 
@@ -160,20 +186,37 @@ class Break:
         side = dict(greenstick=-self.radius, buckle=self.radius).get(self.fracture.kind, 0)
         return self.point + side*self.across
 
-    def motions(self):
-        "Rigid motions of both fragments that leave the far ends of the bone in place."
-        shift = self.fracture.translation/10
-        along_axis = (self.fracture.gap - self.fracture.shortening)/10
-        angle = np.deg2rad(self.fracture.angulation)
+    def reaches(self):
+        "Distances of the break from both ends of the bone, at least .5 cm."
         start, end = self.bone.chains[0][[0, -1], :3]
         ways = self.point - start, end - self.point
-        one, two = (max(np.linalg.norm(way), .5) for way in ways)
-        turn = (shift + angle*two)/(one + two)
+        return [max(np.linalg.norm(way), .5) for way in ways]
+
+    def turns(self):
+        "Angles by which both fragments turn about the far ends, radians."
+        one, two = self.reaches()
+        angle = np.deg2rad(self.fracture.angulation)
+        turn = (self.fracture.translation/10 + angle*two)/(one + two)
+        return turn, turn - angle
+
+    def pivots(self):
+        "Rotations of both fragments about the far ends."
         spin = np.cross(self.axis, self.across)
-        near = pivot_motion(axis_turn(spin, turn), start)
-        far = pivot_motion(axis_turn(spin, turn - angle), end)
+        ends = self.bone.chains[0][[0, -1], :3]
+        both = zip(self.turns(), ends)
+        return [pivot_motion(axis_turn(spin, turn), end) for turn, end in both]
+
+    def parted(self):
+        "What the fragments shall be apart at the hinge: x, y, z in cm."
+        fracture = self.fracture
+        along_axis = (fracture.gap - fracture.shortening)/10
+        return -fracture.translation/10*self.across + along_axis*self.axis
+
+    def motions(self):
+        "Rigid motions of both fragments that leave the far ends of the bone in place."
+        near, far = self.pivots()
         apart = move_point(far, self.hinge()) - move_point(near, self.hinge())
-        fault = apart - (-shift*self.across + along_axis*self.axis)
+        fault = apart - self.parted()
         return (near[0], near[1] + fault/2), (far[0], far[1] - fault/2)
 
 # %% ../../nbs/library/phantom/02_fracture.ipynb #116df19a
@@ -184,76 +227,115 @@ class Piece:
     motion:tuple # Rigid motion: rotation (3, 3), shift (3,) in cm
     fragment:int # 0 begins with the axis, 1 ends with it, 2 and 3 are loose
 
-def _tear_off(broken):
-    "A corner is shifted across and away from the surface that it was torn off."
-    fracture, cut = broken.fracture, broken.cut
-    _, normal, limit = _torn(broken.bone, fracture)
-    shift = fracture.translation/10*_across(normal, fracture.direction) + fracture.gap/10*normal
-    stay, away = (np.eye(3), np.zeros(3)), (np.eye(3), shift)
-    rest, corner = cut(-1, normal), cut(1, normal)
-    if not limit: return [Piece((rest,), stay, 0), Piece((corner,), away, 1)]
-    centre, way = limit
-    inside, outside = cut(1, way, centre), cut(-1, way, centre)
-    return [Piece((rest,), stay, 0), Piece((corner, inside), away, 1), Piece((corner, outside), stay, 0)]
+    def part_of(self,
+        solid:Solid, # One of the bone's
+    ) -> tuple:      # Number of the fragment, `Solid`, how many of its last cuts are the break's
+        "What this piece holds of a solid, where it has gone."
+        cut = replace(solid, cuts=(*solid.cuts, *self.cuts))
+        return self.fragment, cut.moved(*self.motion), len(self.cuts)
 
-def _loose_wedge(broken, sides, near, far):
-    "The wedge between two planes, whole or in halves; it drifts to the side that the planes open to."
-    point, axis, cut = broken.point, broken.axis, broken.cut
-    middle = (move_point(near, point) + move_point(far, point))/2 - point
-    drift = middle + (.08*broken.radius + broken.fracture.translation/30)*broken.lean
-    halves = [((), 5.)] if broken.fracture.fragments == 3 else [((cut(-1, axis),), -7.), ((cut(1, axis),), 8.)]
-    pieces = []
-    for number, (half, degrees) in enumerate(halves):
-        turn = axis_turn(np.cross(axis, broken.lean), np.deg2rad(degrees))
-        rotation, shift = pivot_motion(turn, point)
-        pieces.append(Piece((*sides, *half), (rotation, shift + drift), number + 2))
-    return pieces
+class _Parting(Break):
+    "A break that knows its pieces."
+    def corner(self):
+        "A corner is shifted across and away from the surface that it was torn off."
+        _, normal, limit = _torn(self.bone, self.fracture)
+        stay, away = (np.eye(3), np.zeros(3)), (np.eye(3), self.corner_shift(normal))
+        rest, corner = Piece((self.cut(-1, normal),), stay, 0), self.cut(1, normal)
+        if not limit: return [rest, Piece((corner,), away, 1)]
+        centre, way = limit
+        inside, outside = self.cut(1, way, centre), self.cut(-1, way, centre)
+        return [rest, Piece((corner, inside), away, 1), Piece((corner, outside), stay, 0)]
 
-def _comminute(broken, near, far):
-    "Two fragments around a wedge."
-    point, axis, cut = broken.point, broken.axis, broken.cut
-    high, low = point + .12*broken.radius*axis, point - .12*broken.radius*axis
-    up, down = broken.slant(1), broken.slant(-1)
-    wedge = _loose_wedge(broken, (cut(-1, up, high), cut(1, down, low)), near, far)
-    first, last = (cut(-1, down, low), cut(-1, axis)), (cut(1, up, high), cut(1, axis))
-    return [Piece(first, near, 0), Piece(last, far, 1), *wedge]
+    def corner_shift(self, normal):
+        "Where a torn-off corner goes, cm."
+        fracture = self.fracture
+        across = _across(normal, fracture.direction)
+        return fracture.translation/10*across + fracture.gap/10*normal
+
+    def beside_wedge(self, side, sign):
+        "One of the two planes around a wedge: -1 on the side where the axis begins, 1 where it ends."
+        centre = self.point + sign*.12*self.radius*self.axis
+        return self.cut(side, self.slant(sign), centre)
+
+    def drift(self, near, far):
+        "How a wedge moves to the side that its planes open to, cm."
+        point = self.point
+        middle = (move_point(near, point) + move_point(far, point))/2 - point
+        more = .08*self.radius + self.fracture.translation/30
+        return middle + more*self.lean
+
+    def halves(self):
+        "A wedge, whole or in halves: cuts, degrees by which they turn."
+        if self.fracture.fragments == 3: return [((), 5.)]
+        low, high = self.cut(-1, self.axis), self.cut(1, self.axis)
+        return [((low,), -7.), ((high,), 8.)]
+
+    def loose(self, cuts, degrees, drift, number):
+        "A piece that has drifted and turned."
+        spin = np.cross(self.axis, self.lean)
+        turn = axis_turn(spin, np.deg2rad(degrees))
+        rotation, shift = pivot_motion(turn, self.point)
+        return Piece(cuts, (rotation, shift + drift), number)
+
+    def wedge(self, drift):
+        "Loose pieces between the planes."
+        planes = self.beside_wedge(-1, 1), self.beside_wedge(1, -1)
+        halves = enumerate(self.halves(), 2)
+        return [self.loose(planes + cuts, turn, drift, number) for number, (cuts, turn) in halves]
+
+    def comminuted(self):
+        "Two fragments around a wedge."
+        near, far = self.motions()
+        first = self.beside_wedge(-1, -1), self.cut(-1, self.axis)
+        last = self.beside_wedge(1, 1), self.cut(1, self.axis)
+        wedge = self.wedge(self.drift(near, far))
+        return [Piece(first, near, 0), Piece(last, far, 1), *wedge]
+
+    def halved(self):
+        "Two fragments with one surface between them."
+        near, far = self.motions()
+        slant = self.slant(1)
+        first, last = self.cut(-1, slant), self.cut(1, slant)
+        return [Piece((first,), near, 0), Piece((last,), far, 1)]
+
+    def check_shift(self):
+        "Refuse more than two widths of translation."
+        width, shift = 20*self.radius, self.fracture.translation
+        if shift <= 2*width: return
+        raise ValueError(f'{self.bone.name}: {shift} mm of translation is more than two widths, '
+                         f'{width:.0f} mm each; use less')
+
+    def pieces(self):
+        "All pieces, as the kind of fracture makes them."
+        self.check_shift()
+        make = dict(avulsion=self.corner, comminuted=self.comminuted)
+        return make.get(self.fracture.kind, self.halved)()
+
+    def bulged(self, solids):
+        "The solids of the bone with a collar around each."
+        high, wide = .12*self.radius*self.axis, 1.13*self.radius
+        ring = np.array([(*(self.point + k*high), wide) for k in (-1, 1)])
+        def collared(solid): return replace(solid, chains=(*solid.chains, ring))
+        name = self.fracture.bone
+        return [collared(solid) if solid.name == name else solid for solid in solids]
 
 def plan_break(
     bone:Solid,        # The whole bone; its first chain is the axis
     fracture:Fracture,
 ) -> list:             # `Piece`s
     "Pieces of a broken bone."
-    broken = Break(bone, fracture)
-    width = 20*broken.radius
-    if fracture.translation > 2*width:
-        raise ValueError(f'{bone.name}: {fracture.translation} mm of translation is more than two widths, '
-                         f'{width:.0f} mm each; use less')
-    if fracture.kind == 'avulsion': return _tear_off(broken)
-    near, far = broken.motions()
-    if fracture.kind == 'comminuted': return _comminute(broken, near, far)
-    slant = broken.slant(1)
-    return [Piece((broken.cut(-1, slant),), near, 0), Piece((broken.cut(1, slant),), far, 1)]
+    return _Parting(bone, fracture).pieces()
 
 # %% ../../nbs/library/phantom/02_fracture.ipynb #6445bd0b
-def _collar(solid, fracture):
-    "The bone with a bulge."
-    point, axis, radius = place_of(solid, fracture)
-    ring = np.array([(*(point + k*.12*radius*axis), 1.13*radius) for k in (-1, 1)])
-    return replace(solid, chains=(*solid.chains, ring))
-
 def break_bone(
     solids:list,       # `Solid`s of one bone, from `limb`; the first one is the bone
     fracture:Fracture,
 ) -> list:             # Rows of the number of a fragment, a `Solid`, and how many of its last cuts are the break's
     "Break all solids of a bone."
-    plan, rows = plan_break(solids[0], fracture), []
-    if fracture.kind == 'buckle':
-        solids = [_collar(solid, fracture) if solid.name == fracture.bone else solid for solid in solids]
-    for piece in plan:
-        for solid in solids:
-            cut = replace(solid, cuts=(*solid.cuts, *piece.cuts))
-            rows.append((piece.fragment, cut.moved(*piece.motion), len(piece.cuts)))
-    return rows
+    broken = _Parting(solids[0], fracture)
+    pieces = broken.pieces()
+    if fracture.kind == 'buckle': solids = broken.bulged(solids)
+    return [piece.part_of(solid) for piece in pieces for solid in solids]
 
 # %% ../../nbs/library/phantom/02_fracture.ipynb #e9547970
 def severity(
@@ -266,17 +348,35 @@ def severity(
     if fracture.translation >= width/2 or fracture.angulation >= 10: return 3
     return 1 if most < 2 and fracture.angulation < 5 else 2
 
-def _as_seen(bone, fracture, turn):
-    "Translation in mm and angulation in degrees as an image shows them."
+def beside(
+    a, # Direction or shift in the image: x, y
+    b, # Direction in the image: x, y
+):     # In the unit of `a` if `b` has length 1
+    "How far one direction leads away from another."
+    return abs(a[0]*b[1] - a[1]*b[0])
+
+def seen_translation(
+    bone:Solid,        # The whole bone
+    fracture:Fracture,
+    turn:np.ndarray,   # Float, (3, 3): rotation of the bone into the image
+) -> float:            # mm
+    "Translation as an image shows it."
     near, far = (piece.motion for piece in plan_break(bone, fracture)[:2])
     point, axis, _ = place_of(bone, fracture)
     step = move_point(far, point) - move_point(near, point)
-    shift, seen = (turn @ step)[:2], (turn @ axis)[:2]
-    seen = seen/max(np.linalg.norm(seen), 1e-9)
-    one, two = ((turn @ motion[0] @ axis)[:2] for motion in (near, far))
-    across = abs(one[0]*two[1] - one[1]*two[0])
-    angle = np.rad2deg(np.arctan2(across, one @ two))
-    return 10*abs(shift[0]*seen[1] - shift[1]*seen[0]), float(angle)
+    seen = (turn @ axis)[:2]
+    return 10*beside((turn @ step)[:2], seen/max(np.linalg.norm(seen), 1e-9))
+
+def seen_angulation(
+    bone:Solid,        # The whole bone
+    fracture:Fracture,
+    turn:np.ndarray,   # Float, (3, 3): rotation of the bone into the image
+) -> float:            # Degrees
+    "Angulation as an image shows it."
+    axis = place_of(bone, fracture)[1]
+    pieces = plan_break(bone, fracture)[:2]
+    one, two = ((turn @ piece.motion[0] @ axis)[:2] for piece in pieces)
+    return float(np.rad2deg(np.arctan2(beside(one, two), one @ two)))
 
 def displacement(
     bone:Solid,        # The whole bone
@@ -284,31 +384,56 @@ def displacement(
     turn:np.ndarray,   # Float, (3, 3): rotation of the bone into the image
 ) -> dict:             # In space and as the image shows it: mm, share of the width, degrees; and `severity`
     "All figures of a displacement."
-    width, (seen_mm, seen_deg) = width_at(bone, fracture), _as_seen(bone, fracture, turn)
+    width = width_at(bone, fracture)
     return dict(
-        translation_mm=fracture.translation, translation_share=fracture.translation/width,
-        angulation_deg=fracture.angulation, gap_mm=fracture.gap, shortening_mm=fracture.shortening,
-        width_mm=width, view_translation_mm=seen_mm, view_angulation_deg=seen_deg,
+        translation_mm=fracture.translation,
+        translation_share=fracture.translation/width,
+        angulation_deg=fracture.angulation,
+        gap_mm=fracture.gap,
+        shortening_mm=fracture.shortening,
+        width_mm=width,
+        view_translation_mm=seen_translation(bone, fracture, turn),
+        view_angulation_deg=seen_angulation(bone, fracture, turn),
         severity=severity(fracture, width))
 
 # %% ../../nbs/library/phantom/02_fracture.ipynb #a76e1c1b
 MARGIN = .2 # of a polygon around a break, cm
 
-def _close_to(cut, x, y, reach=5):
+def near_cut(
+    cut:Cut,
+    x:np.ndarray,  # Float32, (1, width): pixel centres in cm
+    y:np.ndarray,  # Float32, (height, 1): pixel centres in cm
+    reach:float=5, # Radii
+) -> tuple:        # Those of `x` and `y` that are near
     "The part of an image within so many radii of a cut."
-    def part(line, middle): return slice(*np.searchsorted(line, (middle - reach*cut.radius, middle + reach*cut.radius)))
-    return x[:, part(x[0], cut.centre[0])], y[part(y[:, 0], cut.centre[1])]
+    far = reach*cut.radius
+    i, j = cut.centre[:2]
+    columns = np.searchsorted(x[0], (i - far, i + far))
+    rows = np.searchsorted(y[:, 0], (j - far, j + far))
+    return x[:, slice(*columns)], y[slice(*rows)]
 
-def _surface_pixels(solid, n_cuts, x, y):
-    "Places in cm where rays pass the last cuts of a solid."
-    x, y = _close_to(solid.cuts[-1], x, y)
+def beside_lost(
+    whole:np.ndarray, # Float, (height, width): chord without the cut, cm
+    kept:np.ndarray,  # Float, (height, width): chord with the cut, cm
+) -> np.ndarray:      # Bool, (height, width)
+    "Rays that a cut shortens, or that pass beside one that it takes whole."
+    lost = (whole > .02) & (kept <= .002)
+    wide = cv2.dilate(lost.astype(np.uint8), np.ones((3, 3), np.uint8))
+    return (kept > .002) & ((whole - kept > .02) | (wide > 0))
+
+def surface_pixels(
+    solid:Solid,
+    n_cuts:int,   # How many of its last cuts are the break's, at least 1
+    x:np.ndarray, # Float32, (1, width): pixel centres in cm
+    y:np.ndarray, # Float32, (height, 1): pixel centres in cm
+) -> np.ndarray:  # Float32, (n, 2): x, y in cm
+    "Where rays pass the last cuts of a solid."
+    x, y = near_cut(solid.cuts[-1], x, y)
     area, middle, half, bounds = chords(solid, x, y)
     if not half.size: return np.zeros((0, 2), np.float32)
-    whole = clip(middle - half, middle + half, bounds[:len(bounds) - n_cuts])
-    kept = clip(middle - half, middle + half, bounds)
-    lost = (whole > .02) & (kept <= .002)
-    beside_lost = cv2.dilate(lost.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    rows, columns = np.nonzero((kept > .002) & ((whole - kept > .02) | beside_lost))
+    old = bounds[:len(bounds) - n_cuts]
+    whole, kept = (clip(middle - half, middle + half, some) for some in (old, bounds))
+    rows, columns = np.nonzero(beside_lost(whole, kept))
     return np.column_stack([x[0, area[1]][columns], y[area[0], 0][rows]])
 
 def fracture_zone(
@@ -317,7 +442,7 @@ def fracture_zone(
     y:np.ndarray,   # Float32, (height, 1): pixel centres in cm
 ) -> np.ndarray:    # Float32, (n, 2): x, y in cm of the pixels that show the break, and of the middle of each surface
     "Where a break's surfaces are seen."
-    found = [_surface_pixels(solid, n_cuts, x, y) for solid, n_cuts in fragments]
+    found = [surface_pixels(solid, n_cuts, x, y) for solid, n_cuts in fragments]
     middles = np.float32([solid.cuts[-1].centre[:2] for solid, _ in fragments])
     return np.concatenate([*found, middles])
 
@@ -420,33 +545,56 @@ def draw_amounts(
 # %% ../../nbs/library/phantom/02_fracture.ipynb #8c5b0e92
 def _pick(rng, items, weights): return items[rng.choice(len(items), p=np.array(weights)/sum(weights))]
 
-def _draw_kind(rng, kinds, child):
-    "A kind of fracture, by age."
-    if child and 'avulsion' not in kinds: kinds = {**{kind: _CHILD[kind] for kind in kinds}, **_CHILD_ONLY}
+def draw_kind(
+    rng:np.random.Generator, # Source of all chance
+    kinds:dict,              # Kind of fracture -> weight
+    child:bool,              # With the kinds of childhood?
+) -> str:                    # A name of `KINDS`
+    "A random kind of fracture."
+    if child and 'avulsion' not in kinds:
+        kinds = {**{kind: _CHILD[kind] for kind in kinds}, **_CHILD_ONLY}
     return _pick(rng, list(kinds), list(kinds.values()))
 
-def _in_place(rng, bone, kind, at):
-    "A fracture by its surface; nothing has moved."
-    turns = {name: rng.uniform(0, most) for name, most in dict(azimuth=360, direction=360, phase=6.28).items()}
+def draw_surface(
+    rng:np.random.Generator, # Source of all chance
+    bone:str,                # Its name
+    kind:str,                # A name of `KINDS`
+    at:float,                # Place, share of the axis
+) -> Fracture:
+    "A random fracture of a kind whose fragments have not moved."
+    ranges = dict(azimuth=360, direction=360, phase=6.28)
+    turns = {name: rng.uniform(0, most) for name, most in ranges.items()}
     obliquity = rng.uniform(*KINDS[kind].obliquity)
     fewest, most = KINDS[kind].fragments
     fragments = int(rng.integers(fewest, most + 1))
-    return Fracture(kind, bone.name, at, obliquity, fragments=fragments, **turns)
+    return Fracture(kind, bone, at, obliquity, fragments=fragments, **turns)
 
-def _displaced(rng, bone, fracture):
+def allowed_amounts(
+    kind:str,    # A name of `KINDS`
+    shift:float, # Translation, mm
+    angle:float, # Angulation, degrees
+    **apart,     # `gap` or `shortening`, mm
+) -> dict:       # Figures of a `Fracture`
+    "What a kind can have of a displacement; a bone that does not part only bends."
+    if kind == 'greenstick': return dict(angulation=max(angle, 6.))
+    if kind == 'buckle': return dict(angulation=min(angle, 7.))
+    return dict(translation=shift, angulation=angle, **apart)
+
+def draw_displacement(
+    rng:np.random.Generator, # Source of all chance
+    bone:Solid,              # The whole bone
+    fracture:Fracture,       # From `draw_surface`
+) -> Fracture:
     "The fracture with a random displacement of its kind."
     kind, width = fracture.kind, width_at(bone, fracture)
     shift, angle = draw_amounts(rng, width, most_angulation(bone, fracture.at))
     gap = rng.uniform(.3, 1.2)
     if kind == 'avulsion':
         return replace(fracture, azimuth=0., translation=min(shift, 4.), gap=gap + min(shift, 5.))
-    overlap = rng.uniform(0, .5)*width
-    if kind == 'greenstick': return replace(fracture, angulation=max(angle, 6.))
-    if kind == 'buckle': return replace(fracture, angulation=min(angle, 7.))
-    fracture = replace(fracture, translation=shift, angulation=angle)
+    apart, overlap = dict(gap=gap), rng.uniform(0, .5)*width
     past = shift > .9*width and bone.name != 'scaphoid'
-    if past: return replace(fracture, shortening=overlap) # fragments beside each other slide together
-    return replace(fracture, gap=gap)
+    if past: apart = dict(shortening=overlap) # fragments beside each other slide together
+    return replace(fracture, **allowed_amounts(kind, shift, angle, **apart))
 
 def draw_fractures(
     rng:np.random.Generator, # Source of all chance
@@ -459,6 +607,7 @@ def draw_fractures(
     site, fractures = _pick(rng, sites, [site.weight for site in sites]), []
     for name in site.bones:
         bone = bones[name][1][0]
-        kind, at = _draw_kind(rng, site.kinds, child), rng.uniform(*site.at)
-        fractures.append(_displaced(rng, bone, _in_place(rng, bone, kind, at)))
+        kind = draw_kind(rng, site.kinds, child)
+        still = draw_surface(rng, bone.name, kind, rng.uniform(*site.at))
+        fractures.append(draw_displacement(rng, bone, still))
     return fractures

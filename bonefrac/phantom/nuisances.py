@@ -156,7 +156,7 @@ def draw_roll(
 ) -> float:                       # Degrees
     "Rotation of the limb in the image."
     if rng is None: return 0.
-    turned = region in ('elbow', 'forearm', 'humerus') # which are also laid across
+    turned = region in ('elbow', 'forearm', 'humerus') # also laid across
     quarter = rng.choice([0, 90, -90, 180], p=[.8, .07, .07, .06]) if turned else 0
     return float(rng.normal(0, 9) + quarter)
 

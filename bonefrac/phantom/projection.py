@@ -294,11 +294,21 @@ class Exposure:
     gamma:float = 1.     # Exponent of the display
 
     def __post_init__(self):
-        for name in ('quanta', 'gamma', 'scatter', 'blur'):
-            value, may_be_0 = getattr(self, name), name in ('scatter', 'blur')
-            if value > 0 or value == 0 and may_be_0: continue
-            least = '0 or more' if may_be_0 else 'above 0'
-            raise ValueError(f'{name} must be {least}, not {value}')
+        for name in ('quanta', 'gamma'):
+            if not getattr(self, name) > 0: self.refuse(name, 'above 0')
+        for name in ('scatter', 'blur'):
+            if not getattr(self, name) >= 0: self.refuse(name, '0 or more')
+        self.check_window()
+
+    def refuse(self,
+        name:str,  # Of a figure
+        least:str, # What it must be
+    ):
+        "Refuse a figure."
+        raise ValueError(f'{name} must be {least}, not {getattr(self, name)}')
+
+    def check_window(self):
+        "Refuse a window that shows nothing."
         if self.high > self.low: return
         raise ValueError(f'high must be above low, not {self.high} and {self.low}')
 
