@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from ..files import file_sha256, progress, read_json
 from ..vocabulary import choose
 from ..data.pixels import IMAGE_SUFFIXES, load_grey
-from ..data.filters import FILTERS, RESIZES, apply_filter, resize
+from ..data.filters import FILTERS, RESIZES, prepared
 from ..training.architectures import ARCHS
 from ..training.models import create_model
 
@@ -175,9 +175,8 @@ def network_input(
     torch.Tensor
         float32 (3, size, size)
     """
-    grey = load_grey(path)
-    if change: grey = change(grey)
-    square = resize(apply_filter(grey, card['filter']), card['size'], card['resize'])
+    grey = change(load_grey(path)) if change else load_grey(path)
+    square = prepared(grey, card['filter'], card['size'], card['resize'])
     mean, std = (np.array(card[key], np.float32)[:, None, None] for key in ('mean', 'std'))
     return torch.from_numpy((square.astype(np.float32)[None]/255 - mean)/std)
 
