@@ -94,6 +94,7 @@ def search(
     try: import optuna
     except ImportError: raise ValueError('a search needs the package optuna: pip install optuna') from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    run_config(**fixed, **FIRST_TRIAL) # a fault in `fixed` is told before Optuna starts
     sampler = optuna.samplers.TPESampler(seed=0, n_startup_trials=5)
     found = optuna.create_study(sampler=sampler)
     found.enqueue_trial(FIRST_TRIAL)

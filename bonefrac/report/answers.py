@@ -499,7 +499,8 @@ def transfer_answer(
         A sentence or two
     """
     table = answers.imagenet
-    if table.empty: return 'Not answered: no architecture of the record was run both from ImageNet weights and from scratch.'
+    if table.empty:
+        return 'Not answered: no architecture of the record was run both from ImageNet weights and from scratch.'
     low, high = table.difference.min(), table.difference.max()
     return (f'{_verdict(table)}: ImageNet weights change the accuracy of {_counted(len(table), "architecture")} '
             f'by {low:+.2f} to {high:+.2f} against a start from scratch ({_limits(table)}, {_setting(table)}). '
@@ -536,9 +537,9 @@ def best_answer(
     top, alike = crossed.loc[best], _undecided(answers.pairs, best)
     against = f'Not told apart from {"; ".join(alike)}' if alike else 'Told apart from all others'
     return (f'{best}: {top.accuracy:.1%} of {top.n:.0f} images (95 % limits {top.low:.1%} to {top.high:.1%}; '
-            f'five study-grouped folds, one seed), {_level(top)} the {BAR:.0%} that the study had set itself. {against}. '
-            f'Validation images of all folds chose it among {len(crossed)}; where each fold chooses for itself, '
-            f'accuracy is {nested["accuracy"]:.1%} ({nested["low"]:.1%} to {nested["high"]:.1%}).')
+            f'five study-grouped folds, one seed), {_level(top)} the {BAR:.0%} that the study had set itself. '
+            f'{against}. Validation images of all folds chose it among {len(crossed)}; '
+            f'where each fold chooses for itself, accuracy is {nested["accuracy"]:.1%} ({nested["low"]:.1%} to {nested["high"]:.1%}).')
 
 # %% ../../nbs/library/report/00_answers.ipynb #41b8f6c9
 def _crossed_filters(table):
@@ -702,8 +703,8 @@ def _phantom_row(row):
 PHANTOM_NOTE = (
     'Means of {runs} seeds at {size} pixels with 95 % intervals over subjects or examinations; the last column is that '
     'of the chapter [Comparison](study/06_comparison.ipynb), with p by a permutation test over examinations, adjusted '
-    'for all starts there. From any weights the recipe trains early layers more slowly than from scratch, which is part '
-    'of the differences in the last column.')
+    'for all starts there. From any weights the recipe trains early layers more slowly than from scratch, which is '
+    'part of the differences in the last column.')
 
 def phantom_findings(
     scores:pd.DataFrame, # From `phantom_scores`
@@ -721,7 +722,8 @@ def phantom_findings(
         Table and a note in Markdown
     """
     last = scores.iloc[-1]
-    heads = ['network, initial weights', f'on phantoms, n = {last.home["n"]}', f'on real images, n = {last.abroad["n"]}',
+    heads = ['network, initial weights', f'on phantoms, n = {last.home["n"]}',
+             f'on real images, n = {last.abroad["n"]}',
              f'real images after phantoms against real images alone, n = {last.gain.n:.0f}']
     lines = [f'| {" | ".join(heads)} |', '|---|---|---|---|', *map(_phantom_row, scores.itertuples())]
     return '\n'.join([*lines, '', PHANTOM_NOTE.format(runs=last.home['runs'], size=SIZE)])

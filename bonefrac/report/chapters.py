@@ -915,7 +915,8 @@ def priced(
     """
     both = scored.merge(costs, how='left', on=['arch', 'size'])
     missing = both[both.parameters.isna()].name
-    if len(missing): raise ValueError(f'cost.csv: no cost of {", ".join(missing)}; python -m bonefrac.report.costs measures it')
+    if len(missing):
+        raise ValueError(f'cost.csv: no cost of {", ".join(missing)}; python -m bonefrac.report.costs measures it')
     return both
 
 def in_millions(
