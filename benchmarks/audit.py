@@ -43,7 +43,7 @@ def variants(images, times, folder):
     for row in images.to_dict('records'):
         for k in range(1, times):
             path = folder/f'{len(rows)}.jpg'
-            cv2.imwrite(str(path), exported_copy(load_grey(row['path']), rng), [cv2.IMWRITE_JPEG_QUALITY, 85])
+            cv2.imwrite(str(path), exported_copy(load_grey(row['path']), rng)[0], [cv2.IMWRITE_JPEG_QUALITY, 85])
             own = f'variant{len(rows)}'
             named = dict(name=f'{row["name"]}.{times}.{k}', path=str(path), sha256=path.name)
             rows.append({**row, **named, 'source': own, 'study': own})
