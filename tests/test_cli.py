@@ -134,7 +134,7 @@ def test_predict_names_files_and_problems(call, tiny, tmp_path):
     command = f'{BIN}/bonefrac predict *.jpg {run} --json --quiet'
     globbed = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
     assert globbed.stderr == ''
-    assert [row['path'] for row in json.loads(globbed.stdout)['images']] == [image.name for image in images]
+    assert [row['path'] for row in json.loads(globbed.stdout)['images']] == sorted(image.name for image in images)
 
 def test_filters_and_collect(call, tiny, tmp_path):
     done = call('bonefrac', 'filters', 'phantom:72', '--n', '5', '--out', 'filtered', cwd=tmp_path)
