@@ -33,8 +33,7 @@ class Kind:
     def empty_fault(self, df):
         "Which columns have empty cells."
         used = {'name', 'group', 'part', 'truth', *self.columns(df)}
-        present = [c for c in df.columns if c in used]
-        holes = [c for c in present if df[c].isna().any()]
+        holes = [c for c in df.columns if c in used and df[c].isna().any()]
         if holes: return f"NaN in {', '.join(holes)}"
 
     def name_fault(self, df):
@@ -60,10 +59,8 @@ class Kind:
 
     def fault(self, df):
         "First reason why the rows of a table cannot be used, or None."
-        checks = (self.empty_fault, self.name_fault, self.truth_fault,
-                  self.number_fault, self.range_fault, self.sum_fault)
-        reasons = (check(df) for check in checks)
-        return next(filter(None, reasons), None)
+        return (self.empty_fault(df) or self.name_fault(df) or self.truth_fault(df)
+                or self.number_fault(df) or self.range_fault(df) or self.sum_fault(df))
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #8e5f13a7
 class Classes(Kind):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from .predictions import accuracy, check_predictions, correct, matched, same_rows
+from .predictions import accuracy, correct, matched, same_rows
 from .intervals import group_draws, mean_bootstrap, percentile_interval
 from .comparisons import holm, sign_flip_p
 
@@ -19,16 +19,20 @@ from .comparisons import holm, sign_flip_p
 def _over_groups(name, values, groups, n_boot, seed):
     "Mean over images, with its cluster-bootstrap interval."
     low, high = mean_bootstrap(values, groups, n_boot, seed=seed)
-    size = dict(n=len(values), groups=groups.nunique())
-    return {**size, name: float(values.mean()), 'low': low, 'high': high}
+    return {'n': len(values), 'groups': groups.nunique(),
+            name: float(values.mean()), 'low': low, 'high': high}
 
 def _over_seeds(single): return dict(lowest=min(single), highest=max(single))
+
+def _aligned(first, tables):
+    "Tables with their rows in the order of the first."
+    return [matched(first, table)[1] for table in tables]
 
 def mean_correct(
     tables:list,     # Predictions tables of the same images, one per seed
 ) -> pd.DataFrame:   # name, group, truth, correct: share of the runs that were right, 0–1
     "How often each image was right."
-    same = [matched(tables[0], table)[1] for table in tables]
+    same = _aligned(tables[0], tables)
     share = np.mean([correct(table) for table in same], axis=0)
     return same[0][['name', 'group', 'truth']].assign(correct=share)
 
@@ -86,10 +90,10 @@ def correct_matrix(
     tables:list,   # Predictions tables of the same images, one per seed
 ) -> pd.DataFrame: # One row per image, index `name`; `group`, then columns 0, 1, … of 0/1, one per seed
     "Which image each seed answered correctly."
-    first = check_predictions(tables[0])
-    matrix = first.set_index('name')[['group']].copy()
-    for seed, table in enumerate(tables):
-        matrix[seed] = correct(matched(first, table)[1]).to_numpy(int)
+    same = _aligned(tables[0], tables)
+    matrix = same[0].set_index('name')[['group']].copy()
+    for seed, df in enumerate(same):
+        matrix[seed] = correct(df).to_numpy(int)
     return matrix
 
 # %% ../../nbs/library/evaluation/04_seeds.ipynb #c38235dd
@@ -107,7 +111,7 @@ def group_cells(
     "Linearised contribution of each group to the accuracy of each seed."
     sizes = matrix.groupby('group').size().to_numpy()
     means = _right(matrix).mean(0)
-    sums = _group_sums(matrix).astype(float)
+    sums = _group_sums(matrix)
     return means + (sums - np.outer(sizes, means))/sizes.mean()
 
 def mean_squares(
@@ -153,11 +157,8 @@ def seed_draws(
 # %% ../../nbs/library/evaluation/04_seeds.ipynb #d35f9b18
 def _same_images(lists):
     "Matrices of several lists of tables, all with the rows of the first table of the first list."
-    first, matrices = lists[0][0], []
-    for tables in lists:
-        same = [matched(first, table)[1] for table in tables]
-        matrices.append(correct_matrix(same))
-    return matrices
+    first = lists[0][0]
+    return [correct_matrix(_aligned(first, tables)) for tables in lists]
 
 def _resampled(matrices, n_boot, seed):
     "Accuracy of each matrix over common resamples of groups and own resamples of seeds, float (n_boot, matrices)."
