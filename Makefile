@@ -34,7 +34,10 @@ test: export BONEFRAC_DATA ?= $(wildcard $(SHARED)/data/bone-fracture-detection.
 test: export BONEFRAC_WEIGHTS ?= $(wildcard $(SHARED)/weights)
 test: $(STAMP)
 	$(BIN)/python tests/gates.py
-	$(BIN)/python -m pytest tests -n 2 --dist loadscope $(ARGS)
+	$(BIN)/coverage erase
+	COVERAGE_PROCESS_START='$(CURDIR)/pyproject.toml' COVERAGE_FILE='$(CURDIR)/.coverage' \
+		$(BIN)/python -m pytest tests -n 2 --dist loadscope $(ARGS)
+	$(BIN)/coverage combine -q && $(BIN)/coverage report
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab --notebook-dir nbs

@@ -2,10 +2,11 @@
 
     python benchmarks/audit.py [--data ARCHIVE] [--base N] [--times 1,2,4,8]
 
-Variants of the first N images (turned, re-exposed, compressed, as an export makes them) fill up each size. Every size runs in a process
-of its own; wall and CPU seconds are those of reading, finding copies and linking studies, without making the variants.
-The last column is the exponent of growth against the size before: 1 is linear, 2 the square. Above `bonefrac.audit.copies.EXACT` images neighbours are found by
-an approximate index; the last lines compare both searches on random descriptions.
+Variants of N images (turned, re-exposed, compressed, as an export makes them) fill up each size. Every size runs in
+a process of its own; wall and CPU seconds are those of reading, finding copies and linking studies, without making the
+variants. The last column is the exponent of growth against the size before: 1 is linear, 2 the square. Above
+`bonefrac.audit.copies.EXACT` images neighbours are found by an approximate index; the last lines compare both searches
+on random descriptions. A quick try: `--data phantom:72 --base 48 --times 1,2 --search 4000`.
 """
 import argparse
 import json
@@ -24,8 +25,10 @@ from bonefrac.audit.examinations import audit
 images = pd.read_pickle(sys.argv[1])
 start, cpu = time.time(), time.process_time()
 found = audit(images)
-print(json.dumps(dict(images=len(images), wall=time.time() - start, cpu=time.process_time() - cpu, sources=found.groups.source.nunique(),
-                      pairs=len(found.copies), gigabytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**20)))
+spent = dict(wall=time.time() - start, cpu=time.process_time() - cpu)
+memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**20
+counts = dict(images=len(images), sources=found.groups.source.nunique(), pairs=len(found.copies))
+print(json.dumps(dict(**counts, **spent, gigabytes=memory)))
 '''
 
 def variants(images, times, folder):
@@ -40,8 +43,10 @@ def variants(images, times, folder):
     for row in images.to_dict('records'):
         for k in range(1, times):
             path = folder/f'{len(rows)}.jpg'
-            cv2.imwrite(str(path), exported_copy(load_grey(row['path']), rng), [cv2.IMWRITE_JPEG_QUALITY, 85])
-            rows.append({**row, 'name': f'{row["name"]}.{times}.{k}', 'path': str(path), 'sha256': path.name, 'source': f'variant{len(rows)}', 'study': f'variant{len(rows)}'})
+            cv2.imwrite(str(path), exported_copy(load_grey(row['path']), rng)[0], [cv2.IMWRITE_JPEG_QUALITY, 85])
+            own = f'variant{len(rows)}'
+            named = dict(name=f'{row["name"]}.{times}.{k}', path=str(path), sha256=path.name)
+            rows.append({**row, **named, 'source': own, 'study': own})
     return pd.DataFrame(rows)
 
 def audit_seconds(images, times):
@@ -49,10 +54,12 @@ def audit_seconds(images, times):
     with TemporaryDirectory() as folder:
         table = Path(folder)/'images.pkl'
         variants(images, times, Path(folder)).to_pickle(table)
-        return json.loads(subprocess.run([sys.executable, '-c', ONE, str(table)], capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+        command = [sys.executable, '-c', ONE, str(table)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        return json.loads(done.stdout.splitlines()[-1])
 
 def search_seconds(n):
-    "CPU seconds of an exact and an approximate search of `n` random descriptions, and the share of neighbours that both find."
+    "CPU seconds of an exact and an approximate search of `n` random descriptions, and the share that both find."
     import numpy as np
 
     from bonefrac.audit.copies import neighbours
@@ -68,26 +75,33 @@ def search_seconds(n):
     recall = np.mean([len(set(a) & set(b))/3 for a, b in zip(*found)])
     return dict(n=n, exact=seconds[0], approximate=seconds[1], recall=recall)
 
+HEADER = f'{"times":>5} {"images":>7} {"wall s":>7} {"CPU s":>7} {"sources":>8} {"pairs":>7} {"GB":>5} {"exponent":>8}'
+ROW = '{times:5} {images:7} {wall:7.0f} {cpu:7.0f} {sources:8} {pairs:7} {gigabytes:5.1f}'
+SEARCH = ('neighbours of {n}: exact {exact:.1f} CPU s, approximate {approximate:.1f} CPU s ({ratio:.2f}×), '
+          'recall {recall:.3f}')
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--data', default=os.environ.get('BONEFRAC_DATA'), help='archive or folder; default: BONEFRAC_DATA')
+    data = os.environ.get('BONEFRAC_DATA')
+    parser.add_argument('--data', default=data, help='archive, folder or phantom:N; default: BONEFRAC_DATA')
     parser.add_argument('--base', type=int, default=0, help='images to start from; default: all')
     parser.add_argument('--times', default='1,2,4,8')
-    parser.add_argument('--search', default='10000,20000,40000', help='sizes of the search for neighbours; empty: none')
+    sizes = '10000,20000,40000'
+    parser.add_argument('--search', default=sizes, help='sizes of the search for neighbours; empty: none')
     args = parser.parse_args()
     if not args.data: parser.error('name an archive: --data or BONEFRAC_DATA')
-    from bonefrac.data.sources import read_images
-    images = read_images(args.data)
+    from bonefrac.data.sources import load_images
+    images = load_images(args.data)
     if args.base: images = images.sample(args.base, random_state=0).sort_index()
-    print(f'{"times":>5} {"images":>7} {"wall s":>7} {"CPU s":>7} {"sources":>8} {"pairs":>7} {"GB":>5} {"exponent":>8}')
+    print(HEADER)
     before = None
     for times in map(int, args.times.split(',')):
         row = audit_seconds(images, times)
         exponent = f'{log(row["cpu"]/before["cpu"])/log(row["images"]/before["images"]):8.2f}' if before else ''
-        print(f'{times:5} {row["images"]:7} {row["wall"]:7.0f} {row["cpu"]:7.0f} {row["sources"]:8} {row["pairs"]:7} {row["gigabytes"]:5.1f} {exponent}', flush=True)
+        print(ROW.format(times=times, **row), exponent, flush=True)
         before = row
     for n in filter(None, args.search.split(',')):
         row = search_seconds(int(n))
-        print(f'neighbours of {row["n"]}: exact {row["exact"]:.1f} CPU s, approximate {row["approximate"]:.1f} CPU s ({row["exact"]/row["approximate"]:.2f}×), recall {row["recall"]:.3f}', flush=True)
+        print(SEARCH.format(ratio=row['exact']/row['approximate'], **row), flush=True)
 
 if __name__ == '__main__': main()

@@ -4,7 +4,7 @@
 
 Each line is a process of its own that writes an archive: images per second of wall time, CPU milliseconds per image
 (all processes), and the largest resident memory of any of its processes. The last lines give ratios within this run:
-a pool against one process, 4 n against n images, half the size against the size.
+a pool against one process, 4 n against n images, half the size against the size. A quick try: `--n 24 --size 128`.
 """
 import argparse
 import json
@@ -26,14 +26,15 @@ peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, r
 print(json.dumps(dict(n=n, size=size, processes=jobs, per_second=n/wall, cpu_ms=1000*cpu/n, megabytes=peak/1024)))
 '''
 
+ROW = '{n:6} {size:5} {processes:9} {per_second:9.1f} {cpu_ms:13.1f} {megabytes:9.0f}'
+
 def measure(n, size, jobs):
     "One archive in a process of its own."
     with TemporaryDirectory() as folder:
         command = [sys.executable, '-c', ONE, f'{folder}/phantoms', str(n), str(size), str(jobs)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     row = json.loads(done.stdout.splitlines()[-1])
-    start = f'{row["n"]:6} {row["size"]:5} {row["processes"]:9} '
-    print(start + f'{row["per_second"]:9.1f} {row["cpu_ms"]:13.1f} {row["megabytes"]:9.0f}', flush=True)
+    print(ROW.format(**row), flush=True)
     return row
 
 def main():
@@ -45,11 +46,10 @@ def main():
     print('     n  size processes  images/s  CPU ms/image  peak MB')
     alone, pool = measure(args.n, args.size, 1), measure(args.n, args.size, args.jobs)
     more, small = measure(4*args.n, args.size, args.jobs), measure(args.n, args.size//2, args.jobs)
-    def ratio(name, one, other): return f'{one[name]/other[name]:.2f}×'
-    faster, cpu = ratio('per_second', pool, alone), ratio('cpu_ms', pool, alone)
-    print(f'pool of {args.jobs} against one process: {faster} images per second, {cpu} CPU')
-    memory, faster = ratio('megabytes', more, pool), ratio('per_second', more, pool)
-    print(f'{4*args.n} against {args.n} images: {memory} peak memory, {faster} images per second')
-    print(f'{args.size//2} against {args.size} px: {ratio("per_second", small, pool)} images per second')
+    def ratio(a, b, of='per_second'): return f'{a[of]/b[of]:.2f}×'
+    cpu, memory = ratio(pool, alone, 'cpu_ms'), ratio(more, pool, 'megabytes')
+    print(f'pool of {args.jobs} against one process: {ratio(pool, alone)} images per second, {cpu} CPU')
+    print(f'{4*args.n} against {args.n} images: {memory} peak memory, {ratio(more, pool)} images per second')
+    print(f'{args.size//2} against {args.size} px: {ratio(small, pool)} images per second')
 
 if __name__ == '__main__': main()

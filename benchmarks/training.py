@@ -2,12 +2,15 @@
 
 The plain loop is written as the reference study writes it: images resized beforehand and kept as
 files in class folders, `ImageFolder` with PIL augmentation, float32, one process. Both sides train
-ResNet-18 on the same images of one size and batch size, by turns, in one process. Prints images a
+ResNet-18 on the same images of one size and batch size, by turns, in one process. Prints images per
 second of wall time and of CPU time, and the ratio of the two sides in every turn.
 
     python benchmarks/training.py --data path/to/archive.zip
+    python benchmarks/training.py --data phantom:72 --size 64 --batch_size 8 --batches 2 --turns 2 # a quick try
 """
-import argparse, os, time
+import argparse
+import os
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,7 +23,8 @@ from bonefrac.training.loaders import cached_pixels, image_loaders
 from bonefrac.training.architectures import get_arch
 from bonefrac.training.splits import make_split
 from bonefrac.data.sources import load_images
-from bonefrac.training.learner import bf16_speedup, make_learner
+from bonefrac.training.learner import make_learner
+from bonefrac.training.precision import bf16_speedup
 from fastai.callback.core import Callback, CancelValidException
 from torchvision import datasets, models, transforms
 
@@ -32,8 +36,14 @@ def write_folders(images, folder, size):
 
 def plain_loader(folder, batch_size):
     "The loader of the reference study."
-    steps = [transforms.RandomHorizontalFlip(), transforms.RandomRotation(10), transforms.ToTensor(), transforms.Normalize((.485, .456, .406), (.229, .224, .225))]
-    return torch.utils.data.DataLoader(datasets.ImageFolder(folder, transforms.Compose(steps)), batch_size=batch_size, shuffle=True, drop_last=True)
+    steps = [
+        transforms.RandomHorizontalFlip(),
+        transforms.RandomRotation(10),
+        transforms.ToTensor(),
+        transforms.Normalize((.485, .456, .406), (.229, .224, .225)),
+    ]
+    files = datasets.ImageFolder(folder, transforms.Compose(steps))
+    return torch.utils.data.DataLoader(files, batch_size=batch_size, shuffle=True, drop_last=True)
 
 def plain_epoch(loader, model, optimiser):
     "One epoch of the plain loop."
@@ -73,7 +83,8 @@ def main():
     train = images[images.split == 'train'].sample(n, random_state=0, replace=True)
     rest = images[images.split != 'train']
     images = pd.concat([train, rest], ignore_index=True)
-    learn = make_learner(image_loaders(images, cached_pixels(images, 'none', args.size), row.mean, row.std, args.batch_size), 'resnet18', 'scratch')
+    pixels = cached_pixels(images, 'none', args.size)
+    learn = make_learner(image_loaders(images, pixels, row.mean, row.std, args.batch_size), 'resnet18', 'scratch')
     model = models.resnet18(num_classes=6).to(learn.dls.device)
     optimiser = torch.optim.Adam(model.parameters(), 1e-4)
     with TemporaryDirectory() as d, learn.no_bar(), learn.no_logging():
@@ -81,7 +92,11 @@ def main():
         loader = plain_loader(d, args.batch_size)
         sides = dict(plain=lambda: plain_epoch(loader, model, optimiser), bonefrac=lambda: bonefrac_epoch(learn))
         for epoch in sides.values(): epoch()
-        rows = [dict(turn=turn, side=side, **dict(zip(('wall', 'cpu'), timed(epoch)))) for turn in range(1, args.turns + 1) for side, epoch in sides.items()]
+        rows = []
+        for turn in range(1, args.turns + 1):
+            for side, epoch in sides.items():
+                wall, cpu = timed(epoch)
+                rows.append(dict(turn=turn, side=side, wall=wall, cpu=cpu))
     report(pd.DataFrame(rows), n, f'{learn.dls.device}, {learn.precision}')
 
 def report(table, n, how):
@@ -90,7 +105,10 @@ def report(table, n, how):
     print(table.round(2).to_string(index=False))
     side = table.pivot(index='turn', columns='side')
     ratio = pd.DataFrame({kind: side[kind].plain/side[kind].bonefrac for kind in ('wall', 'cpu')})
-    print(f'\nbonefrac / plain on {how}, {os.cpu_count()} cores; bfloat16 products are {bf16_speedup():.2f} times as fast as float32 on this CPU')
-    for kind in ratio: print(f'  {kind:<4} {ratio[kind].median():.2f} times (median of {len(ratio)} turns; {ratio[kind].min():.2f} to {ratio[kind].max():.2f})')
+    bf16 = f'bfloat16 products are {bf16_speedup():.2f} times as fast as float32 on this CPU'
+    print(f'\nbonefrac / plain on {how}, {os.cpu_count()} cores; {bf16}')
+    for kind, values in ratio.items():
+        spread = f'median of {len(values)} turns; {values.min():.2f} to {values.max():.2f}'
+        print(f'  {kind:<4} {values.median():.2f} times ({spread})')
 
 if __name__ == '__main__': main()

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NAMES', 'COMMANDS', 'DASK', 'Usage', 'Parser', 'command', 'parser_of', 'Result', 'usage', 'main', 'data', 'phantom',
-           'audit', 'filters', 'run', 'study', 'grid', 'collect', 'predict']
+           'audit', 'filters', 'run', 'study', 'Asked', 'grid', 'collect', 'predict']
 
 # %% ../nbs/library/02_cli.ipynb #7757a181
 import argparse
@@ -53,7 +53,7 @@ class Parser(argparse.ArgumentParser):
 
 # %% ../nbs/library/02_cli.ipynb #3e5a7c07
 # Tables of names that an option may have, each in its one home; fields of `RunConfig` know their own.
-NAMES = dict(off='phantom.simulate.NUISANCES', executor='experiment.executors.EXECUTORS',
+NAMES = dict(off='phantom.nuisances.NUISANCES', executor='experiment.executors.EXECUTORS',
              arch='training.architectures.ARCHS', filter='data.filters.FILTERS')
 
 def _says(name, text):
@@ -190,6 +190,7 @@ def _answer(argv):
 def _status(argv):
     "Exit status of a command line; an error is one line unless `--debug` is given."
     try: return _answer([word for word in argv if word != '--debug'])
+    except BrokenPipeError: raise
     except (KeyboardInterrupt, Exception) as e:
         if '--debug' in argv and isinstance(e, Exception): raise
         return _complain(e)
@@ -452,8 +453,31 @@ def _one_source(configs):
     for task in {config.task for config in configs}: ask(task, images)
     return images
 
+class Asked(NamedTuple):
+    "What grid files ask for."
+    grids:dict         # File -> its configurations
+    configs:list       # All configurations, each once
+    source:str         # Where the images come from
+    content:str        # Their `content_hash`
+    simulated:str|None # What must be said where they are simulated
+
+def _read_grids(files, data):
+    "Grids of files and the images that they are about."
+    from bonefrac.audit.manifests import content_hash
+    from bonefrac.experiment.grid import read_grid
+    grids = {file: read_grid(file, **(dict(data=data) if data else {})) for file in files}
+    configs = list(dict.fromkeys(chain(*grids.values())))
+    images = _one_source(configs)
+    source = configs[0].data or str(_short(images.attrs['root']))
+    return Asked(grids, configs, source, content_hash(images), _simulated(images))
+
+def _states(asked, record, runs):
+    "What is done, failed and open of each grid."
+    from bonefrac.experiment.grid import grid_state
+    return {file: grid_state(configs, asked.content, record, runs) for file, configs in asked.grids.items()}
+
 def _cells_text(states, cells, jobs):
-    "What is done, failed and open of each grid, and in total."
+    "The same in words, with a total where there are several grids."
     import pandas as pd
     from bonefrac.experiment.grid import grid_text
     states = dict(states)
@@ -463,8 +487,10 @@ def _cells_text(states, cells, jobs):
     return '\n\n'.join(f'{name}\n{text}' for name, text in texts.items())
 
 # %% ../nbs/library/02_cli.ipynb #3e5a7c1a
-def _remarks(content, record, results, asked):
+def _remarks(content, results, asked):
     "What a user of a record may have overlooked."
+    from bonefrac.experiment.record import read_record
+    record = read_record(results)
     if len(record) and content not in set(record.data):
         yield f'no run in {results} is on these images; --data or BONEFRAC_DATA names others'
     if not asked and Path('results/runs.csv').exists():
@@ -503,22 +529,17 @@ def grid(
     gpus:bool=False,    # With dask: each run takes one unit of the resource GPU
 ) -> Result:
     "Make the runs of grid files that the record lacks; --dry-run says which those are."
-    from bonefrac.audit.manifests import content_hash
-    from bonefrac.experiment.grid import grid_state, read_grid, run_grid
-    from bonefrac.experiment.record import read_record
+    from bonefrac.experiment.grid import run_grid
     limits = dict(jobs=jobs, minutes=minutes, memory=memory, store=store)
     options = _executor_options(executor, dict(limits, scheduler=scheduler, gpus=gpus))
-    grids = {file: read_grid(file, **(dict(data=data) if data else {})) for file in files}
-    configs, record = list(dict.fromkeys(chain(*grids.values()))), results or str(Path(runs)/'record')
-    images = _one_source(configs)
-    content, simulated = content_hash(images), _simulated(images)
-    print(_lines(f'data: {_short(images.attrs["root"])}, content {content}', simulated), flush=True)
-    remarks = tuple(_remarks(content, read_record(record), record, results))
-    if not dry_run: run_grid(configs, runs, record, executor, **options)
-    states = {file: grid_state(configs, content, record, runs) for file, configs in grids.items()}
+    asked, record = _read_grids(files, data), results or str(Path(runs)/'record')
+    print(_lines(f'data: {asked.source}, content {asked.content}', asked.simulated), flush=True)
+    remarks = tuple(_remarks(asked.content, record, results))
+    if not dry_run: run_grid(asked.configs, runs, record, executor, **options)
+    states = _states(asked, record, runs)
     made, left = _recorded(states, record), any((state.state != 'done').any() for state in states.values())
-    text = _lines(_cells_text(states, cells, jobs), None if dry_run else _after(made, runs, record, simulated))
-    found = dict(content=content, simulated=bool(simulated), record=record, runs=_records(made))
+    text = _lines(_cells_text(states, cells, jobs), None if dry_run else _after(made, runs, record, asked.simulated))
+    found = dict(content=asked.content, simulated=bool(asked.simulated), record=record, runs=_records(made))
     found['grids'] = {file: _records(state) for file, state in states.items()}
     return Result(text, found, left and not dry_run, remarks)
 

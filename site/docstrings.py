@@ -1,7 +1,7 @@
 """After `nbdev_export`: docstrings say what the comments of parameters say, so that `help()` and editors show it.
 
-The notebook stays the one source: the comments (docments) stand there, and its docstrings stay one sentence. Where a comment
-speaks of `a name of` a table, the names are added. Nothing is imported, so a broken package can be read too.
+The notebook stays the one source: the comments (docments) stand there, and its docstrings stay one sentence. Where
+a comment speaks of `a name of` a table, the names are added. Nothing is imported, so a broken package can be read too.
 """
 import ast
 import re
@@ -19,14 +19,16 @@ def comment(line, start):
 
 def names_of(value):
     "Names that a table holds, as far as its source tells."
-    if isinstance(value, ast.Call) and getattr(value.func, 'id', '') == 'dict': return [one.arg for one in value.keywords]
+    if isinstance(value, ast.Call) and getattr(value.func, 'id', '') == 'dict':
+        return [one.arg for one in value.keywords]
     parts = getattr(value, 'keys', None) if isinstance(value, ast.Dict) else getattr(value, 'elts', [])
     return [one.value for one in parts if isinstance(one, ast.Constant)]
 
 def tables_of(trees):
     "Tables of all modules: name -> names that it holds."
     assigned = [one for tree in trees for one in tree.body if isinstance(one, ast.Assign)]
-    return {target.id: names_of(one.value) for one in assigned for target in one.targets if isinstance(target, ast.Name)}
+    pairs = [(target, one.value) for one in assigned for target in one.targets]
+    return {target.id: names_of(value) for target, value in pairs if isinstance(target, ast.Name)}
 
 def allowed(text, tables):
     "What a parameter may be called, where its comment names a table of the package."

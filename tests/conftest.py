@@ -11,19 +11,23 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent/'shared'
 BIN = Path(sys.executable).parent
 
-for name, path in dict(BONEFRAC_DATA=SHARED/'data'/'bone-fracture-detection.zip', BONEFRAC_WEIGHTS=SHARED/'weights').items():
+DEFAULTS = dict(BONEFRAC_DATA=SHARED/'data'/'bone-fracture-detection.zip', BONEFRAC_WEIGHTS=SHARED/'weights')
+for name, path in DEFAULTS.items():
     if not os.environ.get(name):
         os.environ.pop(name, None)
         if path.exists(): os.environ[name] = str(path)
 
 if os.environ.get('PYTEST_XDIST_WORKER'): os.environ['OMP_NUM_THREADS'] = '1' # the workers are the parallelism
 
-signal.signal(signal.SIGINT, signal.default_int_handler) # a shell's background job ignores interrupts, and what it starts would too
+# a shell's background job ignores interrupts, and what it starts would too
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL_DATA = os.environ.get('BONEFRAC_DATA')
 REAL_SHA256 = '437dfc66b06964c35d7f97de695554463d8e7e4fbd04e5fb662a0003f7764fe1'
 
-def pytest_report_header(config): return f'real archive: {REAL_DATA or "none, its tests are skipped"}; ImageNet weights: {os.environ.get("BONEFRAC_WEIGHTS") or "none"}'
+def pytest_report_header(config):
+    weights = os.environ.get('BONEFRAC_WEIGHTS') or 'none'
+    return f'real archive: {REAL_DATA or "none, its tests are skipped"}; ImageNet weights: {weights}'
 
 @pytest.fixture(autouse=True, scope='session')
 def own_cache(tmp_path_factory):
@@ -35,14 +39,16 @@ def real_archive():
     "Path of the published archive."
     if not REAL_DATA: pytest.skip('BONEFRAC_DATA names no archive: the published data set is not here')
     from bonefrac.files import file_sha256
-    if not Path(REAL_DATA).is_file() or file_sha256(REAL_DATA) != REAL_SHA256: pytest.skip(f'{REAL_DATA} is not the published archive')
+    if not Path(REAL_DATA).is_file() or file_sha256(REAL_DATA) != REAL_SHA256:
+        pytest.skip(f'{REAL_DATA} is not the published archive')
     return REAL_DATA
 
 @pytest.fixture(scope='session')
 def call():
     "Runs a program of the environment; returns the finished process with text output."
     def run(*args, cwd, timeout=600, **env):
-        return subprocess.run([str(BIN/args[0]), *map(str, args[1:])], cwd=cwd, timeout=timeout, capture_output=True, text=True, env={**os.environ, **env})
+        command, settings = [str(BIN/args[0]), *map(str, args[1:])], {**os.environ, **env}
+        return subprocess.run(command, cwd=cwd, timeout=timeout, capture_output=True, text=True, env=settings)
     return run
 
 TINY = dict(arch='squeezenet1_1', weights='scratch', data='phantom:72', size=64, epochs=1, batch_size=8)

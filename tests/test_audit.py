@@ -14,7 +14,8 @@ def test_findings_are_printed_and_written(call, leaky, tmp_path):
     try: done = call('bonefrac', 'audit', str(leaky), '--known', '10', cwd=tmp_path)
     finally: files[0].write_bytes(data)
     assert done.returncode == 0, done.stderr[-3000:]
-    for text in ('distinct sources; 1 files set aside', 'studies cross it', 'empty copy', 'shortcut to'): assert text in done.stdout, done.stdout
+    for text in ('distinct sources; 1 files set aside', 'studies cross it', 'empty copy', 'shortcut to'):
+        assert text in done.stdout, done.stdout
     page = (tmp_path/'audit/index.html').read_text(encoding='utf8')
     assert f'report: {tmp_path/"audit/index.html"}' in done.stdout
     assert page.count('<img') >= 3 and files[0].name in page and 'Traceback (most' not in page
@@ -33,7 +34,13 @@ def test_corrected_groups_beside_the_data_are_used(call, leaky, tmp_path):
     finally: (leaky/'groups.csv').unlink()
     assert audited(images).study.nunique() > 20
 
-@pytest.mark.parametrize('arguments, reason', [(('gone.zip',), "'gone.zip': no such file or folder"), (('.',), 'the folder is empty'), (('.', '--known', '0'), 'known must be at least 1')])
+REFUSED = [
+    (('gone.zip',), "'gone.zip': no such file or folder"),
+    (('.',), 'the folder is empty'),
+    (('.', '--known', '0'), 'known must be at least 1'),
+]
+
+@pytest.mark.parametrize('arguments, reason', REFUSED)
 def test_errors_are_one_line(call, tmp_path, arguments, reason):
     done = call('bonefrac', 'audit', *arguments, cwd=tmp_path)
     assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1
@@ -69,18 +76,29 @@ def test_tiny_and_unreadable_images_of_ones_own(call, tmp_path):
     rng = np.random.default_rng(0)
     for region in ('elbow', 'wrist'):
         (tmp_path/'own images'/region).mkdir(parents=True)
-        for i in range(4): cv2.imwrite(str(tmp_path/'own images'/region/f'{i}.png'), rng.integers(0, 255, (20 + 40*i, 24), dtype=np.uint8))
+        for i in range(4):
+            noise = rng.integers(0, 255, (20 + 40*i, 24), dtype=np.uint8)
+            cv2.imwrite(str(tmp_path/'own images'/region/f'{i}.png'), noise)
     (tmp_path/'own images/elbow/broken.png').write_bytes(b'no image')
     done = call('bonefrac', 'audit', 'own images', '--known', '3', cwd=tmp_path)
-    assert done.returncode == 0 and '8 images of 8 distinct sources; 1 files set aside' in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '8 images of 8 distinct sources; 1 files set aside' in done.stdout, done.stdout
+
+AUDIT = '''
+import sys
+from bonefrac.audit.examinations import audit
+from bonefrac.data.sources import read_images
+audit(read_images(sys.argv[1], cache=False))
+'''
 
 def test_a_full_cache_is_one_line(call, leaky, tmp_path):
     "A disk without room for the squares, as a real file system of 300 kB."
     import subprocess
     disk = tmp_path/'disk'
     disk.mkdir()
-    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=300k', 'tmpfs', str(disk)], capture_output=True).returncode: pytest.skip('mounting a small disk needs root')
-    try: done = call('python', '-c', 'import sys; from bonefrac.audit.examinations import audit; from bonefrac.data.sources import read_images; audit(read_images(sys.argv[1], cache=False))', str(leaky), cwd=tmp_path, XDG_CACHE_HOME=str(disk))
+    mount = ['mount', '-t', 'tmpfs', '-o', 'size=300k', 'tmpfs', str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode: pytest.skip('mounting a small disk needs root')
+    try: done = call('python', '-c', AUDIT, str(leaky), cwd=tmp_path, XDG_CACHE_HOME=str(disk))
     finally: subprocess.run(['umount', str(disk)])
     assert done.returncode == 1 and 'no room for' in done.stderr.splitlines()[-1]
 

@@ -312,6 +312,8 @@ LAYOUT = [
      'tests/test_x.py:1:121: E501'),
     ('ruff', 'wing left out', replaced('pyproject.toml', '"bonefrac/_modidx.py"', '"bonefrac/data"'),
      'not look at bonefrac/data'),
+    ('types', 'wrong annotation', with_room(FIRST, 'def f(n:int=1) -> str: return n'),
+     'Incompatible return value type (got "int", expected "str")'),
     ('measures', 'wide line', with_room(FIRST, WIDE),
      'lines over 120 1, at most 0; notebook lines over 120 1, at most 0'),
     ('measures', 'long bodies', with_room(FIRST, 'x = 1\n' + '\n'.join(map(BODY.format, range(9)))),

@@ -58,7 +58,14 @@ def test_folds_are_rebuilt_without_images(folds):
     rebuilt = folds_table(folds[['name', 'region', 'source', 'study']].assign(original=True, sharpness=0., split=''))
     pd.testing.assert_frame_equal(rebuilt, folds)
 
-@pytest.mark.parametrize('pair', [('image1_2336', 'image2_2337'), ('image1_97', 'image2_98'), ('image2_619', 'image3_620'), ('image2_632', 'image3_633')])
+VIEWS = [
+    ('image1_2336', 'image2_2337'),
+    ('image1_97', 'image2_98'),
+    ('image2_619', 'image3_620'),
+    ('image2_632', 'image3_633'),
+]
+
+@pytest.mark.parametrize('pair', VIEWS)
 def test_known_views_of_one_patient_are_together(folds, pair):
     stems = folds.source.str.replace('_png', '').str.split('~').str[0]
     a, b = (set(folds.study[stems == name]) for name in pair)
@@ -98,7 +105,8 @@ def test_committed_groups_are_read_and_not_searched(groups, no_search, monkeypat
     with pytest.raises(AssertionError, match='neither an audit'): manifests.audited(groups[['name']]) # other data
 
 def test_a_package_without_its_tables_is_an_error(no_search, monkeypatch, tmp_path):
-    images = pd.DataFrame(dict(name=['a.png'], sha256='0', region='wrist', polygons='', split='', source='a', study='a'))
+    one = dict(name='a.png', sha256='0', region='wrist', polygons='', split='', source='a', study='a')
+    images = pd.DataFrame([one])
     monkeypatch.setattr(manifests, 'MANIFESTS', tmp_path/'gone')
     with pytest.raises(FileNotFoundError, match='gone: no tables of groups; install the package again'):
         manifests.audited(images)

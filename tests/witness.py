@@ -2,8 +2,9 @@
 
     python tests/witness.py          run them and print their hashes as JSON
 
-The hashes that tests/test_witness.py expects are in tests/witness.json. Arithmetic in float32 differs between kinds of CPU and versions of
-torch, so each set of hashes is kept under a fingerprint: the hash of a fixed piece of training and of a few NumPy functions.
+The hashes that tests/test_witness.py expects are in tests/witness.json. Arithmetic in float32 differs between kinds of
+CPU and versions of torch, so each set of hashes is kept under a fingerprint, the hash of a piece of training and
+of a few NumPy functions.
 """
 import hashlib
 import json
@@ -29,12 +30,16 @@ def fingerprint():
     import torch
     from torch import nn
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU6(), nn.Conv2d(16, 16, 5, padding=2, groups=16),
-                        nn.Conv2d(16, 32, 1), nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(288, 6)).to(memory_format=torch.channels_last)
+    layers = [nn.Conv2d(3, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU6(), nn.Conv2d(16, 16, 5, padding=2, groups=16),
+              nn.Conv2d(16, 32, 1), nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(288, 6)]
+    net = nn.Sequential(*layers).to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(net.parameters(), 1e-2)
     for _ in range(5):
-        loss = nn.functional.cross_entropy(net(torch.randn(8, 3, 48, 48).contiguous(memory_format=torch.channels_last)), torch.arange(8) % 6)
-        optimiser.zero_grad(), loss.backward(), optimiser.step()
+        batch = torch.randn(8, 3, 48, 48).contiguous(memory_format=torch.channels_last)
+        loss = nn.functional.cross_entropy(net(batch), torch.arange(8) % 6)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
     x = np.linspace(-3, 3, 1001)
     functions = [f(x).tobytes() for f in (np.exp, np.sin, np.tanh, np.arctan)] + [(np.outer(x, x) @ x).tobytes()]
     return sha(*(p.detach().numpy().tobytes() for p in net.parameters()), *functions)
