@@ -16,15 +16,20 @@ from .predictions import check_predictions
 from .metrics import binary_metrics, confusion
 
 # %% ../../nbs/library/evaluation/05_figures.ipynb #2cf82698
+def _axes(ax, *size):
+    "The given axes, or those of a new figure of `size` inches."
+    return ax or plt.subplots(figsize=size, layout='constrained')[1]
+
 def plot_confusion(
     df:pd.DataFrame, # Predictions table of kind `classes`
     ax=None,         # Axes to draw into; default: a new figure
 ):                   # The axes
     "Confusion matrix: shaded by share of the row, labelled with counts."
     counts = confusion(check_predictions(df, 'classes'))
-    shares = counts / counts.sum(axis=1).clip(lower=1).to_numpy()[:, None]
+    totals = counts.sum(axis=1).clip(lower=1)
+    shares = counts.div(totals, axis=0)
     size = 1 + .55 * len(counts)
-    ax = ax or plt.subplots(figsize=(size + 1, size), layout='constrained')[1]
+    ax = _axes(ax, size + 1, size)
     sns.heatmap(shares, annot=counts, fmt='d', cmap='Blues', vmin=0, vmax=1, square=True,
                 linewidths=.5, ax=ax, cbar_kws=dict(label='share of true class'))
     ax.tick_params(axis='y', rotation=0)
@@ -47,9 +52,10 @@ def plot_roc(
     if scores['auroc'] is None:
         raise ValueError(f'no ROC curve: {scores["positives"]} of {len(df)} images are positive')
     alarms, found, _ = roc_curve(df['truth'], df['probability'])
-    ax = ax or plt.subplots(figsize=(4.2, 4.2), layout='constrained')[1]
+    ax = _axes(ax, 4.2, 4.2)
     ax.plot([0, 1], [0, 1], '--', color='.4', label='chance')
-    ax.plot(alarms, found, color=sns.color_palette('colorblind')[0], label=_roc_label(scores))
+    blue = sns.color_palette('colorblind')[0]
+    ax.plot(alarms, found, color=blue, label=_roc_label(scores))
     ax.set(xlabel='1 − specificity', ylabel='sensitivity', aspect='equal')
     ax.legend(frameon=False, loc='lower right')
     return ax
@@ -61,7 +67,7 @@ def plot_probabilities(
 ):                   # The axes
     "Histogram of the probability of yes, for positive and for negative images."
     yes = check_predictions(df, 'binary')['truth'].to_numpy(bool)
-    ax = ax or plt.subplots(figsize=(6, 3), layout='constrained')[1]
+    ax = _axes(ax, 6, 3)
     colors = sns.color_palette('colorblind')
     for word, rows, color in (('no', ~yes, colors[0]), ('yes', yes, colors[1])):
         label = f'truth: {word} (n = {rows.sum()})'
@@ -107,7 +113,7 @@ def plot_accuracies(
     ax=None,            # Axes to draw into; default: a new figure
 ):                      # The axes
     "Forest plot: accuracy and interval of each run."
-    ax = ax or plt.subplots(figsize=(7, 1.2 + .45 * len(table)), layout='constrained')[1]
+    ax = _axes(ax, 7, 1.2 + .45 * len(table))
     y, color = np.arange(len(table)), sns.color_palette('colorblind')[0]
     ax.vlines(table['majority_accuracy'], y - .5, y + .5, colors='.4', linestyles='--',
               label='majority baseline')

@@ -20,28 +20,33 @@ def _yes_no(df):
     "Rows of a yes-or-no table by truth: n, median probability of yes, share that is answered yes."
     rows = df.groupby('truth').probability
     answered_yes = rows.apply(lambda p: (p >= .5).mean())
-    return pd.DataFrame(dict(n=rows.size(), median_probability=rows.median(), answered_yes=answered_yes))
+    columns = dict(n=rows.size(), median_probability=rows.median())
+    return pd.DataFrame(columns).assign(answered_yes=answered_yes)
 
 class Judge(NamedTuple):
     "What is done with predictions of one kind."
-    score:Callable    # (table, most frequent answer of training) -> dict of scores
+    score:Callable    # (table, most frequent answer of training, threshold) -> dict of scores
     say:Callable      # scores -> sentence
     table:Callable    # table -> DataFrame, one row per answer
     plot:Callable     # table -> axes
     headline:str      # The score that a summary shows
 
 JUDGES = dict(
-    classes=Judge(lambda df, common: metrics(df, label=common), sentence, per_class, plot_confusion, 'accuracy'),
-    binary=Judge(lambda df, common: binary_metrics(df), binary_sentence, _yes_no, plot_probabilities, 'auroc'),
+    classes=Judge(lambda df, common, threshold: metrics(df, label=common),
+                  sentence, per_class, plot_confusion, 'accuracy'),
+    binary=Judge(lambda df, common, threshold: binary_metrics(df, threshold),
+                 binary_sentence, _yes_no, plot_probabilities, 'auroc'),
 )
 
 def scores(
-    df:pd.DataFrame,     # Predictions table of one part
-    common:str|None=None, # Most frequent answer of the training part, for the baseline; default: of the table
-) -> dict:               # Flat, JSON-ready; with `kind`
+    df:pd.DataFrame,            # Predictions table of one part
+    common:str|None=None,       # Most frequent answer of the training part, for the baseline; default: of the table
+    threshold:float|None=None,  # Of kind `binary`: yes from this probability on; default: chosen on the table itself
+) -> dict:                      # Flat, JSON-ready; with `kind`
     "Scores of a predictions table."
     kind = kind_of(df)
-    return dict(kind=kind, **JUDGES[kind].score(df, common))
+    found = JUDGES[kind].score(df, common, threshold)
+    return dict(kind=kind, **found)
 
 def headline(
     scores:dict, # From `scores`
