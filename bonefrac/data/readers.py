@@ -272,7 +272,6 @@ def _innermost(root):
     if len(folders) != 1 or _split_of(folders[0]) or not wraps_data(folders[0]): return root
     return _innermost(folders[0])
 
-# %% ../../nbs/library/data/05_readers.ipynb #2fa3ae2b
 def class_pairs(
     root:Path, # Folder of the data
 ) -> list:     # Pairs of a folder and its shipped split
@@ -405,7 +404,6 @@ def csv_records(
 
 
 
-# %% ../../nbs/library/data/05_readers.ipynb #8c41d0aa
 def add_records(
     reading:Reading,      # Gathers rows and problems
     records:pd.DataFrame, # What `csv_records` gives
