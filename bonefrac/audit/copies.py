@@ -171,6 +171,10 @@ class Looks:
         "Looks of the images at some positions, without their squares."
         return Looks(None, self.spectra[at], self.traits[at], self.corners[at])
 
+    def details(self):
+        "The trait `detail` of each image."
+        return self.traits[:, TRAITS.index('detail')]
+
     def similarity(self, a, b):
         "Likeness of the spectra of each pair, -1 to 1."
         return (self.spectra[a]*self.spectra[b]).sum(1)
@@ -233,7 +237,8 @@ def neighbours(
     exact:int=EXACT,    # Largest n for which all are compared
 ) -> tuple:             # Positions and similarities from -1 to 1, both (n, k), in no order
     "The most alike images of each image."
-    n, k = len(spectra), min(k, len(spectra) - 1)
+    n = len(spectra)
+    k = min(k, n - 1)
     if k < 1: return np.zeros((n, 0), int), np.zeros((n, 0), np.float32)
     return nearest_of_all(spectra, k) if n <= exact else nearest_by_index(spectra, k)
 
@@ -359,8 +364,8 @@ class _Search:
     def lookalikes(self, at, k=6):
         "Pairs of neighbours of like spectrum."
         best, alike = neighbours(self.looks.spectra[at], k)
-        rows, columns = np.nonzero(alike >= MIN_SIMILARITY)
-        near = np.sort(np.c_[at[rows], at[best[rows, columns]]], axis=1)
+        row, column = np.nonzero(alike >= MIN_SIMILARITY)
+        near = np.sort(np.c_[at[row], at[best[row, column]]], axis=1)
         return set(map(tuple, near))
 
     def new_pairs(self, group):
@@ -417,7 +422,7 @@ def likeliest_original(
     looks:Looks,      # What `measure` saw
 ) -> np.ndarray:      # bool, (n,); one True per group
     "The version with the fewest black corners and the most detail."
-    order = best_first(group, looks.corners, looks.traits[:, TRAITS.index('detail')])
+    order = best_first(group, looks.corners, looks.details())
     first = np.unique(group[order], return_index=True)[1]
     chosen = np.zeros(len(group), bool)
     chosen[order[first]] = True

@@ -304,9 +304,10 @@ def takes_original(
     versions:tuple, # Grey uint8 images of one source, the untouched one first
 ) -> bool:          # Is the first one chosen?
     "Is the untouched version taken for the original?"
-    corners = np.array([black_corners(version) for version in versions])
-    details = np.array([detail(version) for version in versions])
-    return bool(best_first(np.zeros(len(versions), int), corners, details)[0] == 0)
+    def each(measure): return np.array(list(map(measure, versions)))
+    group = np.zeros(len(versions), int)
+    first = best_first(group, each(black_corners), each(detail))[0]
+    return bool(first == 0)
 
 class KnownCopies:
     "Copies made by us, against an audit of the data set that their images are from."
@@ -333,8 +334,8 @@ def wrong_pairs(
     pairs:pd.DataFrame, # `Audit.copies`
 ) -> list:              # Pairs and how many of them are called copies, for the last two of `COPY_QUESTIONS`
     "Copies among pairs that cannot be copies."
-    known = pairs.region_a.notna() & pairs.region_b.notna()
-    other = (pairs.region_a != pairs.region_b) & known
+    a, b = pairs.region_a, pairs.region_b
+    other = (a != b) & a.notna() & b.notna()
     apart = pairs.split_a != pairs.split_b
     return [(rows.sum(), pairs.is_copy[rows].sum()) for rows in (other, apart)]
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LIMITS', 'class_column', 'polygon_areas', 'several_ids', 'odd_ids', 'label_problems', 'shape_faults', 'overlap',
-           'polygon_problems', 'confident_joint', 'second_choices', 'doubt', 'label_suspects']
+           'polygon_problems', 'confident_joint', 'second_choices', 'suspect_scores', 'doubt', 'label_suspects']
 
 # %% ../../nbs/library/audit/04_labels.ipynb #25a002ca
 from itertools import combinations
@@ -219,18 +219,27 @@ def second_choices(
     other[np.arange(len(probs)), given] = -1
     return other.argmax(axis=1), other.max(axis=1)
 
+def suspect_scores(
+    given:np.ndarray,      # Number of the given class of each image, int (n,)
+    probs:np.ndarray,      # Probabilities, float (n, classes)
+    thresholds:np.ndarray, # Mean probability of each class among images labelled so, float (classes,)
+) -> pd.DataFrame:         # given, suggested (number), self_confidence, margin, above_threshold, threshold
+    "How likely the given class and the likeliest other one are."
+    best, most = second_choices(probs, given)
+    own, threshold = probs[np.arange(len(probs)), given], thresholds[best]
+    return pd.DataFrame(dict(
+        given=given, suggested=best, self_confidence=own, margin=own - most,
+        above_threshold=most >= threshold, threshold=threshold))
+
 def doubt(
-    given:str,        # Label of an image
-    own:float,        # Its probability
-    suggested:str,    # Likeliest other class
-    other:float,      # Its probability
-    threshold:float,  # Mean probability of that class among images labelled so
-    above:bool,       # Is `other` at least the threshold?
-) -> str:             # One sentence
+    row,  # A row of `suspect_scores`, with names of classes
+) -> str: # One sentence
     "Why a label is in doubt."
-    verb = 'above' if above else 'below'
-    return (f'labelled {given} with probability {own:.2f}; {suggested} has {other:.2f}, '
-            f'{verb} the {threshold:.2f} that images labelled {suggested} reach on average')
+    verb = 'above' if row.above_threshold else 'below'
+    other = row.self_confidence - row.margin
+    mine = f'labelled {row.given} with probability {row.self_confidence:.2f}'
+    mean = f'the {row.threshold:.2f} that images labelled {row.suggested} reach on average'
+    return f'{mine}; {row.suggested} has {other:.2f}, {verb} {mean}'
 
 def label_suspects(
     df:pd.DataFrame, # Predictions table, out of fold; `truth` is the label in doubt
@@ -242,13 +251,10 @@ def label_suspects(
     labels, probs = _given(df)
     ranked = dict(filter_by=rule, return_indices_ranked_by='self_confidence')
     order = find_label_issues(labels, probs, n_jobs=1, **ranked)
-    given, classes = labels[order], np.array(classes_of(df))
-    best, most = second_choices(probs[order], given)
-    own = probs[order, given]
-    threshold = get_confident_thresholds(labels, probs)[best]
-    margin, above = own - most, most >= threshold
-    scores = dict(self_confidence=own, margin=margin, above_threshold=above)
-    names = dict(given=classes[given], suggested=classes[best])
-    table = df[['name', 'group']].iloc[order].reset_index(drop=True).assign(**names, **scores)
-    facts = zip(table.given, own, table.suggested, own - margin, threshold, above)
-    return table.assign(reason=[doubt(*fact) for fact in facts])
+    thresholds = get_confident_thresholds(labels, probs)
+    scores = suspect_scores(labels[order], probs[order], thresholds)
+    classes = np.array(classes_of(df))
+    for column in ('given', 'suggested'): scores[column] = classes[scores[column]]
+    scores['reason'] = [doubt(row) for row in scores.itertuples()]
+    table = df[['name', 'group']].iloc[order].reset_index(drop=True)
+    return table.join(scores.drop(columns='threshold'))

@@ -147,10 +147,10 @@ def mean_of_defined(
 class _Resamples:
     "Scores of a predictions table in every resample of whole groups."
     def __init__(self, df, n_boot, seed):
-        codes, draws = group_draws(df['group'], n_boot, seed)
+        codes, draws = group_draws(df.group, n_boot, seed)
         self.df, self.weights = df, draws[:, codes]
         self.right = correct(df).to_numpy()
-        self.kinds = [df['truth'].eq(c).to_numpy() for c in classes_of(df)]
+        self.kinds = [df.truth.eq(c).to_numpy() for c in classes_of(df)]
 
     def accuracy(self): return self.weights @ self.right/self.weights.sum(axis=1)
 
@@ -162,11 +162,15 @@ class _Resamples:
     def balanced_accuracy(self):
         return mean_of_defined(np.array([self.recall(kind) for kind in self.kinds]))
 
+    def areas(self):
+        "ROC area of each class."
+        pairs = zip(self.kinds, probabilities(self.df).T)
+        return [weighted_auc(*pair, self.weights) for pair in pairs]
+
     def auroc(self):
         "Mean area over classes; one class tells all where there are two."
-        pairs = list(zip(self.kinds, probabilities(self.df).T))
-        if len(pairs) == 2: pairs = pairs[:1]
-        areas = [weighted_auc(kind, score, self.weights) for kind, score in pairs]
+        areas = self.areas()
+        if len(areas) == 2: areas = areas[:1]
         return mean_of_defined(np.array(areas))
 
     def intervals(self):

@@ -44,9 +44,9 @@ def mean_in_bands(
     "Mean power in each band of `BANDS`."
     n = len(BANDS) - 1
     band = np.digitize(frequency, BANDS) - 1
-    inside = (band >= 0) & (band < n)
-    counts = np.bincount(band[inside], minlength=n)
-    return np.bincount(band[inside], power[inside], n)/counts
+    kept = (band >= 0) & (band < n)
+    counts = np.bincount(band[kept], minlength=n)
+    return np.bincount(band[kept], power[kept], n)/counts
 
 def radial_spectrum(
     image:np.ndarray, # Grey uint8, (height, width), at least 100 pixels each

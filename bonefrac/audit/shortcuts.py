@@ -64,8 +64,8 @@ def triangle_legs(
         longest = side.shape[1]
         runs = np.where(side.all(axis=1), longest, (~side).argmax(axis=1))
         return _Edge(runs, longest).legs()
-    one, other = legs(dark), legs(dark.T)
-    return one if one[0]*one[1] >= other[0]*other[1] else other
+    (width, height), (tall, wide) = legs(dark), legs(dark.T)
+    return (height, width) if height*width >= tall*wide else (tall, wide)
 
 def corner_triangles(
     image:np.ndarray, # Grey uint8, (height, width)
@@ -137,7 +137,7 @@ class _Glyphs:
     def __init__(self, image):
         self.image, self.side = image, max(image.shape)
         self.strokes = self.bright_strokes()
-        pieces = cv2.connectedComponentsWithStats(self.strokes, connectivity=8)
+        pieces = cv2.connectedComponentsWithStats(self.strokes)
         self.n, self.labels, self.stats, _ = pieces
 
     def top_hat(self):
@@ -176,10 +176,9 @@ class _Glyphs:
 
     def mask(self):
         "Pixels of the letters."
-        possible, glyph = self.sized() & self.free(), np.zeros(self.n, bool)
-        possible[0] = False # what is no stroke
-        for label in np.flatnonzero(possible): glyph[label] = self.shines(label)
-        return glyph[self.labels]
+        possible = np.flatnonzero(self.sized() & self.free())
+        letters = [label for label in possible if label > 0 and self.shines(label)] # 0 is no stroke
+        return np.isin(self.labels, letters)
 
 def marker_mask(
     image:np.ndarray, # Grey uint8, (height, width), at least 64 px on its longest side
