@@ -5,7 +5,9 @@
 # %% auto #0
 __all__ = ['SIDE', 'CENTRE', 'FLIPS', 'TRAITS', 'EXACT', 'DISC', 'COPY_SCORE', 'NAMESAKE_SCORE', 'MIN_SIMILARITY', 'MAX_ANGLE',
            'NEAR_SCORE', 'central_square', 'ring_spectrum', 'from_corners', 'black_corners', 'central_half', 'detail',
-           'best_first', 'Looks', 'measure', 'neighbours', 'align', 'components', 'find_copies', 'likeliest_original']
+           'best_first', 'noise_level', 'border_means', 'image_traits', 'reserved_file', 'Looks', 'measure',
+           'nearest_of_all', 'spectrum_index', 'nearest_by_index', 'neighbours', 'correlation', 'align', 'components',
+           'identical_pairs', 'find_copies', 'likeliest_original']
 
 # %% ../../nbs/library/audit/00_copies.ipynb #44cac131
 import os
@@ -102,16 +104,46 @@ def best_first(
 TRAITS = ('log_width', 'log_height', 'dark', 'low', 'middle', 'high', 'bright', 'black', 'noise',
           'top', 'bottom', 'left', 'right', 'detail')
 
-def _traits(image):
-    "How an image was taken: the values of `TRAITS`."
+def noise_level(
+    grey:np.ndarray, # float32, (height, width), grey values
+) -> float:          # Grey values
+    "Median deviation of a pixel from its blurred neighbourhood."
+    smooth = cv2.GaussianBlur(grey, (0, 0), 1)
+    return np.median(np.abs(grey - smooth))
+
+def border_means(
+    image:np.ndarray, # Grey uint8, (height, width)
+) -> list:            # Top, bottom, left, right, 0 to 1
+    "Mean brightness of the outer 8 pixels of each side."
+    sides = image[:8], image[-8:], image[:, :8], image[:, -8:]
+    return [side.mean()/255 for side in sides]
+
+def image_traits(
+    image:np.ndarray, # Grey uint8, (height, width)
+) -> list:            # The values of `TRAITS`
+    "How an image was taken."
     h, w = image.shape
     grey = image[::2, ::2].astype(np.float32)
     levels = np.quantile(grey, [.05, .25, .5, .75, .95])/255
-    noise = np.median(np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 1)))
-    sides = [side.mean()/255 for side in (image[:8], image[-8:], image[:, :8], image[:, -8:])]
-    taken = [(grey < 3).mean(), np.log(noise + .05)]
-    return [np.log(w), np.log(h), *levels, *taken, *sides, np.log(detail(image) + 1e-3)]
+    black, noise = (grey < 3).mean(), np.log(noise_level(grey) + .05)
+    sharp = np.log(detail(image) + 1e-3)
+    return [np.log(w), np.log(h), *levels, black, noise, *border_means(image), sharp]
 
+# %% ../../nbs/library/audit/00_copies.ipynb #fcbf20a6
+def reserved_file(
+    size:int, # Bytes
+):            # Open file without a name, which is gone when it is closed
+    "A file in the cache whose room on the disk is taken at once."
+    folder = cache_dir('audit')
+    file = TemporaryFile(dir=folder)
+    try: os.posix_fallocate(file.fileno(), 0, size)
+    except AttributeError: pass # systems without this call
+    except OSError as e:
+        room = f'no room for {size/2**20:.0f} MB ({e.strerror}); make room or set XDG_CACHE_HOME'
+        raise ValueError(f'{folder}: {room}') from None
+    return file
+
+# %% ../../nbs/library/audit/00_copies.ipynb #56b7bae1
 @dataclass(frozen=True)
 class Looks:
     "What one reading of all images leaves behind, by position in the image table."
@@ -120,36 +152,50 @@ class Looks:
     traits:np.ndarray  # float64, (n, 14), as `TRAITS`
     corners:np.ndarray # float64, (n,), `black_corners`
 
-def _empty_looks(n):
-    "Looks of n images, to be filled; room for the squares is taken at once."
-    folder, size = cache_dir('audit'), 2*n*SIDE*SIDE
-    file = TemporaryFile(dir=folder)
-    try: os.posix_fallocate(file.fileno(), 0, size)
-    except AttributeError: pass # systems without this call
-    except OSError as e:
-        room = f'no room for {size/2**20:.0f} MB ({e.strerror}); make room or set XDG_CACHE_HOME'
-        raise ValueError(f'{folder}: {room}') from None
-    squares = np.memmap(file, np.float16, 'w+', shape=(n, SIDE, SIDE))
-    return Looks(squares, np.zeros((n, 288), np.float32), np.zeros((n, len(TRAITS))), np.zeros(n))
+    @classmethod
+    def empty(cls, n):
+        "Looks of n images, to be filled."
+        file, shape = reserved_file(2*n*SIDE*SIDE), (n, SIDE, SIDE)
+        squares = np.memmap(file, np.float16, 'w+', shape=shape)
+        spectra = np.zeros((n, 288), np.float32)
+        return cls(squares, spectra, np.zeros((n, len(TRAITS))), np.zeros(n))
+
+    def see(self, i, image):
+        "Fill the entries of image i."
+        square = central_square(image)
+        self.squares[i], self.spectra[i] = square, ring_spectrum(square)
+        self.traits[i] = image_traits(image)
+        self.corners[i] = black_corners(image)
+
+    def only(self, at):
+        "Looks of the images at some positions, without their squares."
+        return Looks(None, self.spectra[at], self.traits[at], self.corners[at])
+
+    def details(self):
+        "The trait `detail` of each image."
+        return self.traits[:, TRAITS.index('detail')]
+
+    def similarity(self, a, b):
+        "Likeness of the spectra of each pair, -1 to 1."
+        return (self.spectra[a]*self.spectra[b]).sum(1)
 
 def measure(
     images:pd.DataFrame, # Image table
 ) -> Looks:              # One entry per image
     "Read every image once."
-    looks = _empty_looks(len(images))
-    def look(item):
-        i, path = item
-        image = load_grey(path)
-        square = central_square(image)
-        looks.squares[i], looks.spectra[i] = square, ring_spectrum(square)
-        looks.traits[i], looks.corners[i] = _traits(image), black_corners(image)
+    looks = Looks.empty(len(images))
+    def look(item): looks.see(item[0], load_grey(item[1]))
     in_threads(look, enumerate(images.path), 'audit: reading', 'image', quiet_below=500)
     return looks
 
 # %% ../../nbs/library/audit/00_copies.ipynb #f1583669
 EXACT = 20_000 # largest number of images whose neighbours are found by comparing all
 
-def _exact(spectra, k, block=2048):
+def nearest_of_all(
+    spectra:np.ndarray, # float32, (n, 288)
+    k:int,              # Number of neighbours, below n
+    block:int=2048,     # Spectra that are compared at a time
+) -> tuple:             # As `neighbours`
     "Neighbours by comparing all with all."
     found = []
     for start in range(0, len(spectra), block):
@@ -160,8 +206,11 @@ def _exact(spectra, k, block=2048):
         found.append((best, np.take_along_axis(alike, best, 1)))
     return tuple(map(np.concatenate, zip(*found)))
 
-def _approximate(spectra, k):
-    "Neighbours by an HNSW index."
+# %% ../../nbs/library/audit/00_copies.ipynb #c3c6408c
+def spectrum_index(
+    spectra:np.ndarray, # float32, (n, 288)
+):                      # HNSW index of faiss, by inner product
+    "An index for approximate neighbours, the same each time."
     import faiss
     index = faiss.IndexHNSWFlat(spectra.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efSearch = 128
@@ -169,20 +218,29 @@ def _approximate(spectra, k):
     faiss.omp_set_num_threads(1) # several threads would build another index each time
     index.add(spectra)
     faiss.omp_set_num_threads(threads)
-    alike, best = index.search(spectra, k + 1)
+    return index
+
+def nearest_by_index(
+    spectra:np.ndarray, # float32, (n, 288)
+    k:int,              # Number of neighbours, below n
+) -> tuple:             # As `neighbours`, with the image itself at similarity -1
+    "Neighbours by an HNSW index."
+    alike, best = spectrum_index(spectra).search(spectra, k + 1)
     itself = best == np.arange(len(spectra))[:, None]
     alike[itself | (best < 0)] = -1
     return best, alike
 
+# %% ../../nbs/library/audit/00_copies.ipynb #68933891
 def neighbours(
     spectra:np.ndarray, # float32, (n, 288)
     k:int=6,            # Number of neighbours
     exact:int=EXACT,    # Largest n for which all are compared
 ) -> tuple:             # Positions and similarities from -1 to 1, both (n, k), in no order
     "The most alike images of each image."
-    n, k = len(spectra), min(k, len(spectra) - 1)
+    n = len(spectra)
+    k = min(k, n - 1)
     if k < 1: return np.zeros((n, 0), int), np.zeros((n, 0), np.float32)
-    return _exact(spectra, k) if n <= exact else _approximate(spectra, k)
+    return nearest_of_all(spectra, k) if n <= exact else nearest_by_index(spectra, k)
 
 # %% ../../nbs/library/audit/00_copies.ipynb #48b7eead
 _Y, _X = np.mgrid[:SIDE, :SIDE] - CENTRE[0]
@@ -198,15 +256,11 @@ def _coarse(square): return _normalised(square, 8, 12, .5)
 
 _MIRROR = (-1.)**np.arange(181)[:, None] # a horizontal mirror maps angle t to 180° - t
 
-def _turn(a, b):
-    "Angle in degrees and mirror sense that bring rings `b` onto rings `a`."
-    senses = [np.fft.irfft((a*other).sum(1), n=360) for other in (b.conj(), b*_MIRROR)]
-    mirrored = bool(senses[1].max() > senses[0].max())
-    angle = int(senses[mirrored].argmax())
-    return angle - 360*(angle > 180), mirrored
-
-def _correlation(a, b):
-    "Correlation within the disc; 0 where one side is flat."
+def correlation(
+    a:np.ndarray, # float32, (128, 128)
+    b:np.ndarray, # float32, (128, 128)
+) -> float:       # -1 to 1; 0 where one side is flat
+    "Correlation of two squares of mean 0 within the disc."
     inside = DISC > 0
     a, b = a[inside], b[inside]
     size = np.sqrt((a*a).sum()*(b*b).sum())
@@ -214,38 +268,63 @@ def _correlation(a, b):
 
 # %% ../../nbs/library/audit/00_copies.ipynb #781e1c25
 _STOP = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 1e-3)
+_STRETCH = dict(dsize=(SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
 
-def _prepare(square):
+class _Prepared:
     "A square, its fine and coarse structure, and the angular transform of its rings."
-    square = np.asarray(square, np.float32)
-    coarse = _coarse(square)
-    rings = _polar(coarse, 360, 42)
-    angular = np.fft.rfft(rings - rings.mean(0), axis=0).astype(np.complex64)
-    return square, _fine(square), coarse, angular
+    def __init__(self, square):
+        self.square = np.asarray(square, np.float32)
+        self.fine, self.coarse = _fine(self.square), _coarse(self.square)
+        rings = _polar(self.coarse, 360, 42)
+        waves = np.fft.rfft(rings - rings.mean(0), axis=0)
+        self.angular = waves.astype(np.complex64)
 
-def _refined(coarse, turned):
-    "A turned square, shifted and turned a little so that its coarse structure fits."
-    shift = np.eye(2, 3, dtype=np.float32)
-    try: shift = cv2.findTransformECC(coarse, _coarse(turned), shift, cv2.MOTION_EUCLIDEAN, _STOP, DISC, 1)[1]
-    except cv2.error: pass # no convergence: what the angle alone gives is scored
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(turned, shift, (SIDE, SIDE), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    def over_angles(self, waves):
+        "Likeness to other rings at each angle of 360."
+        return np.fft.irfft((self.angular*waves).sum(1), n=360)
 
-def _align(one, two):
-    "`align` for prepared squares."
-    angle, mirrored = _turn(one[3], two[3])
-    square = np.ascontiguousarray(two[0][:, ::-1]) if mirrored else two[0]
-    rotation = cv2.getRotationMatrix2D(CENTRE, -angle, 1)
-    turned = cv2.warpAffine(square, rotation, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
-    score = _correlation(one[1], _fine(_refined(one[2], turned)))
-    return dict(angle=angle, mirrored=mirrored, score=score)
+    def turn(self, other):
+        "Angle in degrees and mirror sense that bring the other one onto this one."
+        waves = other.angular
+        senses = [self.over_angles(w) for w in (waves.conj(), waves*_MIRROR)]
+        mirrored = bool(senses[1].max() > senses[0].max())
+        angle = int(senses[mirrored].argmax())
+        return angle - 360*(angle > 180), mirrored
+
+    def turned(self, angle, mirrored):
+        "The square, mirrored and turned."
+        square = self.square
+        if mirrored: square = np.ascontiguousarray(square[:, ::-1])
+        rotation = cv2.getRotationMatrix2D(CENTRE, -angle, 1)
+        return cv2.warpAffine(square, rotation, **_STRETCH)
+
+    def small_motion(self, turned):
+        "Shift and small turn that fit the coarse structure of a turned square to this one."
+        motion, kind = np.eye(2, 3, dtype=np.float32), cv2.MOTION_EUCLIDEAN
+        fit = self.coarse, _coarse(turned), motion, kind, _STOP, DISC, 1
+        try: return cv2.findTransformECC(*fit)[1]
+        except cv2.error: return motion # no convergence: what the angle alone gives is scored
+
+    def fitted(self, turned):
+        "A turned square after its small motion."
+        motion = self.small_motion(turned)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(turned, motion, flags=flags, **_STRETCH)
+
+    def align(self, other):
+        "`align` for prepared squares."
+        angle, mirrored = self.turn(other)
+        turned = other.turned(angle, mirrored)
+        score = correlation(self.fine, _fine(self.fitted(turned)))
+        return dict(angle=angle, mirrored=mirrored, score=score)
 
 def align(
     one:np.ndarray, # Grey uint8, (height, width)
     two:np.ndarray, # Grey uint8, (height, width)
 ) -> dict:          # `angle` in degrees that turns `two` onto `one`, `mirrored`, `score` from -1 to 1
     "Register two images and correlate their fine structure."
-    return _align(_prepare(central_square(one)), _prepare(central_square(two)))
+    first, second = (_Prepared(central_square(image)) for image in (one, two))
+    return first.align(second)
 
 # %% ../../nbs/library/audit/00_copies.ipynb #52c1b3b6
 COPY_SCORE, NAMESAKE_SCORE, MIN_SIMILARITY, MAX_ANGLE, NEAR_SCORE = .65, .45, .9, 45, .5
@@ -262,39 +341,66 @@ def components(
     return connected_components(graph, directed=False)[1]
 
 # %% ../../nbs/library/audit/00_copies.ipynb #b12a626e
-def _namesakes(images, positions, most=12):
-    "Pairs of one source name in one shipped part; a name that more than `most` images share says nothing."
-    groups = images.iloc[positions].groupby(['split', 'source']).indices.values()
-    pairs = [pair for group in groups if len(group) <= most for pair in combinations(sorted(group), 2)]
-    return {(positions[a], positions[b]) for a, b in pairs}
+def identical_pairs(
+    images:pd.DataFrame, # Image table
+) -> list:               # Pairs of positions
+    "Files of the same bytes, each paired with the first of them."
+    same = images.groupby('sha256').indices.values()
+    return [(group[0], other) for group in same for other in group[1:]]
 
-def _candidates(images, looks, positions, k=6):
-    "Pairs worth aligning: namesakes, and neighbours of like spectrum."
-    best, alike = neighbours(looks.spectra[positions], k)
-    rows, columns = np.nonzero(alike >= MIN_SIMILARITY)
-    near = np.sort(np.c_[positions[rows], positions[best[rows, columns]]], axis=1)
-    return set(map(tuple, near)) | _namesakes(images, positions)
-
-def _verify(looks, pairs):
-    "Rows a, b, angle, mirrored, score of each pair."
-    prepared = lru_cache(1024)(lambda i: _prepare(looks.squares[i]))
-    def row(pair):
-        a, b = pair
-        return dict(a=a, b=b, **_align(prepared(a), prepared(b)))
-    return in_threads(row, pairs, 'audit: aligning', 'pair', quiet_below=1000)
-
+# %% ../../nbs/library/audit/00_copies.ipynb #52145a6e
 _PAIR = dict(a=int, b=int, angle=int, mirrored=bool, score=float)
 
-def _judge(rows, images, looks):
-    "Say which aligned pairs are copies."
-    table = pd.DataFrame(rows, columns=list(_PAIR)).astype(_PAIR)
-    a, b = table.a.to_numpy(), table.b.to_numpy()
-    source, split = images.source.to_numpy(), images.split.to_numpy()
-    namesake = (source[a] == source[b]) & (split[a] == split[b])
-    small = np.abs((table.angle + 90) % 180 - 90) <= MAX_ANGLE
-    like = table.score >= np.where(namesake, NAMESAKE_SCORE, COPY_SCORE)
-    similarity = (looks.spectra[a]*looks.spectra[b]).sum(1)
-    return table.assign(similarity=similarity, namesake=namesake, is_copy=small & like)
+class _Search:
+    "The search for copies in an image table, with the pairs that it has aligned."
+    def __init__(self, images, looks): self.images, self.looks, self.rows = images, looks, []
+
+    def namesakes(self, at, most=12):
+        "Pairs of one source name in one shipped part; a name that more than `most` images share says nothing."
+        groups = self.images.iloc[at].groupby(['split', 'source']).indices.values()
+        few = [sorted(group) for group in groups if len(group) <= most]
+        return {(at[a], at[b]) for group in few for a, b in combinations(group, 2)}
+
+    def lookalikes(self, at, k=6):
+        "Pairs of neighbours of like spectrum."
+        best, alike = neighbours(self.looks.spectra[at], k)
+        row, column = np.nonzero(alike >= MIN_SIMILARITY)
+        near = np.sort(np.c_[at[row], at[best[row, column]]], axis=1)
+        return set(map(tuple, near))
+
+    def new_pairs(self, group):
+        "Pairs worth aligning among the first images of each group, without those that are aligned."
+        first = np.unique(group, return_index=True)[1]
+        done = {(row['a'], row['b']) for row in self.rows}
+        return sorted((self.lookalikes(first) | self.namesakes(first)) - done)
+
+    def align(self, pairs):
+        "Add a row per pair."
+        prepared = lru_cache(1024)(lambda i: _Prepared(self.looks.squares[i]))
+        def row(pair):
+            a, b = pair
+            return dict(a=a, b=b, **prepared(a).align(prepared(b)))
+        self.rows += in_threads(row, pairs, 'audit: aligning', 'pair', quiet_below=1000)
+
+    def same(self, column, a, b):
+        "Have the images of each pair one value?"
+        values = self.images[column].to_numpy()
+        return values[a] == values[b]
+
+    def judged(self):
+        "The aligned pairs, and which of them are copies."
+        table = pd.DataFrame(self.rows, columns=list(_PAIR)).astype(_PAIR)
+        ends = table.a.to_numpy(), table.b.to_numpy()
+        namesake = self.same('source', *ends) & self.same('split', *ends)
+        small = np.abs((table.angle + 90) % 180 - 90) <= MAX_ANGLE
+        like = table.score >= np.where(namesake, NAMESAKE_SCORE, COPY_SCORE)
+        alike = self.looks.similarity(*ends)
+        return table.assign(similarity=alike, namesake=namesake, is_copy=small & like)
+
+    def copies(self):
+        "Pairs of copies."
+        pairs = self.judged()
+        return pairs.loc[pairs.is_copy, ['a', 'b']].to_numpy()
 
 # %% ../../nbs/library/audit/00_copies.ipynb #bb708f51
 def find_copies(
@@ -302,20 +408,13 @@ def find_copies(
     looks:Looks,         # What `measure` saw of it
 ) -> tuple:              # Group of each image, int (n,), and the table of aligned pairs
     "Groups of images that are copies of one source."
-    same = images.groupby('sha256').indices.values()
-    identical = [(group[0], other) for group in same for other in group[1:]]
-    rows, group = [], components(len(images), identical)
-    while True:
-        done = {(row['a'], row['b']) for row in rows}
-        first = np.unique(group, return_index=True)[1]
-        new = _candidates(images, looks, first) - done
-        if not new: break
-        rows += _verify(looks, sorted(new))
-        pairs = _judge(rows, images, looks)
-        copies = pairs.loc[pairs.is_copy, ['a', 'b']].to_numpy()
-        before, group = group.max(), components(len(images), [*identical, *copies])
-        if group.max() == before: break
-    return group, _judge(rows, images, looks)
+    search, same = _Search(images, looks), identical_pairs(images)
+    group, before = components(len(images), same), None
+    while group.max() != before and (new := search.new_pairs(group)):
+        search.align(new)
+        before = group.max()
+        group = components(len(images), [*same, *search.copies()])
+    return group, search.judged()
 
 # %% ../../nbs/library/audit/00_copies.ipynb #77b2cc31
 def likeliest_original(
@@ -323,7 +422,7 @@ def likeliest_original(
     looks:Looks,      # What `measure` saw
 ) -> np.ndarray:      # bool, (n,); one True per group
     "The version with the fewest black corners and the most detail."
-    order = best_first(group, looks.corners, looks.traits[:, TRAITS.index('detail')])
+    order = best_first(group, looks.corners, looks.details())
     first = np.unique(group[order], return_index=True)[1]
     chosen = np.zeros(len(group), bool)
     chosen[order[first]] = True
