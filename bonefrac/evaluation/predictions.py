@@ -11,7 +11,7 @@ __all__ = ['KINDS', 'classes_of', 'probabilities', 'Kind', 'Classes', 'Binary', 
 import numpy as np
 import pandas as pd
 
-from ..vocabulary import choose
+from ..vocabulary import EXAMPLES, choose
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #31854433
 def classes_of(
@@ -226,7 +226,7 @@ def synth_predictions(
     shared:float=0.,    # Chance that an image shares its examination's outcome, 0–1
     seed:int=0,         # Fixes the images
     run:int=0,          # Fixes the answers, given the images
-    classes:tuple=('elbow','fingers','forearm','humerus','shoulder','wrist'), # Class names
+    classes:tuple=EXAMPLES, # Class names
 ) -> pd.DataFrame:      # Predictions table; its probabilities are simulated too
     "Predictions table of a simulated run, for examples and tests."
     study, k = np.arange(n) // group_size, len(classes)
