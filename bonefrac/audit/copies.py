@@ -29,7 +29,18 @@ SIDE = 128  # side of the central square in pixels
 def central_square(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # float32, (128, 128), grey values
-    "The largest square about the centre, reduced without rounding."
+    """The largest square about the centre, reduced without rounding.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        float32, (128, 128), grey values
+    """
     h, w = image.shape
     s = min(h, w)
     y, x = (h - s)//2, (w - s)//2
@@ -48,7 +59,18 @@ def _polar(square, angles, radii):
 def ring_spectrum(
     square:np.ndarray, # float32, (128, 128)
 ) -> np.ndarray:       # float32, (288,), length 1; next to nothing for a constant image
-    "Magnitudes of 12 angular frequencies on 24 rings."
+    """Magnitudes of 12 angular frequencies on 24 rings.
+
+    Parameters
+    ----------
+    square : np.ndarray
+        float32, (128, 128)
+
+    Returns
+    -------
+    np.ndarray
+        float32, (288,), length 1; next to nothing for a constant image
+    """
     rings = _polar(square, 96, 24)
     waves = np.abs(np.fft.rfft(rings - rings.mean(), axis=0))[:12]
     waves[1:] *= np.sqrt(2)
@@ -61,13 +83,35 @@ FLIPS = dict(top_left=(1, 1), top_right=(1, -1), bottom_left=(-1, 1), bottom_rig
 def from_corners(
     image:np.ndarray, # Any array, (height, width)
 ) -> dict:            # Name of a corner -> view of the array that begins there
-    "An image as seen from each corner."
+    """An image as seen from each corner.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Any array, (height, width)
+
+    Returns
+    -------
+    dict
+        Name of a corner -> view of the array that begins there
+    """
     return {corner: image[::down, ::right] for corner, (down, right) in FLIPS.items()}
 
 def black_corners(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> float:           # 0 to 1, share of a side
-    "Shortest run of black pixels that starts at a corner."
+    """Shortest run of black pixels that starts at a corner.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    float
+        0 to 1, share of a side
+    """
     def run(line): return (len(line) if line.all() else int(np.argmin(line)))/len(line)
     views = from_corners(image <= 3).values()
     return min(min(run(view[0]), run(view[:, 0])) for view in views)
@@ -76,14 +120,36 @@ def black_corners(
 def central_half(
     image:np.ndarray, # Grey, (height, width)
 ) -> np.ndarray:      # View of half the height and half the width
-    "The middle of an image, where the bone is."
+    """The middle of an image, where the bone is.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        View of half the height and half the width
+    """
     h, w = image.shape
     return image[h//4:h - h//4, w//4:w - w//4]
 
 def detail(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> float:           # At least 0; no unit
-    "Energy of the finest detail in the central half, relative to coarser detail."
+    """Energy of the finest detail in the central half, relative to coarser detail.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    float
+        At least 0; no unit
+    """
     centre = central_half(image).astype(np.float32)
     blurred = cv2.GaussianBlur(centre, (0, 0), 2)
     fine, coarse = ((cv2.Laplacian(x, cv2.CV_32F)**2).mean() for x in (centre, blurred))
@@ -95,7 +161,22 @@ def best_first(
     corners:np.ndarray, # `black_corners` of each image, (n,)
     details:np.ndarray, # `detail` of each image, or what rises with it, (n,)
 ) -> np.ndarray:        # Positions, int, (n,)
-    "Order images by group, and within a group from the likeliest original on."
+    """Order images by group, and within a group from the likeliest original on.
+
+    Parameters
+    ----------
+    group : np.ndarray
+        Group of each image, int, (n,)
+    corners : np.ndarray
+        `black_corners` of each image, (n,)
+    details : np.ndarray
+        `detail` of each image, or what rises with it, (n,)
+
+    Returns
+    -------
+    np.ndarray
+        Positions, int, (n,)
+    """
     return np.lexsort((-details, np.floor(corners/.02 + .5), group))
 
 # %% ../../nbs/library/audit/00_copies.ipynb #18067382
@@ -114,7 +195,19 @@ def _traits(image):
 
 @dataclass(frozen=True)
 class Looks:
-    "What one reading of all images leaves behind, by position in the image table."
+    """What one reading of all images leaves behind, by position in the image table.
+
+    Parameters
+    ----------
+    squares : np.ndarray
+        float16, (n, 128, 128), in a temporary file
+    spectra : np.ndarray
+        float32, (n, 288)
+    traits : np.ndarray
+        float64, (n, 14), as `TRAITS`
+    corners : np.ndarray
+        float64, (n,), `black_corners`
+    """
     squares:np.ndarray # float16, (n, 128, 128), in a temporary file
     spectra:np.ndarray # float32, (n, 288)
     traits:np.ndarray  # float64, (n, 14), as `TRAITS`
@@ -135,7 +228,18 @@ def _empty_looks(n):
 def measure(
     images:pd.DataFrame, # Image table
 ) -> Looks:              # One entry per image
-    "Read every image once."
+    """Read every image once.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    Looks
+        One entry per image
+    """
     looks = _empty_looks(len(images))
     def look(item):
         i, path = item
@@ -179,7 +283,22 @@ def neighbours(
     k:int=6,            # Number of neighbours
     exact:int=EXACT,    # Largest n for which all are compared
 ) -> tuple:             # Positions and similarities from -1 to 1, both (n, k), in no order
-    "The most alike images of each image."
+    """The most alike images of each image.
+
+    Parameters
+    ----------
+    spectra : np.ndarray
+        float32, (n, 288)
+    k : int, default 6
+        Number of neighbours
+    exact : int, default EXACT
+        Largest n for which all are compared
+
+    Returns
+    -------
+    tuple
+        Positions and similarities from -1 to 1, both (n, k), in no order
+    """
     n, k = len(spectra), min(k, len(spectra) - 1)
     if k < 1: return np.zeros((n, 0), int), np.zeros((n, 0), np.float32)
     return _exact(spectra, k) if n <= exact else _approximate(spectra, k)
@@ -244,7 +363,20 @@ def align(
     one:np.ndarray, # Grey uint8, (height, width)
     two:np.ndarray, # Grey uint8, (height, width)
 ) -> dict:          # `angle` in degrees that turns `two` onto `one`, `mirrored`, `score` from -1 to 1
-    "Register two images and correlate their fine structure."
+    """Register two images and correlate their fine structure.
+
+    Parameters
+    ----------
+    one : np.ndarray
+        Grey uint8, (height, width)
+    two : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    dict
+        `angle` in degrees that turns `two` onto `one`, `mirrored`, `score` from -1 to 1
+    """
     return _align(_prepare(central_square(one)), _prepare(central_square(two)))
 
 # %% ../../nbs/library/audit/00_copies.ipynb #52c1b3b6
@@ -256,7 +388,20 @@ def components(
     n:int, # Number of things
     pairs, # Pairs of positions that belong together
 ) -> np.ndarray: # Number of the group of each thing, int, (n,)
-    "Groups of things that pairs connect, directly or through others."
+    """Groups of things that pairs connect, directly or through others.
+
+    Parameters
+    ----------
+    n : int
+        Number of things
+    pairs : object
+        Pairs of positions that belong together
+
+    Returns
+    -------
+    np.ndarray
+        Number of the group of each thing, int, (n,)
+    """
     a, b = np.asarray(pairs, dtype=int).reshape(-1, 2).T
     graph = coo_matrix((np.ones(len(a)), (a, b)), shape=(n, n))
     return connected_components(graph, directed=False)[1]
@@ -301,7 +446,20 @@ def find_copies(
     images:pd.DataFrame, # Image table
     looks:Looks,         # What `measure` saw of it
 ) -> tuple:              # Group of each image, int (n,), and the table of aligned pairs
-    "Groups of images that are copies of one source."
+    """Groups of images that are copies of one source.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+    looks : Looks
+        What `measure` saw of it
+
+    Returns
+    -------
+    tuple
+        Group of each image, int (n,), and the table of aligned pairs
+    """
     same = images.groupby('sha256').indices.values()
     identical = [(group[0], other) for group in same for other in group[1:]]
     rows, group = [], components(len(images), identical)
@@ -322,7 +480,20 @@ def likeliest_original(
     group:np.ndarray, # Group of each image, int, (n,)
     looks:Looks,      # What `measure` saw
 ) -> np.ndarray:      # bool, (n,); one True per group
-    "The version with the fewest black corners and the most detail."
+    """The version with the fewest black corners and the most detail.
+
+    Parameters
+    ----------
+    group : np.ndarray
+        Group of each image, int, (n,)
+    looks : Looks
+        What `measure` saw
+
+    Returns
+    -------
+    np.ndarray
+        bool, (n,); one True per group
+    """
     order = best_first(group, looks.corners, looks.traits[:, TRAITS.index('detail')])
     first = np.unique(group[order], return_index=True)[1]
     chosen = np.zeros(len(group), bool)

@@ -27,7 +27,18 @@ NUMBERED = re.compile(r'image(\d+)_(\d+)')
 def view_number(
     source:str, # Source name such as `image2_98_png`
 ) -> tuple:     # View and number, or two NaN where the name has none
-    "View and running number in a source name."
+    """View and running number in a source name.
+
+    Parameters
+    ----------
+    source : str
+        Source name such as `image2_98_png`
+
+    Returns
+    -------
+    tuple
+        View and number, or two NaN where the name has none
+    """
     found = NUMBERED.match(PurePosixPath(source).name)
     return tuple(map(float, found.groups())) if found else (np.nan, np.nan)
 
@@ -50,7 +61,20 @@ def agreement(
     sources:pd.DataFrame,       # One row per source: `region`, `view`, `number`
     offsets:range=range(1, 13), # Differences of numbers
 ) -> pd.DataFrame: # offset, rising (the higher number has the higher view), pairs, known (both regions), agree
-    "How often the regions of pairs with different views agree, by the difference of their numbers."
+    """How often the regions of pairs with different views agree, by the difference of their numbers.
+
+    Parameters
+    ----------
+    sources : pd.DataFrame
+        One row per source: `region`, `view`, `number`
+    offsets : range, default range(1, 13)
+        Differences of numbers
+
+    Returns
+    -------
+    pd.DataFrame
+        offset, rising (the higher number has the higher view), pairs, known (both regions), agree
+    """
     view, rows = sources.view.to_numpy(), []
     for offset in offsets:
         pairs = _at_offset(sources, offset)
@@ -73,7 +97,20 @@ def study_links(
     sources:pd.DataFrame,   # One row per source: `source`, `region`, `view`, `number`
     far:range=range(3, 13), # Offsets at which pairs are hardly ever of one study
 ) -> pd.DataFrame:          # Columns a, b (positions), offset, agree, prior (NaN where too few regions are known)
-    "Candidate links of neighbouring numbers, with the chance that numbers and regions alone give them."
+    """Candidate links of neighbouring numbers, with the chance that numbers and regions alone give them.
+
+    Parameters
+    ----------
+    sources : pd.DataFrame
+        One row per source: `source`, `region`, `view`, `number`
+    far : range, default range(3, 13)
+        Offsets at which pairs are hardly ever of one study
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns a, b (positions), offset, agree, prior (NaN where too few regions are known)
+    """
     distant = [_regions_agree(sources, _at_offset(sources, offset)) for offset in far]
     base = np.nanmean(np.concatenate([[0.], *distant]))
     tables = []
@@ -120,7 +157,22 @@ def score_links(
     looks:Looks,          # What `measure` saw of these sources
     links:pd.DataFrame,   # From `study_links`
 ) -> pd.DataFrame:        # `links` with `ratio` (of likeness) and `score`, 0 to 1; NaN where the data cannot tell
-    "Chance that two sources belong to one study."
+    """Chance that two sources belong to one study.
+
+    Parameters
+    ----------
+    sources : pd.DataFrame
+        One row per source, as for `study_links`
+    looks : Looks
+        What `measure` saw of these sources
+    links : pd.DataFrame
+        From `study_links`
+
+    Returns
+    -------
+    pd.DataFrame
+        `links` with `ratio` (of likeness) and `score`, 0 to 1; NaN where the data cannot tell
+    """
     likely = ((links.offset == 1) & (links.agree == 1)).to_numpy()
     if likely.sum() < 20 or links.prior.isna().any(): return links.assign(ratio=np.nan, score=np.nan)
     x, strangers = _differences(looks, links[['a', 'b']].to_numpy()), _strangers(sources)
@@ -173,7 +225,21 @@ def _study_names(sources, pairs):
 # %% ../../nbs/library/audit/01_examinations.ipynb #da4f3771
 @dataclass(frozen=True)
 class Audit:
-    "What an audit found."
+    """What an audit found.
+
+    Parameters
+    ----------
+    groups : pd.DataFrame
+        One row per image: name, source, original, study, study_strict
+    sources : pd.DataFrame
+        One row per source: source, region, view, number, study, study_strict
+    copies : pd.DataFrame
+        Aligned pairs as `find_copies` gives them, with name, region and split of both images
+    links : pd.DataFrame
+        Candidate links: source_a, source_b, region_a, region_b, offset, agree, prior, ratio, score
+    spectra : np.ndarray
+        float32, (images, 288), of `groups`
+    """
     groups:pd.DataFrame  # One row per image: name, source, original, study, study_strict
     sources:pd.DataFrame # One row per source: source, region, view, number, study, study_strict
     copies:pd.DataFrame  # Aligned pairs as `find_copies` gives them, with name, region and split of both images
@@ -200,7 +266,18 @@ def _studies(images, sources, pairs, links, group):
 def audit(
     images:pd.DataFrame, # Image table as a reader made it
 ) -> Audit:              # Groups and the evidence for them
-    "Find copies and studies."
+    """Find copies and studies.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table as a reader made it
+
+    Returns
+    -------
+    Audit
+        Groups and the evidence for them
+    """
     images = images.reset_index(drop=True)
     looks = measure(images)
     group, pairs = find_copies(images, looks)
@@ -246,7 +323,24 @@ def copy_errors(
     n:int=200,           # Number of known copies to make
     seed:int=0,          # Draws images and makes the copies
 ) -> pd.DataFrame:       # One row per question with columns n, wrong
-    "Errors of the copy threshold and of the choice of the original."
+    """Errors of the copy threshold and of the choice of the original.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table of untouched images
+    audit : Audit
+        Audit of the data set that they are from
+    n : int, default 200
+        Number of known copies to make
+    seed : int, default 0
+        Draws images and makes the copies
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per question with columns n, wrong
+    """
     rng = np.random.default_rng(seed)
     sample = images.sample(min(n, len(images)), random_state=seed)[['name', 'path']]
     rows = progress(sample.itertuples(index=False), len(sample), 'audit: known copies', 'image', quiet_below=100)

@@ -35,7 +35,22 @@ def leaky_phantoms(
     n:int=60,      # Number of pictures, at least 20
     seed:int=0,    # Of everything random
 ) -> Path:         # The folder, in the layout of the published archive
-    "Phantoms with exported copies, three of them in the test part, and one label lost."
+    """Phantoms with exported copies, three of them in the test part, and one label lost.
+
+    Parameters
+    ----------
+    root : str | Path
+        Folder to make
+    n : int, default 60
+        Number of pictures, at least 20
+    seed : int, default 0
+        Of everything random
+
+    Returns
+    -------
+    Path
+        The folder, in the layout of the published archive
+    """
     from bonefrac.phantom.archive import make_phantoms # findings of real images need no simulator
     root = make_phantoms(root, n=n, seed=seed, copies=2)
     groups = pd.read_csv(root/'groups.csv')
@@ -62,7 +77,18 @@ _PARTS = ('train', 'valid', 'test')
 def flow(
     images:pd.DataFrame, # Audited image table
 ) -> pd.DataFrame:       # Rows of `FLOW`; columns train, valid, test (where shipped so) and all
-    "Images, sources and studies of each shipped part."
+    """Images, sources and studies of each shipped part.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Audited image table
+
+    Returns
+    -------
+    pd.DataFrame
+        Rows of `FLOW`; columns train, valid, test (where shipped so) and all
+    """
     parts = {part: images[images.split == part] for part in _PARTS if (images.split == part).any()}
     parts['all'] = images
     counts = {name: [count(table) for count in FLOW.values()] for name, table in parts.items()}
@@ -82,7 +108,17 @@ def plot_flow(
     split:dict|None=None, # Part -> number of sources, for a last box
     ax=None,              # Axes to draw into; default: a new figure
 ):                        # The axes
-    "From images to studies, one box per step."
+    """From images to studies, one box per step.
+
+    Parameters
+    ----------
+    counts : pd.DataFrame
+        From `flow`, with the name of a count as index
+    split : dict | None, default None
+        Part -> number of sources, for a last box
+    ax : object, default None
+        Axes to draw into; default: a new figure
+    """
     import matplotlib.pyplot as plt
     boxes = _flow_boxes(counts)
     if split: boxes.append((' / '.join(map(str, split.values())), ' / '.join(split), 'sources in one fold of five'))
@@ -103,7 +139,20 @@ def score_bins(
     copies:pd.DataFrame, # `Audit.copies`
     width:float=.05,     # Of a bin of scores
 ) -> pd.DataFrame:       # kind, low, pairs
-    "Histogram of alignment scores by what the names say of a pair."
+    """Histogram of alignment scores by what the names say of a pair.
+
+    Parameters
+    ----------
+    copies : pd.DataFrame
+        `Audit.copies`
+    width : float, default 0.05
+        Of a bin of scores
+
+    Returns
+    -------
+    pd.DataFrame
+        kind, low, pairs
+    """
     def stem(name): return name.rsplit('/', 1)[-1].split('.rf.')[0]
     same, apart = copies.name_a.map(stem) == copies.name_b.map(stem), copies.split_a != copies.split_b
     kinds = {
@@ -118,7 +167,15 @@ def plot_scores(
     bins:pd.DataFrame, # From `score_bins`
     ax=None,           # Axes to draw into; default: a new figure
 ):                     # The axes
-    "Scores of aligned pairs on a logarithmic count, with both thresholds."
+    """Scores of aligned pairs on a logarithmic count, with both thresholds.
+
+    Parameters
+    ----------
+    bins : pd.DataFrame
+        From `score_bins`
+    ax : object, default None
+        Axes to draw into; default: a new figure
+    """
     import matplotlib.pyplot as plt
     import seaborn as sns
     ax = ax or plt.subplots(figsize=(8, 3.2), layout='constrained')[1]
@@ -138,7 +195,17 @@ def draw_pair(
     two:str|Path, # Image file
     axes=None,    # Three axes to draw into; default: a new figure
 ):                # The axes
-    "Two images, and the second one turned onto the first."
+    """Two images, and the second one turned onto the first.
+
+    Parameters
+    ----------
+    one : str | Path
+        Image file
+    two : str | Path
+        Image file
+    axes : object, default None
+        Three axes to draw into; default: a new figure
+    """
     import matplotlib.pyplot as plt
     a, b = load_grey(one), load_grey(two)
     found = align(a, b)
@@ -166,7 +233,22 @@ def exposure_powers(
     n:int=300,           # Number of copies to compare with their originals, drawn at random
     seed:int=0,          # Draws them
 ) -> pd.DataFrame:       # One row per copy: the exponent at quantiles 0.2, 0.5 and 0.8 of the central half
-    "Exponent of the exposure of copies."
+    """Exponent of the exposure of copies.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Audited image table
+    n : int, default 300
+        Number of copies to compare with their originals, drawn at random
+    seed : int, default 0
+        Draws them
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per copy: the exponent at quantiles 0.2, 0.5 and 0.8 of the central half
+    """
     original = images[images.original].set_index('source').path
     copies = images[~images.original & images.source.isin(original.index)]
     drawn = copies.sample(min(n, len(copies)), random_state=seed)
@@ -179,7 +261,18 @@ def exposure_powers(
 def crossing_studies(
     images:pd.DataFrame, # Audited image table
 ) -> pd.DataFrame: # study, region, parts, sources, copy (does a source cross?), strict (a strict study?), names
-    "Studies of images of known region that lie in more than one shipped part; of all images where no region is known."
+    """Studies of images of known region that lie in more than one shipped part; of all images where no region is known.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Audited image table
+
+    Returns
+    -------
+    pd.DataFrame
+        study, region, parts, sources, copy (does a source cross?), strict (a strict study?), names
+    """
     known = images.region.notna() | images.region.isna().all()
     table = images[known & (images.split != '')]
     bad, sources, strict = (set(crossing_groups(table, group)) for group in ('study', 'source', 'study_strict'))
@@ -196,7 +289,18 @@ def crossing_studies(
 def untouched(
     images:pd.DataFrame, # Audited image table
 ) -> pd.DataFrame:       # Images of sources without copies, or all originals where there are hardly any
-    "Images that are likely to be as they were taken."
+    """Images that are likely to be as they were taken.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Audited image table
+
+    Returns
+    -------
+    pd.DataFrame
+        Images of sources without copies, or all originals where there are hardly any
+    """
     alone = images[images.groupby('source').name.transform('size') == 1]
     return (alone if len(alone) >= 20 else images[images.original]).reset_index(drop=True)
 
@@ -211,7 +315,18 @@ def _why_not(labels, groups, fewest=5):
 def not_asked(
     images:pd.DataFrame, # Audited image table
 ) -> pd.DataFrame:       # question, reason
-    "Questions that the images cannot answer, and why."
+    """Questions that the images cannot answer, and why.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Audited image table
+
+    Returns
+    -------
+    pd.DataFrame
+        question, reason
+    """
     targets = probe_targets(images)
     asked = {f'shortcut to {name}': _why_not(targets[name], images.study) for name in targets}
     if images[class_column(images)].isna().all(): asked['labels of copies'] = 'no image has a region or a label'
@@ -254,7 +369,22 @@ def find(
     audit_of:Audit|None=None, # An audit of it; default: made here
     n_known:int=200,          # Number of known copies to make for measuring errors
 ) -> dict:                    # Name -> table
-    "All findings of a data set."
+    """All findings of a data set.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table as a reader made it
+    audit_of : Audit | None, default None
+        An audit of it; default: made here
+    n_known : int, default 200
+        Number of known copies to make for measuring errors
+
+    Returns
+    -------
+    dict
+        Name -> table
+    """
     found = audit_of or audit(images)
     groups = {column: found.groups[column].to_numpy() for column in GROUP_COLUMNS[1:]}
     checked = images.reset_index(drop=True).assign(**groups)
@@ -271,7 +401,20 @@ def write_findings(
     tables:dict,     # From `find`
     folder:str|Path, # Folder to write to
 ) -> Path:           # The folder
-    "Write one CSV file per table."
+    """Write one CSV file per table.
+
+    Parameters
+    ----------
+    tables : dict
+        From `find`
+    folder : str | Path
+        Folder to write to
+
+    Returns
+    -------
+    Path
+        The folder
+    """
     folder = Path(folder)
     for name, table in tables.items():
         if name == 'groups': write_groups(table, folder/'groups.csv')
@@ -282,7 +425,18 @@ def write_findings(
 def read_findings(
     folder:str|Path, # Folder that `write_findings` wrote
 ) -> dict:           # Name -> table
-    "Tables of findings."
+    """Tables of findings.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder that `write_findings` wrote
+
+    Returns
+    -------
+    dict
+        Name -> table
+    """
     files = sorted(Path(folder).glob('[!.]*.csv'))
     if not files: raise ValueError(f'{folder}: no findings; make them with: bonefrac audit PATH --out {folder}')
     return {file.stem: pd.read_csv(file) for file in files}
@@ -316,7 +470,18 @@ def _count_lines(tables):
 def findings_text(
     tables:dict, # From `find` or `read_findings`
 ) -> str:        # Several lines
-    "Findings in a few lines."
+    """Findings in a few lines.
+
+    Parameters
+    ----------
+    tables : dict
+        From `find` or `read_findings`
+
+    Returns
+    -------
+    str
+        Several lines
+    """
     lines = [
         *_count_lines(tables),
         f'label problems: {_counts(tables["labels"].problem)}',

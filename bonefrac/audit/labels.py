@@ -22,7 +22,18 @@ from ..vocabulary import known
 def class_column(
     images:pd.DataFrame, # Image table
 ) -> str:                # `label` where no region is known and labels are; else `region`
-    "Column that names the class of each image."
+    """Column that names the class of each image.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    str
+        `label` where no region is known and labels are; else `region`
+    """
     if images.region.notna().any() or 'label' not in images: return 'region'
     return 'label' if images.label.notna().any() else 'region'
 
@@ -63,7 +74,20 @@ def label_problems(
     images:pd.DataFrame, # Image table; copies share `source`
     size_ratio:float=5., # Ratio of median areas, above 1, from which two ids of a region are of another size
 ) -> pd.DataFrame:       # One row per image and problem: name, problem, detail
-    "Labels that contradict those of a copy, or of their region."
+    """Labels that contradict those of a copy, or of their region.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table; copies share `source`
+    size_ratio : float, default 5.0
+        Ratio of median areas, above 1, from which two ids of a region are of another size
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per image and problem: name, problem, detail
+    """
     if size_ratio <= 1: raise ValueError(f'size_ratio must be above 1, not {size_ratio}')
     kind, rows = class_column(images), list(_id_problems(images, size_ratio))
     for _, copies in images.groupby('source'):
@@ -115,7 +139,20 @@ def polygon_problems(
     images:pd.DataFrame, # Image table; a row with an empty `path` is judged without its pixels
     limits:dict=LIMITS,  # Some or all keys of `LIMITS`
 ) -> pd.DataFrame:       # One row per polygon and problem: name, polygon (place in the list), problem, value
-    "Polygons that cannot be right or deserve a look."
+    """Polygons that cannot be right or deserve a look.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table; a row with an empty `path` is judged without its pixels
+    limits : dict, default LIMITS
+        Some or all keys of `LIMITS`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per polygon and problem: name, polygon (place in the list), problem, value
+    """
     known(limits, LIMITS, 'limit')
     limits = {**LIMITS, **limits}
     rows = images[images.annotated].itertuples(index=False)
@@ -138,7 +175,18 @@ def _given(df):
 def confident_joint(
     df:pd.DataFrame, # Predictions table, out of fold
 ) -> pd.DataFrame:   # Counts, int (classes, classes), scaled so that a row sums to the images of its label
-    "Images by given label (row) and confidently predicted label (column)."
+    """Images by given label (row) and confidently predicted label (column).
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table, out of fold
+
+    Returns
+    -------
+    pd.DataFrame
+        Counts, int (classes, classes), scaled so that a row sums to the images of its label
+    """
     from cleanlab.count import compute_confident_joint
     counts, classes = compute_confident_joint(*_given(df)), classes_of(df)
     return pd.DataFrame(counts, pd.Index(classes, name='given'), pd.Index(classes, name='likely'))
@@ -155,7 +203,20 @@ def label_suspects(
     df:pd.DataFrame, # Predictions table, out of fold; `truth` is the label in doubt
     rule:str='prune_by_noise_rate', # cleanlab's `filter_by`; `confident_learning` takes those above a threshold only
 ) -> pd.DataFrame:   # One row per suspect, the likeliest error first
-    "Images whose label confident learning doubts, by the probability of that label."
+    """Images whose label confident learning doubts, by the probability of that label.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table, out of fold; `truth` is the label in doubt
+    rule : str, default 'prune_by_noise_rate'
+        cleanlab's `filter_by`; `confident_learning` takes those above a threshold only
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per suspect, the likeliest error first
+    """
     from cleanlab.count import get_confident_thresholds
     from cleanlab.filter import find_label_issues
     labels, probs = _given(df)

@@ -31,7 +31,15 @@ def write_groups(
     groups:pd.DataFrame, # `Audit.groups`
     path:str|Path,       # CSV file to write
 ):
-    "Write the groups of a data set."
+    """Write the groups of a data set.
+
+    Parameters
+    ----------
+    groups : pd.DataFrame
+        `Audit.groups`
+    path : str | Path
+        CSV file to write
+    """
     table = groups[GROUP_COLUMNS].assign(
         name=_short_names(groups.name), original=groups.original.astype(int))
     with written(path) as aside: table.sort_values('name').to_csv(aside, index=False)
@@ -49,7 +57,20 @@ def read_groups(
     path:str|Path,       # CSV file that `write_groups` wrote
     images:pd.DataFrame, # Image table of the same data
 ) -> pd.DataFrame:       # `images` with its columns source, study, study_strict, original replaced
-    "The image table with audited groups."
+    """The image table with audited groups.
+
+    Parameters
+    ----------
+    path : str | Path
+        CSV file that `write_groups` wrote
+    images : pd.DataFrame
+        Image table of the same data
+
+    Returns
+    -------
+    pd.DataFrame
+        `images` with its columns source, study, study_strict, original replaced
+    """
     names = _short_names(images.name)
     try: groups = pd.read_csv(path, dtype=str, keep_default_na=False)
     except ValueError as e: raise ValueError(f'{path}: no table of groups: {e}') from None
@@ -65,7 +86,18 @@ def read_groups(
 def own_groups(
     images:pd.DataFrame, # Image table as a reader made it
 ) -> Path|None:          # `groups.csv` in the folder of the data; a list of images of that name does not count
-    "Groups that lie beside the data."
+    """Groups that lie beside the data.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table as a reader made it
+
+    Returns
+    -------
+    Path | None
+        `groups.csv` in the folder of the data; a list of images of that name does not count
+    """
     root = images.attrs.get('root')
     if not root: return None
     file = Path(root)/'groups.csv'
@@ -75,7 +107,18 @@ def own_groups(
 def content_hash(
     images:pd.DataFrame, # Image table as a reader made it
 ) -> str:                # 16 hexadecimal digits
-    "Name of the content of an image table and of the groups that lie beside it."
+    """Name of the content of an image table and of the groups that lie beside it.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table as a reader made it
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits
+    """
     file, data = own_groups(images), data_hash(images)
     if not file: return data
     return hashlib.sha256(data.encode() + file.read_bytes()).hexdigest()[:16]
@@ -97,7 +140,18 @@ def _committed(data):
 def audited(
     images:pd.DataFrame, # Image table as a reader made it
 ) -> pd.DataFrame:       # With audited source, study, study_strict, original
-    "The image table with its copies and studies known."
+    """The image table with its copies and studies known.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table as a reader made it
+
+    Returns
+    -------
+    pd.DataFrame
+        With audited source, study, study_strict, original
+    """
     if 'original' in images: return images
     data = data_hash(images)
     known = own_groups(images) or _committed(data)

@@ -61,7 +61,30 @@ def probe_predictions(
     folds:int=5,           # Number of folds, at least 2
     seed:int=0,            # Deals the groups and seeds the model
 ) -> pd.DataFrame:         # Predictions table in the order of `features`; no row by a model that saw its group
-    "Out-of-fold predictions of a target from some columns."
+    """Out-of-fold predictions of a target from some columns.
+
+    Parameters
+    ----------
+    features : pd.DataFrame
+        From `shortcut_features`, or any table with `name` and numbers
+    target : pd.Series
+        Class of each row, without holes
+    groups : pd.Series
+        Group of each row, such as `images.study`
+    columns : object, default 'all'
+        A name of `PROBES`, `all`, or a list of columns (size, border, corners, jpeg, markers, exposure)
+    model : str, default 'boosting'
+        A name of `PROBE_MODELS` (boosting, logistic)
+    folds : int, default 5
+        Number of folds, at least 2
+    seed : int, default 0
+        Deals the groups and seeds the model
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table in the order of `features`; no row by a model that saw its group
+    """
     maker, values = choose(model, PROBE_MODELS, 'model'), features[_columns_of(columns)]
     target, groups = (pd.Series(np.asarray(column, object)) for column in (target, groups))
     if reason := _probe_fault(values, target, groups, folds): raise ValueError(reason)
@@ -80,7 +103,22 @@ def weighted_auc(
     score:np.ndarray,    # Float (n,)
     weights:np.ndarray,  # At least 0, (resamples, n)
 ) -> np.ndarray:         # ROC area of each resample, 0–1; NaN where a kind has no weight
-    "ROC area of weighted images, for many weightings at once."
+    """ROC area of weighted images, for many weightings at once.
+
+    Parameters
+    ----------
+    positive : np.ndarray
+        Bool (n,)
+    score : np.ndarray
+        Float (n,)
+    weights : np.ndarray
+        At least 0, (resamples, n)
+
+    Returns
+    -------
+    np.ndarray
+        ROC area of each resample, 0–1; NaN where a kind has no weight
+    """
     order = np.argsort(score, kind='stable')
     starts = np.flatnonzero(np.diff(score[order], prepend=-np.inf))
     def per_score(kind): return np.add.reduceat(weights[:, order]*kind[order], starts, axis=1).astype(float)
@@ -113,7 +151,22 @@ def probe_scores(
     n_boot:int=1000,   # Number of resamples
     seed:int=0,        # Seed of the draws
 ) -> dict: # n, groups, classes, majority; accuracy, balanced_accuracy and auroc, each also with `_low` and `_high`
-    "Scores of a probe with 95 % cluster-bootstrap intervals."
+    """Scores of a probe with 95 % cluster-bootstrap intervals.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of at least 2 groups
+    n_boot : int, default 1000
+        Number of resamples
+    seed : int, default 0
+        Seed of the draws
+
+    Returns
+    -------
+    dict
+        n, groups, classes, majority; accuracy, balanced_accuracy and auroc, each also with `_low` and `_high`
+    """
     areas = [class_auc(df, c) for c in classes_of(df)]
     table = dict(n=len(df), groups=int(df['group'].nunique()), classes=len(areas), majority=majority_baseline(df))
     table.update(accuracy=accuracy(df), balanced_accuracy=averages(per_class(df))['recall_macro'])
@@ -133,7 +186,32 @@ def probe(
     n_boot:int=1000,       # Number of bootstrap resamples
     seed:int=0,            # Deals the groups, seeds model and draws
 ) -> dict:                 # As `probe_scores`
-    "How well some columns predict a target, on groups that were not trained on."
+    """How well some columns predict a target, on groups that were not trained on.
+
+    Parameters
+    ----------
+    features : pd.DataFrame
+        From `shortcut_features`
+    target : pd.Series
+        Class of each row, without holes
+    groups : pd.Series
+        Group of each row
+    columns : object, default 'all'
+        A name of `PROBES`, `all`, or a list of columns (size, border, corners, jpeg, markers, exposure)
+    model : str, default 'boosting'
+        A name of `PROBE_MODELS` (boosting, logistic)
+    folds : int, default 5
+        Number of folds, at least 2
+    n_boot : int, default 1000
+        Number of bootstrap resamples
+    seed : int, default 0
+        Deals the groups, seeds model and draws
+
+    Returns
+    -------
+    dict
+        As `probe_scores`
+    """
     df = probe_predictions(features, target, groups, columns, model, folds, seed)
     return probe_scores(df, n_boot, seed)
 
@@ -141,7 +219,18 @@ def probe(
 def probe_targets(
     images:pd.DataFrame, # Image table; a boolean column `original` adds `train_original`
 ) -> pd.DataFrame:       # Columns region (or label), annotated, train, train_original; None leaves an image out
-    "What a probe may try to predict."
+    """What a probe may try to predict.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table; a boolean column `original` adds `train_original`
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns region (or label), annotated, train, train_original; None leaves an image out
+    """
     train = images.split.map(lambda split: 'train' if split == 'train' else 'rest').where(images.split != '')
     kind = class_column(images)
     targets = {
@@ -159,7 +248,30 @@ def probe_all(
     n_boot:int=1000,       # Number of bootstrap resamples
     seed:int=0,            # Deals the groups, seeds model and draws
 ) -> pd.DataFrame:         # One row per target and set: target, features, then as `probe_scores`
-    "Every target from every set of `PROBES`, and from all of them."
+    """Every target from every set of `PROBES`, and from all of them.
+
+    Parameters
+    ----------
+    features : pd.DataFrame
+        From `shortcut_features`
+    targets : pd.DataFrame
+        One column per target, one row per image; None leaves the image out
+    groups : pd.Series
+        Group of each image
+    model : str, default 'boosting'
+        A name of `PROBE_MODELS` (boosting, logistic)
+    folds : int, default 5
+        Number of folds, at least 2
+    n_boot : int, default 1000
+        Number of bootstrap resamples
+    seed : int, default 0
+        Deals the groups, seeds model and draws
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per target and set: target, features, then as `probe_scores`
+    """
     jobs, rows = [(target, name) for target in targets for name in (*PROBES, 'all')], []
     for target, name in progress(jobs, say='probes', unit='probe') if len(features) >= 300 else jobs:
         used = targets[target].notna().to_numpy()
@@ -193,7 +305,17 @@ def plot_probes(
     score:str='auroc',  # A key of `SCORES`
     axes=None,          # One axes per target; default: a new figure
 ):                      # The axes, an array
-    "Forest plot of probes, one panel per target."
+    """Forest plot of probes, one panel per target.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Result of `probe_all`
+    score : str, default 'auroc'
+        A key of `SCORES`
+    axes : object, default None
+        One axes per target; default: a new figure
+    """
     import matplotlib.pyplot as plt
     choose(score, SCORES, 'score')
     names = table['target'].unique()

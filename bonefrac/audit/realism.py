@@ -21,7 +21,18 @@ BINS = 32 # of 8 grey values each
 def grey_shares(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # Float, (32,), sum 1
-    "Histogram of an image."
+    """Histogram of an image.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        Float, (32,), sum 1
+    """
     return np.bincount(image.ravel()//(256//BINS), minlength=BINS)/image.size
 
 # %% ../../nbs/library/audit/07_realism.ipynb #772dc3fc
@@ -38,7 +49,18 @@ def _power(square):
 def radial_spectrum(
     image:np.ndarray, # Grey uint8, (height, width), at least 100 pixels each
 ) -> np.ndarray:      # Float, (13,): mean power in each band, grey values squared
-    "Power of an image by spatial frequency."
+    """Power of an image by spatial frequency.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width), at least 100 pixels each
+
+    Returns
+    -------
+    np.ndarray
+        Float, (13,): mean power in each band, grey values squared
+    """
     h, w = image.shape
     s, n = min(h, w), len(BANDS) - 1
     if s < 100:
@@ -59,7 +81,18 @@ def _middle(rows, x, what):
 def profile(
     paths:list,    # Image files
 ) -> pd.DataFrame: # what (`grey` or `spectrum`), x (grey value or frequency), low, middle, high (10, 50, 90 %), mean, n
-    "Grey levels and spectra of a set of images."
+    """Grey levels and spectra of a set of images.
+
+    Parameters
+    ----------
+    paths : list
+        Image files
+
+    Returns
+    -------
+    pd.DataFrame
+        what (`grey` or `spectrum`), x (grey value or frequency), low, middle, high (10, 50, 90 %), mean, n
+    """
     images = [load_grey(path) for path in paths]
     large = [image for image in images if min(image.shape) >= 100]
     if not large: raise ValueError(f'none of {len(images)} images has 100 pixels each way')
@@ -73,7 +106,20 @@ def telling(
     real:pd.DataFrame,     # Image table
     phantoms:pd.DataFrame, # Image table
 ) -> pd.DataFrame:         # One row per set of features: features, n, auroc, auroc_low, auroc_high
-    "How well features without bone tell phantoms from real images."
+    """How well features without bone tell phantoms from real images.
+
+    Parameters
+    ----------
+    real : pd.DataFrame
+        Image table
+    phantoms : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per set of features: features, n, auroc, auroc_low, auroc_high
+    """
     both = pd.concat([real, phantoms], ignore_index=True)
     target = pd.Series(np.repeat(['real', 'phantom'], [len(real), len(phantoms)]))
     features = shortcut_features(both)
@@ -85,7 +131,22 @@ def compare_sets(
     phantoms:pd.DataFrame, # Image table
     n:int=300,             # Most images of each that are measured, drawn at random
 ) -> dict:                 # Tables `profile`, `filters`, `telling`
-    "All measures of both sets."
+    """All measures of both sets.
+
+    Parameters
+    ----------
+    real : pd.DataFrame
+        Image table
+    phantoms : pd.DataFrame
+        Image table
+    n : int, default 300
+        Most images of each that are measured, drawn at random
+
+    Returns
+    -------
+    dict
+        Tables `profile`, `filters`, `telling`
+    """
     sets, profiles, filters = dict(real=real, phantom=phantoms), [], []
     drawn = {name: table.sample(min(n, len(table)), random_state=0) for name, table in sets.items()}
     for name, table in drawn.items():
@@ -102,7 +163,15 @@ def plot_profiles(
     profiles:pd.DataFrame, # Table `profile` of `compare_sets`
     axes=None,             # Two axes to draw into; default: a new figure
 ):                         # The axes
-    "Grey levels and spectra of both sets, with the middle 80 % of images."
+    """Grey levels and spectra of both sets, with the middle 80 % of images.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        Table `profile` of `compare_sets`
+    axes : object, default None
+        Two axes to draw into; default: a new figure
+    """
     import matplotlib.pyplot as plt
     import seaborn as sns
     if axes is None: axes = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')[1]
@@ -125,7 +194,15 @@ def plot_filters(
     filters:pd.DataFrame, # Table `filters` of `compare_sets`
     axes=None,            # Two axes to draw into; default: a new figure
 ):                        # The axes
-    "PSNR and SSIM of each filter on both sets: mean and deviation over images."
+    """PSNR and SSIM of each filter on both sets: mean and deviation over images.
+
+    Parameters
+    ----------
+    filters : pd.DataFrame
+        Table `filters` of `compare_sets`
+    axes : object, default None
+        Two axes to draw into; default: a new figure
+    """
     import matplotlib.pyplot as plt
     import seaborn as sns
     if axes is None: axes = plt.subplots(1, 2, figsize=(9, 2.8), layout='constrained', sharey=True)[1]

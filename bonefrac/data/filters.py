@@ -24,13 +24,39 @@ def clahe(
     clip:float=2.,    # Contrast limit relative to a uniform histogram
     tiles:int=8,      # Tiles along each side
 ) -> np.ndarray:      # Grey uint8 of the same shape
-    "Contrast-limited adaptive histogram equalisation."
+    """Contrast-limited adaptive histogram equalisation.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+    clip : float, default 2.0
+        Contrast limit relative to a uniform histogram
+    tiles : int, default 8
+        Tiles along each side
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8 of the same shape
+    """
     return cv2.createCLAHE(clip, (tiles, tiles)).apply(image)
 
 def clahe_median(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # Grey uint8 of the same shape
-    "CLAHE, then a 3×3 median."
+    """CLAHE, then a 3×3 median.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8 of the same shape
+    """
     return cv2.medianBlur(clahe(image), 3)
 
 # %% ../../nbs/library/data/04_filters.ipynb #dd83e65d
@@ -49,7 +75,20 @@ def apply_filter(
     image:np.ndarray,  # Grey uint8, (height, width)
     name:str='none',   # A name of `FILTERS`
 ) -> np.ndarray:       # Grey uint8 of the same shape
-    "Filter a radiograph."
+    """Filter a radiograph.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+    name : str, default 'none'
+        A name of `FILTERS` (none, clahe, median, bilateral, clahe_median, gaussian)
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8 of the same shape
+    """
     function = choose(name, FILTERS, 'filter')
     if not isinstance(image, np.ndarray):
         kind = type(image).__name__
@@ -66,7 +105,22 @@ def resize(
     size:int=224,     # Side of the square in pixels
     how:str='stretch',# `stretch` to the square, or `fit` into it on black with the aspect ratio kept
 ) -> np.ndarray:      # Grey uint8, (size, size)
-    "Bring an image to a square."
+    """Bring an image to a square.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+    size : int, default 224
+        Side of the square in pixels
+    how : str, default 'stretch'
+        `stretch` to the square, or `fit` into it on black with the aspect ratio kept
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8, (size, size)
+    """
     choose(how, RESIZES, 'resize')
     height = width = size
     if how == 'fit':
@@ -86,7 +140,24 @@ def prepared(
     size:int=224,              # Side of the square in pixels
     how:str='stretch',         # A name of `RESIZES`
 ) -> np.ndarray:               # Grey uint8, (size, size)
-    "An image as a network gets it before normalisation: read, filtered, resized."
+    """An image as a network gets it before normalisation: read, filtered, resized.
+
+    Parameters
+    ----------
+    image : str | Path | np.ndarray
+        Image file, or grey uint8, (height, width)
+    filter : str, default 'none'
+        A name of `FILTERS` (none, clahe, median, bilateral, clahe_median, gaussian)
+    size : int, default 224
+        Side of the square in pixels
+    how : str, default 'stretch'
+        A name of `RESIZES` (stretch, fit)
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8, (size, size)
+    """
     grey = image if isinstance(image, np.ndarray) else load_grey(image)
     return resize(apply_filter(grey, filter), size, how)
 
@@ -95,7 +166,20 @@ def psnr(
     image:np.ndarray,     # Grey uint8, (height, width)
     reference:np.ndarray, # Grey uint8 of the same shape
 ) -> float:               # Decibels; infinite for identical images
-    "Peak signal-to-noise ratio of an image against a reference."
+    """Peak signal-to-noise ratio of an image against a reference.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+    reference : np.ndarray
+        Grey uint8 of the same shape
+
+    Returns
+    -------
+    float
+        Decibels; infinite for identical images
+    """
     if image.shape != reference.shape:
         raise ValueError(f'images of one shape are needed, not {image.shape} and {reference.shape}')
     mse = np.square(image.astype(np.float64) - reference).mean()
@@ -106,7 +190,20 @@ def ssim(
     image:np.ndarray,     # Grey uint8, (height, width), at least 11×11
     reference:np.ndarray, # Grey uint8 of the same shape
 ) -> float:               # At most 1, which is reached by identical images only
-    "Mean structural similarity of an image and a reference."
+    """Mean structural similarity of an image and a reference.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width), at least 11×11
+    reference : np.ndarray
+        Grey uint8 of the same shape
+
+    Returns
+    -------
+    float
+        At most 1, which is reached by identical images only
+    """
     from skimage.metrics import structural_similarity
     if image.shape != reference.shape or min(image.shape) < 11:
         raise ValueError(f'images of one shape, at least 11×11, are needed, not {image.shape} and {reference.shape}')
@@ -124,7 +221,18 @@ def _qualities(path):
 def filter_quality(
     paths:list,    # Image files
 ) -> pd.DataFrame: # One row per filter: mean and deviation of PSNR (dB) and SSIM, images, and those left unchanged
-    "How far each filter moves images, on average."
+    """How far each filter moves images, on average.
+
+    Parameters
+    ----------
+    paths : list
+        Image files
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per filter: mean and deviation of PSNR (dB) and SSIM, images, and those left unchanged
+    """
     found = in_threads(_qualities, paths, 'measuring filters', 'image')
     rows = pd.DataFrame([row for of_image in found for row in of_image])
     rows['unchanged'] = np.isinf(rows.psnr)

@@ -15,7 +15,20 @@ def crossing_groups(
     images:pd.DataFrame, # Image table with its column `split` filled
     group:str='study',   # Column that names the group of an image
 ) -> list:               # Names of the groups that lie in more than one split
-    "Groups that cross a split."
+    """Groups that cross a split.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table with its column `split` filled
+    group : str, default 'study'
+        Column that names the group of an image
+
+    Returns
+    -------
+    list
+        Names of the groups that lie in more than one split
+    """
     parts = images.groupby(group).split.nunique()
     return sorted(parts.index[parts > 1])
 
@@ -24,7 +37,20 @@ def check_groups(
     images:pd.DataFrame, # Image table with its column `split` filled
     group:str='study',   # Column that names the group of an image
 ) -> pd.DataFrame:       # `images`
-    "The image table, if no group lies on two sides; otherwise a `ValueError` that names some."
+    """The image table, if no group lies on two sides; otherwise a `ValueError` that names some.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table with its column `split` filled
+    group : str, default 'study'
+        Column that names the group of an image
+
+    Returns
+    -------
+    pd.DataFrame
+        `images`
+    """
     bad = crossing_groups(images, group)
     if not bad: return images
     some = ', '.join(map(str, bad[:3]))
@@ -34,7 +60,18 @@ def check_groups(
 def distinct(
     images:pd.DataFrame, # Audited image table
 ) -> pd.DataFrame:       # One row per source, in the order of `images`
-    "The likeliest original of each source."
+    """The likeliest original of each source.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Audited image table
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per source, in the order of `images`
+    """
     by = ['original', 'sharpness', 'name']
     best_first = images.sort_values(by, ascending=[False, False, True])
     kept = best_first.drop_duplicates('source').index
@@ -47,7 +84,24 @@ def group_folds(
     folds:int,        # Number of folds, at least 2
     seed:int=0,       # Deals groups into folds
 ) -> list:            # One (train, test) pair of row numbers per fold
-    "Folds of whole groups with like shares of each class."
+    """Folds of whole groups with like shares of each class.
+
+    Parameters
+    ----------
+    labels : pd.Series
+        Class of each row
+    groups : pd.Series
+        Group of each row
+    folds : int
+        Number of folds, at least 2
+    seed : int, default 0
+        Deals groups into folds
+
+    Returns
+    -------
+    list
+        One (train, test) pair of row numbers per fold
+    """
     _, number = np.unique(groups, return_inverse=True)
     shuffled = np.random.RandomState(seed).permutation(number.max() + 1)
     place = np.argsort(shuffled)

@@ -33,7 +33,18 @@ IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 def load_grey(
     path:str|Path, # Image file: JPEG, PNG, TIFF, …
 ) -> np.ndarray:   # Grey uint8, (height, width)
-    "Read an image file as grey uint8; a `ValueError` names the file and what is wrong with it."
+    """Read an image file as grey uint8; a `ValueError` names the file and what is wrong with it.
+
+    Parameters
+    ----------
+    path : str | Path
+        Image file: JPEG, PNG, TIFF, …
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8, (height, width)
+    """
     path = Path(path)
     try:
         if path.stat().st_size == 0: raise ValueError('the file is empty')
@@ -48,7 +59,18 @@ def load_grey(
 def central_half(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # float32, half as high and half as wide
-    "The middle of an image, without a quarter on each side."
+    """The middle of an image, without a quarter on each side.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        float32, half as high and half as wide
+    """
     h, w = image.shape
     return image[h//4:h - h//4, w//4:w - w//4].astype(np.float32)
 
@@ -56,7 +78,18 @@ def central_half(
 def sharpness(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> float:           # At least 0; no unit
-    "Energy of the Laplacian relative to the variance of the central half of an image."
+    """Energy of the Laplacian relative to the variance of the central half of an image.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    float
+        At least 0; no unit
+    """
     centre = central_half(image)
     return float(cv2.Laplacian(centre, cv2.CV_32F).var() / (centre.var() + 1))
 
@@ -64,7 +97,18 @@ def sharpness(
 def detail(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> float:           # At least 0; no unit
-    "Energy of the finest detail in the central half, relative to coarser detail."
+    """Energy of the finest detail in the central half, relative to coarser detail.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    float
+        At least 0; no unit
+    """
     centre = central_half(image)
     fine = cv2.Laplacian(centre, cv2.CV_32F)
     coarse = cv2.Laplacian(cv2.GaussianBlur(centre, (0, 0), 2), cv2.CV_32F)

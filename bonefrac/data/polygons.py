@@ -18,7 +18,20 @@ def label_fault(
     row:Sequence,  # Class id, then x and y of each corner
     n_classes:int, # Number of classes; ids run from 0 to `n_classes` - 1
 ) -> str|None:     # What is wrong, or None
-    "What is wrong with one row of a label file."
+    """What is wrong with one row of a label file.
+
+    Parameters
+    ----------
+    row : Sequence
+        Class id, then x and y of each corner
+    n_classes : int
+        Number of classes; ids run from 0 to `n_classes` - 1
+
+    Returns
+    -------
+    str | None
+        What is wrong, or None
+    """
     row = np.array(row, dtype=float)
     xy = row[1:]
     if not np.isfinite(row).all(): return 'NaN or infinity'
@@ -33,7 +46,20 @@ def read_label(
     path:str|Path, # YOLO-segmentation label file
     n_classes:int, # Number of classes; ids run from 0 to `n_classes` - 1
 ) -> list:         # One list `[id, x1, y1, x2, y2, …]` per polygon
-    "Polygons of a label file; a `ValueError` says which line is wrong and how."
+    """Polygons of a label file; a `ValueError` says which line is wrong and how.
+
+    Parameters
+    ----------
+    path : str | Path
+        YOLO-segmentation label file
+    n_classes : int
+        Number of classes; ids run from 0 to `n_classes` - 1
+
+    Returns
+    -------
+    list
+        One list `[id, x1, y1, x2, y2, …]` per polygon
+    """
     rows = []
     for i, line in enumerate(Path(path).read_text(encoding='utf8').splitlines(), 1):
         if not line.strip(): continue
@@ -48,7 +74,18 @@ def read_label(
 def outline_points(
     polygon:list, # `[id, x1, y1, x2, y2, …]` in [0, 1]
 ) -> np.ndarray:  # Float (k, 2), no two neighbours alike
-    "Corners of a polygon without repeats."
+    """Corners of a polygon without repeats.
+
+    Parameters
+    ----------
+    polygon : list
+        `[id, x1, y1, x2, y2, …]` in [0, 1]
+
+    Returns
+    -------
+    np.ndarray
+        Float (k, 2), no two neighbours alike
+    """
     points = np.array(polygon[1:], float).reshape(-1, 2)
     return points[(points != np.roll(points, -1, axis=0)).any(axis=1)]
 
@@ -56,7 +93,18 @@ def outline_points(
 def outline_area(
     points:np.ndarray, # Float (k, 2) in [0, 1]
 ) -> float:            # Share of the image, 0–1; where an outline crosses itself its lobes may cancel
-    "Area inside an outline by the shoelace formula."
+    """Area inside an outline by the shoelace formula.
+
+    Parameters
+    ----------
+    points : np.ndarray
+        Float (k, 2) in [0, 1]
+
+    Returns
+    -------
+    float
+        Share of the image, 0–1; where an outline crosses itself its lobes may cancel
+    """
     x, y = points.T
     return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
 
@@ -69,7 +117,18 @@ def _cross(a, b, c, d):
 def crosses_itself(
     points:np.ndarray, # Float (k, 2), in any unit
 ) -> bool:             # Touching does not count
-    "Whether two edges of an outline cross."
+    """Whether two edges of an outline cross.
+
+    Parameters
+    ----------
+    points : np.ndarray
+        Float (k, 2), in any unit
+
+    Returns
+    -------
+    bool
+        Touching does not count
+    """
     edges = list(zip(points, np.roll(points, -1, axis=0)))
     return any(_cross(*one, *other) for one, other in combinations(edges, 2))
 
@@ -78,7 +137,20 @@ def polygon_mask(
     points:np.ndarray, # Float (k, 2) in [0, 1]
     shape:tuple,       # (height, width) in pixels
 ) -> np.ndarray:       # Bool (height, width)
-    "Pixels of an outline and its inside."
+    """Pixels of an outline and its inside.
+
+    Parameters
+    ----------
+    points : np.ndarray
+        Float (k, 2) in [0, 1]
+    shape : tuple
+        (height, width) in pixels
+
+    Returns
+    -------
+    np.ndarray
+        Bool (height, width)
+    """
     mask = np.zeros(shape, np.uint8)
     cv2.fillPoly(mask, [np.round(points * shape[::-1] - .5).astype(np.int32)], 1)
     return mask.astype(bool)

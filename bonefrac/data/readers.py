@@ -71,7 +71,18 @@ def _split_of(folder):
 def class_names(
     path:str|Path, # `data.yaml` of a YOLO export
 ) -> list:         # Class names in the order of their ids
-    "Class names of a YOLO export."
+    """Class names of a YOLO export.
+
+    Parameters
+    ----------
+    path : str | Path
+        `data.yaml` of a YOLO export
+
+    Returns
+    -------
+    list
+        Class names in the order of their ids
+    """
     try: text = Path(path).read_text(encoding='utf8')
     except FileNotFoundError: raise ValueError(f'{path}: no such file; it must name the classes') from None
     except UnicodeDecodeError as e: raise ValueError(f'{path}: {e}') from None
@@ -142,7 +153,18 @@ def _image_folders(root):
 def read_yolo(
     root:str|Path, # Folder with `data.yaml` and `{train,valid,test}/{images,labels}`, at any depth
 ) -> pd.DataFrame: # Image table
-    "Image table of a YOLO export."
+    """Image table of a YOLO export.
+
+    Parameters
+    ----------
+    root : str | Path
+        Folder with `data.yaml` and `{train,valid,test}/{images,labels}`, at any depth
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
     root, rows, faults = Path(root), [], []
     for images in _image_folders(root):
         tree = images.parent.parent if _split_of(images.parent) else images.parent
@@ -205,7 +227,18 @@ def _folder_row(root, folder, split, path):
 def read_class_folders(
     root:str|Path, # Folder of folders named for classes, such as regions
 ) -> pd.DataFrame: # Image table; nothing in it is annotated
-    "Image table of a tree with one folder per class."
+    """Image table of a tree with one folder per class.
+
+    Parameters
+    ----------
+    root : str | Path
+        Folder of folders named for classes, such as regions
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table; nothing in it is annotated
+    """
     root, rows = Path(root), []
     for folder, split in _class_folders(root):
         files = sorted(filter(_is_image, folder.rglob('*')))
@@ -262,7 +295,18 @@ def _records(path):
 def read_csv(
     path:str|Path, # CSV file with a header
 ) -> pd.DataFrame: # Image table
-    "Image table of a CSV of one's own."
+    """Image table of a CSV of one's own.
+
+    Parameters
+    ----------
+    path : str | Path
+        CSV file with a header
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
     path = Path(path).resolve()
     try: records = _records(path)
     except ValueError as e: raise ValueError(f'{path}: {e}') from None
@@ -279,7 +323,13 @@ def read_csv(
 def reader_of(
     path:Path, # Folder or file
 ):             # `read_yolo`, `read_class_folders` or `read_csv`
-    "The reader of a path's layout; a `ValueError` says what was expected."
+    """The reader of a path's layout; a `ValueError` says what was expected.
+
+    Parameters
+    ----------
+    path : Path
+        Folder or file
+    """
     if path.suffix.lower() == '.csv': return read_csv
     if path.is_file(): raise ValueError(f'{path}: not a .zip or .csv file')
     if not any(path.iterdir()): raise ValueError(f'{path}: the folder is empty')

@@ -47,7 +47,20 @@ def unpack(
     archive:str|Path,     # `.zip` file
     to:str|Path|None=None,# Folder to make; default: in the cache, named by the archive's SHA-256
 ) -> Path:                # Folder that holds the members
-    "Unpack an archive once; a second call finds the folder."
+    """Unpack an archive once; a second call finds the folder.
+
+    Parameters
+    ----------
+    archive : str | Path
+        `.zip` file
+    to : str | Path | None, default None
+        Folder to make; default: in the cache, named by the archive's SHA-256
+
+    Returns
+    -------
+    Path
+        Folder that holds the members
+    """
     archive = Path(archive)
     to = Path(to) if to else cache_dir('archives')/file_sha256(archive)[:16]
     if to.exists(): return to
@@ -103,7 +116,20 @@ def fetch(
     source:str|Path,        # `kaggle`, a URL, or the path of a folder, `.zip` or `.csv`
     sha256:str|None=None,   # Expected checksum of a downloaded file
 ) -> Path:                  # Path on this machine
-    "Path of a data source, downloaded where that is needed."
+    """Path of a data source, downloaded where that is needed.
+
+    Parameters
+    ----------
+    source : str | Path
+        `kaggle`, a URL, or the path of a folder, `.zip` or `.csv`
+    sha256 : str | None, default None
+        Expected checksum of a downloaded file
+
+    Returns
+    -------
+    Path
+        Path on this machine
+    """
     text = str(source)
     if text == 'kaggle': return _fetch_kaggle()
     if re.match(r'(https?|file)://', text): return _download(text, sha256)
@@ -128,7 +154,18 @@ def _listing_hash(path):
 def is_simulated(
     images:pd.DataFrame, # Image table
 ) -> bool:               # True where at least one image is a phantom
-    "Whether images of a table lie in an archive of phantoms."
+    """Whether images of a table lie in an archive of phantoms.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    bool
+        True where at least one image is a phantom
+    """
     folders = set(map(os.path.dirname, images.path))
     above = {parent for folder in folders for parent in Path(folder).parents}
     marks = 'phantom.json', 'truth.csv'
@@ -154,7 +191,20 @@ def read_images(
     source:str|Path,  # What `fetch` takes
     cache:bool=True,  # Keep the table, and take it from there when no file has changed?
 ) -> pd.DataFrame:    # Image table
-    "Image table of an archive, folder or CSV."
+    """Image table of an archive, folder or CSV.
+
+    Parameters
+    ----------
+    source : str | Path
+        What `fetch` takes
+    cache : bool, default True
+        Keep the table, and take it from there when no file has changed?
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
     path = fetch(source)
     if path.suffix.lower() == '.zip': path = unpack(path)
     path = path.resolve()
@@ -172,7 +222,24 @@ def phantom_images(
     annotated:float=1.,  # Share of examinations with a fracture; region recognition uses only these
     **more,              # Other arguments of `make_phantoms`
 ) -> pd.DataFrame:       # Image table
-    "Image table of phantoms, made once and kept in the cache."
+    """Image table of phantoms, made once and kept in the cache.
+
+    Parameters
+    ----------
+    n : int, default 300
+        Number of images
+    seed : int, default 0
+        Same parameters, same images
+    annotated : float, default 1.0
+        Share of examinations with a fracture; region recognition uses only these
+    more : object
+        Other arguments of `make_phantoms`
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
     name = f'{n}-seed{seed}-annotated{annotated:g}-v{PHANTOM_VERSION}'
     texts = [f'{key}={json.dumps(value, sort_keys=True)}' for key, value in sorted(more.items())]
     if texts: name += f'-{zlib.crc32("-".join(texts).encode()):08x}'
@@ -185,7 +252,18 @@ N_PHANTOMS = 600
 def load_images(
     source:str='', # What `fetch` takes, `phantom` or `phantom:N`; empty: `BONEFRAC_DATA`, else `phantom`
 ) -> pd.DataFrame: # Image table
-    "Image table of whatever a user may name."
+    """Image table of whatever a user may name.
+
+    Parameters
+    ----------
+    source : str, default ''
+        What `fetch` takes, `phantom` or `phantom:N`; empty: `BONEFRAC_DATA`, else `phantom`
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
     source = str(source or os.environ.get('BONEFRAC_DATA') or 'phantom')
     if not re.fullmatch(r'phantom(:\d+)?', source): return read_images(source)
     return phantom_images(int(source.partition(':')[2] or N_PHANTOMS))

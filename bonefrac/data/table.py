@@ -17,14 +17,36 @@ from ..vocabulary import region_of
 def source_name(
     name:str, # Image name such as `train/images/image1_823_png.rf.20259b.jpg`
 ) -> str:     # Name before the export added its suffix: `image1_823_png`
-    "Name of the source image that an exported copy was made from."
+    """Name of the source image that an exported copy was made from.
+
+    Parameters
+    ----------
+    name : str
+        Image name such as `train/images/image1_823_png.rf.20259b.jpg`
+
+    Returns
+    -------
+    str
+        Name before the export added its suffix: `image1_823_png`
+    """
     return PurePosixPath(name).stem.split('.rf.')[0]
 
 # %% ../../nbs/library/data/02_table.ipynb #dc91baf0
 def region_named(
     text:str|None, # Class, folder or column value
 ) -> str|None:     # One of the regions of the vocabulary, or None
-    "The region that a text names."
+    """The region that a text names.
+
+    Parameters
+    ----------
+    text : str | None
+        Class, folder or column value
+
+    Returns
+    -------
+    str | None
+        One of the regions of the vocabulary, or None
+    """
     try: return region_of(text) if isinstance(text, str) else None
     except ValueError: return None
 
@@ -41,7 +63,30 @@ def image_row(
     polygons:list=(),     # One list `[id, x1, y1, …]` per polygon
     **more,               # Other values, such as `source` and `study`
 ) -> dict:                # By column; what only the pixels tell is missing
-    "Row of the image table before its image is opened."
+    """Row of the image table before its image is opened.
+
+    Parameters
+    ----------
+    root : PurePath
+        Folder of the data
+    path : PurePath
+        Image file, below `root` or elsewhere
+    split : str, default ''
+        `train`, `valid`, `test`, or empty
+    label : str | None, default None
+        Class as the data name it
+    region : str | None, default None
+        A region of the vocabulary
+    polygons : list, default ()
+        One list `[id, x1, y1, …]` per polygon
+    more : object
+        Other values, such as `source` and `study`
+
+    Returns
+    -------
+    dict
+        By column; what only the pixels tell is missing
+    """
     name = (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
     row = dict(name=name, path=str(path), split=split, label=label, region=region,
                annotated=len(polygons) > 0, polygons=list(polygons))
@@ -60,7 +105,18 @@ def _counts(part, of_class, classes):
 def summary(
     images:pd.DataFrame, # Image table
 ) -> pd.DataFrame:       # One row per shipped split and a total; counts
-    "Images, annotated images, polygons and annotated images of each region, by shipped split."
+    """Images, annotated images, polygons and annotated images of each region, by shipped split.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per shipped split and a total; counts
+    """
     region, label = images.region, images.get('label', images.region)
     others = label.where(region.isna())
     if images.annotated.any(): region = region.where(images.annotated)
@@ -77,7 +133,18 @@ def summary(
 def problems(
     images:pd.DataFrame, # Image table as a reader made it
 ) -> pd.DataFrame:       # Columns `file`, `reason`
-    "What a reader set aside, and why."
+    """What a reader set aside, and why.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table as a reader made it
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns `file`, `reason`
+    """
     return pd.DataFrame(images.attrs.get('problems', []), columns=['file', 'reason'])
 
 # %% ../../nbs/library/data/02_table.ipynb #74d03209
@@ -89,7 +156,18 @@ def _said(row):
 def data_hash(
     images:pd.DataFrame, # Image table
 ) -> str:                # 16 hexadecimal digits
-    "Name of the content of an image table: bytes, file names, labels, shipped split and groups, wherever they lie."
+    """Name of the content of an image table: bytes, file names, labels, shipped split and groups, wherever they lie.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits
+    """
     columns = images[['sha256', 'region', 'polygons', 'split', 'source', 'study']]
     labels = map(_said, images.itertuples()) if 'label' in images else [[]]*len(images)
     rows = []

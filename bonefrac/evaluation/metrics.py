@@ -23,7 +23,20 @@ def majority_baseline(
     df:pd.DataFrame,     # Predictions table
     label:str|None=None, # Class to name always; default: the most frequent truth of `df`
 ) -> float:              # Accuracy, 0–1
-    "Accuracy of giving the same answer for every image."
+    """Accuracy of giving the same answer for every image.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+    label : str | None, default None
+        Class to name always; default: the most frequent truth of `df`
+
+    Returns
+    -------
+    float
+        Accuracy, 0–1
+    """
     classes = classes_of(df)
     if label is None: label = df['truth'].value_counts().idxmax()
     elif label not in classes: raise ValueError(f'{label!r} is not among the classes {classes}')
@@ -33,14 +46,36 @@ def majority_baseline(
 def one_answer(
     df:pd.DataFrame, # Predictions table
 ) -> bool:           # True where one class is named throughout
-    "Is the answer the same for every image?"
+    """Is the answer the same for every image?
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    bool
+        True where one class is named throughout
+    """
     return predicted(check_predictions(df)).nunique() == 1
 
 # %% ../../nbs/library/evaluation/02_metrics.ipynb #e6c85fc4
 def confusion(
     df:pd.DataFrame, # Predictions table
 ) -> pd.DataFrame:   # Counts, int (classes, classes): row is truth, column is predicted
-    "Confusion matrix over all classes, including those that do not occur."
+    """Confusion matrix over all classes, including those that do not occur.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    pd.DataFrame
+        Counts, int (classes, classes): row is truth, column is predicted
+    """
     classes = classes_of(df)
     counts = confusion_matrix(df['truth'], predicted(df), labels=classes)
     rows, columns = pd.Index(classes, name='truth'), pd.Index(classes, name='predicted')
@@ -49,7 +84,18 @@ def confusion(
 def kappa(
     df:pd.DataFrame, # Predictions table
 ) -> float|None:     # −1 to 1; None where undefined
-    "Cohen's kappa between truth and prediction."
+    """Cohen's kappa between truth and prediction.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    float | None
+        −1 to 1; None where undefined
+    """
     counts = confusion(df).to_numpy() / len(df)
     chance = counts.sum(0) @ counts.sum(1)
     return float((counts.trace() - chance) / (1 - chance)) if chance < 1 else None
@@ -59,7 +105,20 @@ def class_auc(
     df:pd.DataFrame, # Predictions table
     label:str,       # Class to tell from all others
 ) -> float|None:     # Area under the ROC curve, 0–1; None where every row or no row is of the class
-    "One-against-rest ROC area of one class."
+    """One-against-rest ROC area of one class.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+    label : str
+        Class to tell from all others
+
+    Returns
+    -------
+    float | None
+        Area under the ROC curve, 0–1; None where every row or no row is of the class
+    """
     positive = df['truth'].eq(label)
     if positive.all() or not positive.any(): return None
     return float(roc_auc_score(positive, df[f'p_{label}']))
@@ -74,7 +133,18 @@ def _given(df):
 def log_loss(
     df:pd.DataFrame, # Predictions table of any kind
 ) -> float:          # Nats, 0–34.5
-    "Mean negative log probability of the truth."
+    """Mean negative log probability of the truth.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of any kind
+
+    Returns
+    -------
+    float
+        Nats, 0–34.5
+    """
     return float(-np.log(_given(df).clip(1e-15, 1)).mean())
 
 # %% ../../nbs/library/evaluation/02_metrics.ipynb #73b1d8e8
@@ -87,7 +157,18 @@ def _recall_limits(df):
 def per_class(
     df:pd.DataFrame, # Predictions table
 ) -> pd.DataFrame:   # One row per class: precision, recall, f1, support, auc, recall_low, recall_high
-    "Scores of each class."
+    """Scores of each class.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per class: precision, recall, f1, support, auc, recall_low, recall_high
+    """
     classes, truth = classes_of(df), df['truth']
     precision, recall, f1, support = precision_recall_fscore_support(
         truth, predicted(df), labels=classes, zero_division=0)
@@ -102,7 +183,18 @@ def per_class(
 def averages(
     table:pd.DataFrame, # Result of `per_class`
 ) -> dict:              # `precision`, `recall`, `f1`, each `_weighted` and `_macro`, 0–1
-    "Averages of precision, recall and F1 over the classes that occur."
+    """Averages of precision, recall and F1 over the classes that occur.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Result of `per_class`
+
+    Returns
+    -------
+    dict
+        `precision`, `recall`, `f1`, each `_weighted` and `_macro`, 0–1
+    """
     seen, means = table[table['support'] > 0], {}
     for how, weights in (('weighted', seen['support']), ('macro', None)):
         for score in ('precision', 'recall', 'f1'):
@@ -132,7 +224,24 @@ def metrics(
     seed:int=0,          # Seed of the bootstrap
     label:str|None=None, # Class of the majority baseline; default: the most frequent truth of `df`
 ) -> dict:               # Flat and ready for JSON: counts int, scores float, None where undefined
-    "Every score of one run."
+    """Every score of one run.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `classes`
+    n_boot : int, default 2000
+        Number of bootstrap resamples
+    seed : int, default 0
+        Seed of the bootstrap
+    label : str | None, default None
+        Class of the majority baseline; default: the most frequent truth of `df`
+
+    Returns
+    -------
+    dict
+        Flat and ready for JSON: counts int, scores float, None where undefined
+    """
     means = averages(per_class(check_predictions(df, 'classes')))
     return dict(**_accuracy_scores(df, n_boot, seed),
                 majority_accuracy=majority_baseline(df, label),
@@ -147,7 +256,18 @@ def _images(scores): return f'{scores["n"]} images of {scores["groups"]} groups'
 def sentence(
     scores:dict, # From `metrics`
 ) -> str:        # Plain text
-    "Accuracy with its n, intervals and baseline."
+    """Accuracy with its n, intervals and baseline.
+
+    Parameters
+    ----------
+    scores : dict
+        From `metrics`
+
+    Returns
+    -------
+    str
+        Plain text
+    """
     boot = ''
     if scores['accuracy_boot_low'] is not None:
         boot = f' and {_interval(scores, "accuracy_boot")} (bootstrap over groups)'
@@ -182,7 +302,22 @@ def weighted_auc(
     score:np.ndarray,    # float (n,)
     weights:np.ndarray,  # At least 0, (resamples, n)
 ) -> np.ndarray:         # 0–1, float (resamples,); NaN where positive or negative rows have no weight
-    "ROC area of weighted rows, for many weightings at once."
+    """ROC area of weighted rows, for many weightings at once.
+
+    Parameters
+    ----------
+    positive : np.ndarray
+        bool (n,)
+    score : np.ndarray
+        float (n,)
+    weights : np.ndarray
+        At least 0, (resamples, n)
+
+    Returns
+    -------
+    np.ndarray
+        0–1, float (resamples,); NaN where positive or negative rows have no weight
+    """
     return _auc(*_weights_by_score(positive, score, weights))
 
 def weighted_average_precision(
@@ -190,7 +325,22 @@ def weighted_average_precision(
     score:np.ndarray,    # float (n,)
     weights:np.ndarray,  # At least 0, (resamples, n)
 ) -> np.ndarray:         # 0–1, float (resamples,); NaN where positive rows have no weight
-    "Average precision of weighted rows, for many weightings at once."
+    """Average precision of weighted rows, for many weightings at once.
+
+    Parameters
+    ----------
+    positive : np.ndarray
+        bool (n,)
+    score : np.ndarray
+        float (n,)
+    weights : np.ndarray
+        At least 0, (resamples, n)
+
+    Returns
+    -------
+    np.ndarray
+        0–1, float (resamples,); NaN where positive rows have no weight
+    """
     return _average_precision(*_weights_by_score(positive, score, weights))
 
 # %% ../../nbs/library/evaluation/02_metrics.ipynb #e43b07fa
@@ -202,7 +352,20 @@ def threshold_at(
     df:pd.DataFrame,       # Predictions table of kind `binary`, such as the validation part
     specificity:float=.9,  # Least share of negative images below the threshold, 0–1
 ) -> float|None:           # May be above 1, if nothing lower will do; None without negative images
-    "Lowest probability of `df` from which on to say yes, at a given specificity."
+    """Lowest probability of `df` from which on to say yes, at a given specificity.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `binary`, such as the validation part
+    specificity : float, default 0.9
+        Least share of negative images below the threshold, 0–1
+
+    Returns
+    -------
+    float | None
+        May be above 1, if nothing lower will do; None without negative images
+    """
     yes, probability = _truth_and_probability(check_predictions(df, 'binary'))
     negative = np.sort(probability[~yes])
     if not len(negative): return None
@@ -215,7 +378,18 @@ def threshold_at(
 def brier(
     df:pd.DataFrame, # Predictions table of kind `binary`
 ) -> float:          # 0–1
-    "Mean squared difference of probability and truth."
+    """Mean squared difference of probability and truth.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `binary`
+
+    Returns
+    -------
+    float
+        0–1
+    """
     return float(((df['probability'] - df['truth'])**2).mean())
 
 def _weighted_share(part, whole, weights):
@@ -251,7 +425,24 @@ def binary_metrics(
     n_boot:int=2000,            # Number of bootstrap resamples
     seed:int=0,                 # Seed of the bootstrap
 ) -> dict:                      # Flat and ready for JSON: counts int, scores float, None where undefined
-    "Every score of one run with the answer yes or no."
+    """Every score of one run with the answer yes or no.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `binary`
+    threshold : float | None, default None
+        Yes from this probability on; default: `threshold_at` of `df`, which is optimistic
+    n_boot : int, default 2000
+        Number of bootstrap resamples
+    seed : int, default 0
+        Seed of the bootstrap
+
+    Returns
+    -------
+    dict
+        Flat and ready for JSON: counts int, scores float, None where undefined
+    """
     if threshold is None: threshold = threshold_at(df)
     rate = float(check_predictions(df, 'binary')['truth'].mean())
     names = ('auroc', 'average_precision', 'sensitivity', 'specificity')
@@ -266,7 +457,18 @@ def binary_metrics(
 def binary_sentence(
     scores:dict, # From `binary_metrics`
 ) -> str:        # Plain text
-    "AUROC with its interval, n and positives."
+    """AUROC with its interval, n and positives.
+
+    Parameters
+    ----------
+    scores : dict
+        From `binary_metrics`
+
+    Returns
+    -------
+    str
+        Plain text
+    """
     images = f'{_images(scores)}, {scores["positives"]} of them positive'
     if scores['auroc'] is None: return f'No AUROC from one kind of image: {images}.'
     interval = 'no interval from one group'
@@ -284,7 +486,18 @@ def _certainty(df):
 def error_list(
     df:pd.DataFrame, # Predictions table; names may be paths
 ) -> pd.DataFrame:   # The surest first: name (without folder), truth, predicted, probability (of the answer, 0–1)
-    "Every image that was answered wrongly."
+    """Every image that was answered wrongly.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table; names may be paths
+
+    Returns
+    -------
+    pd.DataFrame
+        The surest first: name (without folder), truth, predicted, probability (of the answer, 0–1)
+    """
     name = df['name'].str.split('/').str[-1]
     found = pd.DataFrame(dict(name=name, truth=df['truth'], predicted=predicted(df)))
     wrong = found.assign(probability=_certainty(df))[~correct(df)]

@@ -26,7 +26,18 @@ def _over_seeds(single): return dict(lowest=min(single), highest=max(single))
 def mean_correct(
     tables:list,     # Predictions tables of the same images, one per seed
 ) -> pd.DataFrame:   # name, group, truth, correct: share of the runs that were right, 0–1
-    "How often each image was right."
+    """How often each image was right.
+
+    Parameters
+    ----------
+    tables : list
+        Predictions tables of the same images, one per seed
+
+    Returns
+    -------
+    pd.DataFrame
+        name, group, truth, correct: share of the runs that were right, 0–1
+    """
     same = [matched(tables[0], table)[1] for table in tables]
     share = np.mean([correct(table) for table in same], axis=0)
     return same[0][['name', 'group', 'truth']].assign(correct=share)
@@ -36,7 +47,22 @@ def seeds_accuracy(
     n_boot:int=2000, # Number of bootstrap resamples
     seed:int=0,      # Seed of the bootstrap
 ) -> dict:           # runs, n, groups, accuracy, low, high (cluster bootstrap), lowest, highest (of one seed)
-    "Accuracy over several seeds."
+    """Accuracy over several seeds.
+
+    Parameters
+    ----------
+    tables : list
+        Predictions tables of the same images, one per seed
+    n_boot : int, default 2000
+        Number of bootstrap resamples
+    seed : int, default 0
+        Seed of the bootstrap
+
+    Returns
+    -------
+    dict
+        runs, n, groups, accuracy, low, high (cluster bootstrap), lowest, highest (of one seed)
+    """
     table = mean_correct(tables)
     means = _over_groups('accuracy', table['correct'], table['group'], n_boot, seed)
     return dict(runs=len(tables), **means, **_over_seeds([accuracy(df) for df in tables]))
@@ -49,7 +75,26 @@ def seeds_difference(
     n_flips:int=9999, # Number of random turns of the groups' signs
     seed:int=0,       # Seed of both
 ) -> dict:            # runs, n, groups, difference (a − b), low, high, lowest, highest (of one seed), p
-    "Do these trained runs differ on other images?"
+    """Do these trained runs differ on other images?
+
+    Parameters
+    ----------
+    a : list
+        Predictions tables of the same images, one per seed
+    b : list
+        Predictions tables of the same images, one per seed, in the same order of seeds
+    n_boot : int, default 2000
+        Number of bootstrap resamples
+    n_flips : int, default 9999
+        Number of random turns of the groups' signs
+    seed : int, default 0
+        Seed of both
+
+    Returns
+    -------
+    dict
+        runs, n, groups, difference (a − b), low, high, lowest, highest (of one seed), p
+    """
     if len(a) != len(b) or not a:
         counts = f'{len(a)} and {len(b)}'
         raise ValueError(f'as many runs of one configuration as of the other are needed, not {counts}')
@@ -67,7 +112,24 @@ def paired_differences(
     n_flips:int=9999, # Number of random turns of the groups' signs
     seed:int=0,       # Seed of both
 ) -> pd.DataFrame:    # Keys of `seeds_difference` and p_holm; one row per pair with a common seed
-    "Paired difference of each pair on its common seeds, with p values adjusted for the number of rows."
+    """Paired difference of each pair on its common seeds, with p values adjusted for the number of rows.
+
+    Parameters
+    ----------
+    pairs : dict
+        Name → (a, b), each a dict seed → predictions table of the same images
+    n_boot : int, default 2000
+        Number of bootstrap resamples
+    n_flips : int, default 9999
+        Number of random turns of the groups' signs
+    seed : int, default 0
+        Seed of both
+
+    Returns
+    -------
+    pd.DataFrame
+        Keys of `seeds_difference` and p_holm; one row per pair with a common seed
+    """
     rows = {}
     for name, (a, b) in pairs.items():
         seeds = sorted(set(a) & set(b))
@@ -83,7 +145,18 @@ def paired_differences(
 def correct_matrix(
     tables:list,   # Predictions tables of the same images, one per seed
 ) -> pd.DataFrame: # One row per image, index `name`; `group`, then columns 0, 1, … of 0/1, one per seed
-    "Which image each seed answered correctly."
+    """Which image each seed answered correctly.
+
+    Parameters
+    ----------
+    tables : list
+        Predictions tables of the same images, one per seed
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per image, index `name`; `group`, then columns 0, 1, … of 0/1, one per seed
+    """
     first = check_predictions(tables[0])
     matrix = first.set_index('name')[['group']].copy()
     for seed, table in enumerate(tables):
@@ -117,7 +190,18 @@ def _mean_squares(cells):
 def variance_parts(
     tables:list, # Predictions tables of the same images, one per seed; at least 2, of at least 2 groups
 ) -> dict:       # runs, groups; standard deviations in points: sampling, training, rest, total, one_training
-    "Split the variance of the mean accuracy into test examinations, training seeds and remainder."
+    """Split the variance of the mean accuracy into test examinations, training seeds and remainder.
+
+    Parameters
+    ----------
+    tables : list
+        Predictions tables of the same images, one per seed; at least 2, of at least 2 groups
+
+    Returns
+    -------
+    dict
+        runs, groups; standard deviations in points: sampling, training, rest, total, one_training
+    """
     cells = _cells(correct_matrix(tables))
     groups, runs = cells.shape
     if min(groups, runs) < 2:
@@ -161,7 +245,26 @@ def two_way_bootstrap(
     level:float=.95,      # Confidence level, 0–1
     seed:int=0,           # Seed of the draws
 ) -> tuple:               # (mean accuracy or difference, low, high), −1 to 1
-    "Interval of the mean accuracy, or of a difference paired by image, over resamples of examinations and seeds."
+    """Interval of the mean accuracy, or of a difference paired by image, over resamples of examinations and seeds.
+
+    Parameters
+    ----------
+    tables : list
+        Predictions tables of the same images, one per seed; at least 2
+    other : list | None, default None
+        The same of another configuration, whose accuracy is subtracted
+    n_boot : int, default 2000
+        Number of resamples
+    level : float, default 0.95
+        Confidence level, 0–1
+    seed : int, default 0
+        Seed of the draws
+
+    Returns
+    -------
+    tuple
+        (mean accuracy or difference, low, high), −1 to 1
+    """
     matrices = _same_images([tables] if other is None else [tables, other])
     signs = np.array([1, -1])[:len(matrices)]
     means = np.array([_right(matrix).mean() for matrix in matrices])
@@ -174,7 +277,22 @@ def rank_stability(
     n_boot:int=2000,   # Number of resamples of examinations and seeds
     seed:int=0,        # Seed of the draws
 ) -> pd.DataFrame:     # runs, accuracy, first (share of resamples), mean_rank (1 is best); one row per name, best first
-    "How often each configuration is first when examinations and seeds are drawn anew; ties are split."
+    """How often each configuration is first when examinations and seeds are drawn anew; ties are split.
+
+    Parameters
+    ----------
+    named_tables : dict
+        At least 2 names → predictions tables of the same images, one per seed, at least 2 each
+    n_boot : int, default 2000
+        Number of resamples of examinations and seeds
+    seed : int, default 0
+        Seed of the draws
+
+    Returns
+    -------
+    pd.DataFrame
+        runs, accuracy, first (share of resamples), mean_rank (1 is best); one row per name, best first
+    """
     if len(named_tables) < 2: raise ValueError(f'a rank needs 2 configurations, not {len(named_tables)}')
     matrices = _same_images(list(named_tables.values()))
     drawn = _resampled(matrices, n_boot, seed).round(9)
