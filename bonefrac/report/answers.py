@@ -363,7 +363,8 @@ def best_answer(
     return (f'{best}: {top.accuracy:.1%} of {top.n:.0f} images (95 % limits {top.low:.1%} to {top.high:.1%}; '
             f'five study-grouped folds, one seed), {_level(top)} the {BAR:.0%} that the study had set itself. '
             f'{against}. Validation images of all folds chose it among {len(crossed)}; '
-            f'where each fold chooses for itself, accuracy is {nested["accuracy"]:.1%} ({nested["low"]:.1%} to {nested["high"]:.1%}).')
+            f'where each fold chooses for itself, accuracy is {nested["accuracy"]:.1%} '
+            f'({nested["low"]:.1%} to {nested["high"]:.1%}).')
 
 # %% ../../nbs/library/report/00_answers.ipynb #41b8f6c9
 def _crossed_filters(table):
@@ -396,17 +397,17 @@ def filter_answer(
             f'{_by_chance(table)}{_crossed_filters(answers.crossed_changes)}')
 
 # %% ../../nbs/library/report/00_answers.ipynb #70d2a5f8
-QUESTIONS = { # function that answers -> section of the comparison chapter
-    transfer_answer: 'does-transfer-learning-help',
-    best_answer: 'which-architecture-is-best',
-    filter_answer: 'how-does-preprocessing-change-accuracy',
+QUESTIONS = { # question -> function that answers it, and section of the comparison chapter
+    'Does transfer learning help?': (transfer_answer, 'does-transfer-learning-help'),
+    'Which architecture is best?': (best_answer, 'which-architecture-is-best'),
+    'How does preprocessing change accuracy?': (filter_answer, 'how-does-preprocessing-change-accuracy'),
 }
 
 def answers_table(
     answers:Answers, # Of a record
 ) -> pd.DataFrame:   # Three rows: `question`, `answer`, `section` of the comparison chapter
     "Each question with its answer in words."
-    rows = [(say.__doc__, say(answers), section) for say, section in QUESTIONS.items()]
+    rows = [(question, say(answers), section) for question, (say, section) in QUESTIONS.items()]
     return pd.DataFrame(rows, columns=['question', 'answer', 'section'])
 
 # %% ../../nbs/library/report/00_answers.ipynb #36e0f1a7
