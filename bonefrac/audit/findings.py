@@ -314,16 +314,19 @@ PROBE_COLUMNS = ['target', 'features', 'n', 'groups', 'classes', 'majority',
 # %% ../../nbs/library/audit/06_findings.ipynb #490798ef
 class _Finder:
     "The findings of audited images; one method per table that takes more than a call."
-    def __init__(self, images, audit): self.images, self.audit = images, audit
+    def __init__(self, images, audit):
+        groups = {column: audit.groups[column].to_numpy() for column in GROUP_COLUMNS[1:]}
+        self.given, self.audit = images, audit
+        self.images = images.reset_index(drop=True).assign(**groups)
 
     def facts(self):
         "Single figures of an audit."
-        images, pairs, links = self.images, self.audit.copies, self.audit.links
+        images, pairs, links = self.given, self.audit.copies, self.audit.links
         sources = self.audit.groups.source.nunique()
         counts = dict(images=len(images), set_aside=len(problems(images)), sources=sources)
         pair_counts = dict(pairs_aligned=len(pairs), pairs_copies=int(pairs.is_copy.sum()))
         counts.update(copies=len(images) - sources, **pair_counts, links=len(links))
-        exposure = exposure_facts(exposure_powers(images))
+        exposure = exposure_facts(exposure_powers(self.images))
         return fact_table(dict(data=data_hash(images), **counts, **links.attrs, **exposure))
 
     def errors(self, n_known):
@@ -344,7 +347,7 @@ class _Finder:
     def groups(self):
         "What the groups of sources and studies show."
         groups, scores = self.audit.groups, score_bins(self.audit.copies)
-        return dict(flow=self.flow(), files=problems(self.images), groups=groups, scores=scores)
+        return dict(flow=self.flow(), files=problems(self.given), groups=groups, scores=scores)
 
     def labels(self):
         "What is wrong with splits and labels."
@@ -358,9 +361,8 @@ def find(
 ) -> dict:                    # Name -> table
     "All findings of a data set."
     found = audit_of or audit(images)
-    groups = {column: found.groups[column].to_numpy() for column in GROUP_COLUMNS[1:]}
-    checked = images.reset_index(drop=True).assign(**groups)
-    finder, skipped = _Finder(checked, found), not_asked(checked)
+    finder = _Finder(images, found)
+    skipped = not_asked(finder.images)
     links = dict(offsets=agreement(found.sources), links=found.links)
     return dict(
         facts=finder.facts(), **finder.groups(), errors=finder.errors(n_known), **links,
