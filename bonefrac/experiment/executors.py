@@ -92,8 +92,8 @@ def failure_reason(
     status:int, # Its exit status
 ) -> str:       # One line
     "Why a process failed: its last line, or its status where it could not say."
-    lines = [line for line in log.read_text(errors='replace').splitlines() if line.strip()]
-    if status == 1 and lines: return lines[-1][:500]
+    text = log.read_text(errors='replace').rstrip()
+    if status == 1 and text: return text.splitlines()[-1][:500]
     return f'its process ended with status {status}'
 
 THREADS = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')

@@ -76,8 +76,9 @@ def failures(
     results:str|Path, # Folder of the record
 ) -> dict:            # Key, as `config_key`, -> (note, file)
     "Recorded failures."
-    notes = {file: read_json(file) for file in sorted((Path(results)/'failed').glob('*.json'))}
-    return {config_key(note['config'], note['data']): (note, file) for file, note in notes.items()}
+    files = sorted((Path(results)/'failed').glob('*.json'))
+    notes = [(read_json(file), file) for file in files]
+    return {config_key(note['config'], note['data']): (note, file) for note, file in notes}
 
 def done_runs(
     results:str|Path, # Folder of the record
