@@ -25,7 +25,8 @@ import bonefrac
 from ..audit.manifests import content_hash
 from ..data.sources import load_images
 from ..evaluation.judge import scores
-from ..evaluation.predictions import part_of
+from ..evaluation.metrics import threshold_at
+from ..evaluation.predictions import kind_of, part_of
 from .config import RunConfig, changed, digest, pretraining, run_name, versions
 from ..files import clear_abandoned, file_sha256, read_json, write_json, written_folder
 from ..phantom.archive import PHANTOM_VERSION
@@ -163,9 +164,11 @@ def part_scores(
     table:pd.DataFrame, # Predictions table with the column `part`
     split:pd.DataFrame, # Image table after `make_split`, with the column `answer`
 ) -> dict:              # `valid` and `test`, each a dict of scores
-    "Scores of both parts; the baseline is the answer that is most frequent in training."
+    "Scores of both parts; baseline and threshold come from training and validation."
     common = split.answer[split.split == 'train'].value_counts().idxmax()
-    return {part: scores(part_of(table, part), common) for part in ('valid', 'test')}
+    valid, test = part_of(table, 'valid'), part_of(table, 'test')
+    threshold = threshold_at(valid) if kind_of(valid) == 'binary' else None
+    return dict(valid=scores(valid, common), test=scores(test, common, threshold))
 
 def about_run(
     learn,             # Trained learner

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..vocabulary import REGIONS, choose
+from ..vocabulary import choose
 from .projection import Cut, Solid, resized, rounded
 
 # %% ../../nbs/library/phantom/01_anatomy.ipynb #8d8df041

@@ -23,8 +23,8 @@ from matplotlib.patches import Polygon
 from torch.nn.functional import cross_entropy
 
 from ..evaluation.comparisons import compare_pairs, images_needed, independent_difference
-from ..evaluation.metrics import error_list, per_class
-from ..evaluation.predictions import accuracy, predicted
+from ..evaluation.metrics import error_list
+from ..evaluation.predictions import predicted
 from ..evaluation.seeds import mean_correct, seeds_accuracy, two_way_bootstrap, variance_parts
 from ..experiment.config import DEFAULTS
 from ..experiment.grid import grid_state, read_grid
