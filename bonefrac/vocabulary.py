@@ -37,7 +37,17 @@ def choose(
     table:Collection, # Known names; a mapping gives what stands under the name
     what:str,         # What is named, such as `architecture`
 ):                    # `table[name]` of a mapping, else the name itself
-    "Look a name up; a `ValueError` gives the nearest known name, if one is near, and all of them."
+    """Look a name up; a `ValueError` gives the nearest known name, if one is near, and all of them.
+
+    Parameters
+    ----------
+    name : object
+        Name that somebody typed
+    table : Collection
+        Known names; a mapping gives what stands under the name
+    what : str
+        What is named, such as `architecture`
+    """
     if _is_in(name, table): return table[name] if hasattr(table, 'keys') else name
     near = _near(name, table)
     hint = f'did you mean {near}? ' if near else ''
@@ -53,7 +63,22 @@ def known(
     table:Collection, # Known names
     what:str,         # What is named, such as `parameter`
 ) -> list:            # The names
-    "Check that all names are known; a `ValueError` names those that are not, and the nearest known ones."
+    """Check that all names are known; a `ValueError` names those that are not, and the nearest known ones.
+
+    Parameters
+    ----------
+    names : Iterable
+        Names that somebody typed, such as the keys of a dictionary
+    table : Collection
+        Known names
+    what : str
+        What is named, such as `parameter`
+
+    Returns
+    -------
+    list
+        The names
+    """
     names = list(names)
     wrong = [name for name in names if not _is_in(name, table)]
     if not wrong: return names
@@ -78,7 +103,18 @@ EXAMPLES = REGIONS # names of classes in simulated predictions, for examples and
 def region_of(
     name:str, # Class or folder name such as `humerus fracture` or `XR_ELBOW`
 ) -> str:     # One of `REGIONS`
-    "The region that a class or folder name speaks of."
+    """The region that a class or folder name speaks of.
+
+    Parameters
+    ----------
+    name : str
+        Class or folder name such as `humerus fracture` or `XR_ELBOW`
+
+    Returns
+    -------
+    str
+        One of `REGIONS`
+    """
     text = name.lower()
     found = [region for region, words in REGION_NAMES.items() if any(word in text for word in words)]
     if len(found) == 1: return found[0]

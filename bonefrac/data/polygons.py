@@ -18,7 +18,18 @@ import numpy as np
 def corners_fault(
     xy:np.ndarray, # Float, x and y of each corner, one after the other
 ) -> str|None:     # What is wrong, or None
-    "What is wrong with the corners of a polygon."
+    """What is wrong with the corners of a polygon.
+
+    Parameters
+    ----------
+    xy : np.ndarray
+        Float, x and y of each corner, one after the other
+
+    Returns
+    -------
+    str | None
+        What is wrong, or None
+    """
     if len(xy) < 6 or len(xy) % 2:
         return f'{len(xy)} coordinates; a polygon has at least three x y pairs'
     if xy.min() < 0 or xy.max() > 1: return 'a coordinate outside [0, 1]'
@@ -27,7 +38,20 @@ def label_fault(
     row:Sequence,  # Class id, then x and y of each corner
     n_classes:int, # Number of classes; ids run from 0 to `n_classes` - 1
 ) -> str|None:     # What is wrong, or None
-    "What is wrong with one row of a label file."
+    """What is wrong with one row of a label file.
+
+    Parameters
+    ----------
+    row : Sequence
+        Class id, then x and y of each corner
+    n_classes : int
+        Number of classes; ids run from 0 to `n_classes` - 1
+
+    Returns
+    -------
+    str | None
+        What is wrong, or None
+    """
     row = np.array(row, dtype=float)
     if not np.isfinite(row).all(): return 'NaN or infinity'
     if row[0] in range(n_classes): return corners_fault(row[1:])
@@ -38,7 +62,20 @@ def polygon_of_row(
     row:Sequence,  # Class id, then x and y of each corner
     n_classes:int, # Number of classes; ids run from 0 to `n_classes` - 1
 ) -> list:         # `[id, x1, y1, x2, y2, …]`, an int and floats
-    "A row as a polygon; a `ValueError` says what is wrong with it."
+    """A row as a polygon; a `ValueError` says what is wrong with it.
+
+    Parameters
+    ----------
+    row : Sequence
+        Class id, then x and y of each corner
+    n_classes : int
+        Number of classes; ids run from 0 to `n_classes` - 1
+
+    Returns
+    -------
+    list
+        `[id, x1, y1, x2, y2, …]`, an int and floats
+    """
     try: fault = label_fault(row, n_classes)
     except (TypeError, ValueError): fault = 'not a row of numbers'
     if fault: raise ValueError(fault)
@@ -47,7 +84,18 @@ def polygon_of_row(
 def numbers_of(
     line:str, # Line of a label file
 ) -> list:    # Floats
-    "Numbers that a line lists."
+    """Numbers that a line lists.
+
+    Parameters
+    ----------
+    line : str
+        Line of a label file
+
+    Returns
+    -------
+    list
+        Floats
+    """
     try: return [float(value) for value in line.split()]
     except ValueError: raise ValueError('not a row of numbers') from None
 
@@ -56,7 +104,20 @@ def read_label(
     path:str|Path, # YOLO-segmentation label file
     n_classes:int, # Number of classes; ids run from 0 to `n_classes` - 1
 ) -> list:         # One list `[id, x1, y1, x2, y2, …]` per polygon
-    "Polygons of a label file; a `ValueError` says which line is wrong and how."
+    """Polygons of a label file; a `ValueError` says which line is wrong and how.
+
+    Parameters
+    ----------
+    path : str | Path
+        YOLO-segmentation label file
+    n_classes : int
+        Number of classes; ids run from 0 to `n_classes` - 1
+
+    Returns
+    -------
+    list
+        One list `[id, x1, y1, x2, y2, …]` per polygon
+    """
     lines = Path(path).read_text(encoding='utf8').splitlines()
     rows = []
     for i, line in enumerate(lines, 1):
@@ -69,7 +130,18 @@ def read_label(
 def outline_points(
     polygon:list, # `[id, x1, y1, x2, y2, …]` in [0, 1]
 ) -> np.ndarray:  # Float (k, 2), no two neighbours alike
-    "Corners of a polygon without repeats."
+    """Corners of a polygon without repeats.
+
+    Parameters
+    ----------
+    polygon : list
+        `[id, x1, y1, x2, y2, …]` in [0, 1]
+
+    Returns
+    -------
+    np.ndarray
+        Float (k, 2), no two neighbours alike
+    """
     points = np.array(polygon[1:], float).reshape(-1, 2)
     return points[(points != np.roll(points, -1, axis=0)).any(axis=1)]
 
@@ -77,7 +149,18 @@ def outline_points(
 def outline_area(
     points:np.ndarray, # Float (k, 2) in [0, 1]
 ) -> float:            # Share of the image, 0–1; where an outline crosses itself its lobes may cancel
-    "Area inside an outline by the shoelace formula."
+    """Area inside an outline by the shoelace formula.
+
+    Parameters
+    ----------
+    points : np.ndarray
+        Float (k, 2) in [0, 1]
+
+    Returns
+    -------
+    float
+        Share of the image, 0–1; where an outline crosses itself its lobes may cancel
+    """
     x, y = points.T
     return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
 
@@ -93,13 +176,41 @@ def segments_cross(
     c:np.ndarray, # Start of the second segment
     d:np.ndarray, # Its end
 ) -> bool:        # Touching does not count
-    "Whether two segments cross."
+    """Whether two segments cross.
+
+    Parameters
+    ----------
+    a : np.ndarray
+        Start of the first segment, float (2,)
+    b : np.ndarray
+        Its end
+    c : np.ndarray
+        Start of the second segment
+    d : np.ndarray
+        Its end
+
+    Returns
+    -------
+    bool
+        Touching does not count
+    """
     return _side(a, b, c)*_side(a, b, d) < 0 and _side(c, d, a)*_side(c, d, b) < 0
 
 def crosses_itself(
     points:np.ndarray, # Float (k, 2), in any unit
 ) -> bool:             # Touching does not count
-    "Whether two edges of an outline cross."
+    """Whether two edges of an outline cross.
+
+    Parameters
+    ----------
+    points : np.ndarray
+        Float (k, 2), in any unit
+
+    Returns
+    -------
+    bool
+        Touching does not count
+    """
     edges = list(zip(points, np.roll(points, -1, axis=0)))
     return any(segments_cross(*one, *other) for one, other in combinations(edges, 2))
 
@@ -108,7 +219,20 @@ def polygon_mask(
     points:np.ndarray, # Float (k, 2) in [0, 1]
     shape:tuple,       # (height, width) in pixels
 ) -> np.ndarray:       # Bool (height, width)
-    "Pixels of an outline and its inside."
+    """Pixels of an outline and its inside.
+
+    Parameters
+    ----------
+    points : np.ndarray
+        Float (k, 2) in [0, 1]
+    shape : tuple
+        (height, width) in pixels
+
+    Returns
+    -------
+    np.ndarray
+        Bool (height, width)
+    """
     mask = np.zeros(shape, np.uint8)
     cv2.fillPoly(mask, [np.round(points * shape[::-1] - .5).astype(np.int32)], 1)
     return mask.astype(bool)

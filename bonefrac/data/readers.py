@@ -28,7 +28,18 @@ from .table import COLUMNS, file_name, image_row, path_below, region_named, sour
 def opened(
     row:dict, # Row of the image table before its image is opened
 ) -> dict:    # The row with width and height in pixels, sharpness and SHA-256
-    "A row with what its pixels tell."
+    """A row with what its pixels tell.
+
+    Parameters
+    ----------
+    row : dict
+        Row of the image table before its image is opened
+
+    Returns
+    -------
+    dict
+        The row with width and height in pixels, sharpness and SHA-256
+    """
     image = load_grey(row['path'])
     height, width = image.shape
     seen = dict(width=width, height=height, sharpness=sharpness(image))
@@ -37,7 +48,18 @@ def opened(
 def region_notes(
     names:Iterable, # One list per image: labels that name no region
 ) -> list:          # One sentence, or nothing
-    "What a reader says about labels that name no region."
+    """What a reader says about labels that name no region.
+
+    Parameters
+    ----------
+    names : Iterable
+        One list per image: labels that name no region
+
+    Returns
+    -------
+    list
+        One sentence, or nothing
+    """
     counts = Counter(chain.from_iterable(names))
     if not counts: return []
     listed = [f'{name} ({n} image{"s"*(n > 1)})' for name, n in sorted(counts.items())]
@@ -55,7 +77,13 @@ def _split_of(folder):
     return words.get(folder.name.lower(), '')
 
 class Reading:
-    "Rows and problems that a reader finds below a folder."
+    """Rows and problems that a reader finds below a folder.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+    """
     def __init__(self,
         root:Path, # Folder of the data
     ):
@@ -118,14 +146,36 @@ class Reading:
 def names_by_id(
     names:dict, # Class name by id
 ) -> list|None: # Names in the order of their ids, or None where the ids are not 0, 1, 2, …
-    "Class names of a mapping as a list."
+    """Class names of a mapping as a list.
+
+    Parameters
+    ----------
+    names : dict
+        Class name by id
+
+    Returns
+    -------
+    list | None
+        Names in the order of their ids, or None where the ids are not 0, 1, 2, …
+    """
     ids = range(len(names))
     return [names[i] for i in ids] if set(names) == set(ids) else None
 
 def names_in(
     text:str,   # Content of a `data.yaml`
 ) -> list|None: # Class names in the order of their ids
-    "Class names that a text lists, or None."
+    """Class names that a text lists, or None.
+
+    Parameters
+    ----------
+    text : str
+        Content of a `data.yaml`
+
+    Returns
+    -------
+    list | None
+        Class names in the order of their ids
+    """
     try: names = yaml.safe_load(text)['names']
     except (yaml.YAMLError, KeyError, TypeError): return None
     if isinstance(names, dict): names = names_by_id(names)
@@ -134,7 +184,18 @@ def names_in(
 def class_names(
     path:str|Path, # `data.yaml` of a YOLO export
 ) -> list:         # Class names in the order of their ids
-    "Class names of a YOLO export."
+    """Class names of a YOLO export.
+
+    Parameters
+    ----------
+    path : str | Path
+        `data.yaml` of a YOLO export
+
+    Returns
+    -------
+    list
+        Class names in the order of their ids
+    """
     try: names = names_in(Path(path).read_text(encoding='utf8'))
     except FileNotFoundError: raise ValueError(f'{path}: no such file; it must name the classes') from None
     except UnicodeDecodeError as e: raise ValueError(f'{path}: {e}') from None
@@ -145,7 +206,18 @@ def class_names(
 def region_in(
     names:list,  # Class names of one image
 ) -> str|None:   # A region of the vocabulary; None where no name tells one
-    "The one region that class names tell."
+    """The one region that class names tell.
+
+    Parameters
+    ----------
+    names : list
+        Class names of one image
+
+    Returns
+    -------
+    str | None
+        A region of the vocabulary; None where no name tells one
+    """
     regions = sorted(filter(None, set(map(region_named, names))))
     if len(regions) > 1: raise ValueError(f'polygons of two regions: {", ".join(regions)}')
     return next(iter(regions), None)
@@ -153,7 +225,18 @@ def region_in(
 def labels_of(
     names:Iterable, # Class names of the polygons of one image
 ) -> dict:          # `label`, `region`, and as `unknown` the names without a region
-    "What the table says of an image whose polygons have these classes."
+    """What the table says of an image whose polygons have these classes.
+
+    Parameters
+    ----------
+    names : Iterable
+        Class names of the polygons of one image
+
+    Returns
+    -------
+    dict
+        `label`, `region`, and as `unknown` the names without a region
+    """
     names = list(dict.fromkeys(names))
     unknown = [name for name in names if not region_named(name)]
     fitting = [name for name in names if name not in unknown]
@@ -162,7 +245,15 @@ def labels_of(
 
 # %% ../../nbs/library/data/05_readers.ipynb #5fe72b55
 class YoloPart:
-    "A folder of images of a YOLO export and its neighbour `labels`."
+    """A folder of images of a YOLO export and its neighbour `labels`.
+
+    Parameters
+    ----------
+    reading : Reading
+        Gathers rows and problems
+    images : Path
+        Folder `images`
+    """
     def __init__(self,
         reading:Reading, # Gathers rows and problems
         images:Path,     # Folder `images`
@@ -212,7 +303,18 @@ class YoloPart:
 def twins_of(
     table:pd.DataFrame, # Image table
 ) -> tuple:             # Two bool columns: is a later copy; is a later copy with other polygons than the first
-    "Which images repeat the split, file name and bytes of an earlier one."
+    """Which images repeat the split, file name and bytes of an earlier one.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    tuple
+        Two bool columns: is a later copy; is a later copy with other polygons than the first
+    """
     texts = table.polygons.map(str)
     by = [table.split, table.name.map(file_name), table.sha256]
     alike = texts.groupby(by, sort=False)
@@ -222,7 +324,18 @@ def twins_of(
 def without_twins(
     table:pd.DataFrame, # Image table of a reader
 ) -> pd.DataFrame:      # Image table; `attrs` has the number of twins, and their clashes as problems
-    "The table with the first of images that have the same split, file name and bytes."
+    """The table with the first of images that have the same split, file name and bytes.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Image table of a reader
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table; `attrs` has the number of twins, and their clashes as problems
+    """
     twin, clash = twins_of(table)
     reason = 'a copy in another tree has another label'
     problems = table.attrs['problems'] + [[name, reason] for name in table.name[clash]]
@@ -240,7 +353,18 @@ def _image_folders(root):
 def read_yolo(
     root:str|Path, # Folder with `data.yaml` and `{train,valid,test}/{images,labels}`, at any depth
 ) -> pd.DataFrame: # Image table
-    "Image table of a YOLO export."
+    """Image table of a YOLO export.
+
+    Parameters
+    ----------
+    root : str | Path
+        Folder with `data.yaml` and `{train,valid,test}/{images,labels}`, at any depth
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
     reading = Reading(Path(root))
     for images in _image_folders(reading.root): YoloPart(reading, images).read()
     reading.add_outside()
@@ -260,7 +384,18 @@ def _subfolders(folder):
 def wraps_data(
     folder:Path, # Folder with images at some depth
 ) -> bool:       # False where it is a class
-    "Whether a folder only holds the folders of the data."
+    """Whether a folder only holds the folders of the data.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder with images at some depth
+
+    Returns
+    -------
+    bool
+        False where it is a class
+    """
     below = _subfolders(folder)
     if not below or any(map(_is_image, folder.iterdir())): return False
     if any(_split_of(path) or region_named(path.name) for path in below): return True
@@ -275,7 +410,18 @@ def _innermost(root):
 def class_pairs(
     root:Path, # Folder of the data
 ) -> list:     # Pairs of a folder and its shipped split
-    "Folders that may be classes, below folders that name splits where there are some."
+    """Folders that may be classes, below folders that name splits where there are some.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+
+    Returns
+    -------
+    list
+        Pairs of a folder and its shipped split
+    """
     below = _subfolders(_innermost(root))
     parts = [path for path in below if _split_of(path)]
     if not parts: return [(path, '') for path in below]
@@ -294,7 +440,20 @@ def own_source(
     root:Path, # Folder of the data
     path:Path, # Image file
 ) -> str:      # Such as `hip/p1/1` for `hip/p1/1.png`
-    "Source of an image in a tree: its name with its folder."
+    """Source of an image in a tree: its name with its folder.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+    path : Path
+        Image file
+
+    Returns
+    -------
+    str
+        Such as `hip/p1/1` for `hip/p1/1.png`
+    """
     path = path_below(root, path)
     return path.with_name(source_name(path.name)).as_posix()
 
@@ -303,7 +462,22 @@ def folder_groups(
     folder:Path, # Folder of the class
     path:Path,   # Image file below it
 ) -> dict:       # `source` and `study`
-    "Source and study of an image in a class folder; a folder in between is the study."
+    """Source and study of an image in a class folder; a folder in between is the study.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+    folder : Path
+        Folder of the class
+    path : Path
+        Image file below it
+
+    Returns
+    -------
+    dict
+        `source` and `study`
+    """
     source = own_source(root, path)
     first, *deeper = path.relative_to(folder).parts
     study = path_below(root, folder/first).as_posix() if deeper else source
@@ -314,7 +488,22 @@ def folder_rows(
     folder:Path, # Folder of the class
     split:str,   # Shipped split, or empty
 ) -> list:       # One row per image file, before it is opened
-    "Rows of a class folder."
+    """Rows of a class folder.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+    folder : Path
+        Folder of the class
+    split : str
+        Shipped split, or empty
+
+    Returns
+    -------
+    list
+        One row per image file, before it is opened
+    """
     label, region = folder.name, region_named(folder.name)
     unknown = [] if region else [label]
     same = dict(split=split, label=label, region=region, unknown=unknown)
@@ -324,7 +513,18 @@ def folder_rows(
 def read_class_folders(
     root:str|Path, # Folder of folders named for classes, such as regions
 ) -> pd.DataFrame: # Image table; nothing in it is annotated
-    "Image table of a tree with one folder per class."
+    """Image table of a tree with one folder per class.
+
+    Parameters
+    ----------
+    root : str | Path
+        Folder of folders named for classes, such as regions
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table; nothing in it is annotated
+    """
     reading = Reading(Path(root))
     for pair in _class_folders(reading.root): reading.rows += folder_rows(reading.root, *pair)
     reading.add_outside()
@@ -334,7 +534,18 @@ def read_class_folders(
 def json_rows(
     text:str|None, # JSON, or nothing
 ) -> list:         # Lists with at least one value each
-    "Lists that a CSV field holds."
+    """Lists that a CSV field holds.
+
+    Parameters
+    ----------
+    text : str | None
+        JSON, or nothing
+
+    Returns
+    -------
+    list
+        Lists with at least one value each
+    """
     try: rows = json.loads(text or '[]')
     except json.JSONDecodeError: raise ValueError('polygons are not JSON') from None
     lists = isinstance(rows, list) and all(isinstance(row, list) and row for row in rows)
@@ -344,7 +555,18 @@ def json_rows(
 def polygons_of(
     text:str|None, # JSON, or nothing
 ) -> list:         # One list `[id, x1, y1, …]` per polygon
-    "Polygons of a CSV field; refuses what a label file could not hold."
+    """Polygons of a CSV field; refuses what a label file could not hold.
+
+    Parameters
+    ----------
+    text : str | None
+        JSON, or nothing
+
+    Returns
+    -------
+    list
+        One list `[id, x1, y1, …]` per polygon
+    """
     rows = json_rows(text)
     try: return [polygon_of_row(row, 1000) for row in rows]
     except ValueError as e: raise ValueError(f'polygons: {e}') from None
@@ -385,7 +607,18 @@ _NOT_CSV = pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError
 def check_columns(
     columns:list, # Columns of a user's CSV
 ) -> list:        # `columns`
-    "The columns, if a reader can use them all; otherwise a `ValueError` that says what is missing or unknown."
+    """The columns, if a reader can use them all; otherwise a `ValueError` that says what is missing or unknown.
+
+    Parameters
+    ----------
+    columns : list
+        Columns of a user's CSV
+
+    Returns
+    -------
+    list
+        `columns`
+    """
     found = ', '.join(columns)
     if 'path' not in columns: raise ValueError(f'no column path; found are {found}')
     if not {'region', 'label'} & set(columns): raise ValueError(f'no column region or label; found are {found}')
@@ -394,7 +627,18 @@ def check_columns(
 def csv_records(
     path:Path,     # CSV file with a header
 ) -> pd.DataFrame: # Texts; an empty field is an empty text
-    "Records of a CSV file, with known columns only."
+    """Records of a CSV file, with known columns only.
+
+    Parameters
+    ----------
+    path : Path
+        CSV file with a header
+
+    Returns
+    -------
+    pd.DataFrame
+        Texts; an empty field is an empty text
+    """
     try:
         records = pd.read_csv(path, dtype=str, keep_default_na=False)
         check_columns(list(records))
@@ -408,7 +652,15 @@ def add_records(
     reading:Reading,      # Gathers rows and problems
     records:pd.DataFrame, # What `csv_records` gives
 ):
-    "Add every record; a path that is listed again is a problem."
+    """Add every record; a path that is listed again is a problem.
+
+    Parameters
+    ----------
+    reading : Reading
+        Gathers rows and problems
+    records : pd.DataFrame
+        What `csv_records` gives
+    """
     for name in records.path[records.path.duplicated()]: reading.set_aside(name, 'listed more than once')
     for record in records.drop_duplicates('path').to_dict('records'):
         reading.add(record['path'], CsvRecord(record).row, reading.root)
@@ -416,7 +668,18 @@ def add_records(
 def read_csv(
     path:str|Path, # CSV file with a header
 ) -> pd.DataFrame: # Image table
-    "Image table of a CSV of one's own."
+    """Image table of a CSV of one's own.
+
+    Parameters
+    ----------
+    path : str | Path
+        CSV file with a header
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
     path = Path(path).resolve()
     records, reading = csv_records(path), Reading(path.parent)
     add_records(reading, records)
@@ -430,7 +693,13 @@ _LAYOUTS = 'images/ beside labels/, or one folder of images per class, with two 
 def folder_reader(
     path:Path, # Folder
 ):             # `read_yolo` or `read_class_folders`
-    "The reader of a folder's layout."
+    """The reader of a folder's layout.
+
+    Parameters
+    ----------
+    path : Path
+        Folder
+    """
     if _image_folders(path): return read_yolo
     if _class_folders(path): return read_class_folders
     raise ValueError(f'{path}: no known layout; expected {_LAYOUTS}')
@@ -438,7 +707,13 @@ def folder_reader(
 def reader_of(
     path:Path, # Folder or file
 ):             # `read_yolo`, `read_class_folders` or `read_csv`
-    "The reader of a path's layout; a `ValueError` says what was expected."
+    """The reader of a path's layout; a `ValueError` says what was expected.
+
+    Parameters
+    ----------
+    path : Path
+        Folder or file
+    """
     if path.suffix.lower() == '.csv': return read_csv
     if path.is_file(): raise ValueError(f'{path}: not a .zip or .csv file')
     if not any(path.iterdir()): raise ValueError(f'{path}: the folder is empty')
