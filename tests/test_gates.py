@@ -92,9 +92,9 @@ def ignored_wing(root):
     export(root)
 
 def export(root):
-    from gates import nbdev
-    nbdev('nbdev_export', root)
-    git(root, 'add', '-A')
+    "Export as `make prepare` does, docstrings included."
+    import gates
+    gates.export(root)
 
 def untag(root): edit_notebook(root/RUN, lambda nb: [c['metadata'].clear() for c in nb['cells']])
 def dirty(root): edit_notebook(root/notebook(TABLE), lambda nb: code_cells(nb)[0]['metadata'].update(scrolled=True))
@@ -130,7 +130,7 @@ def second_page(root):
     page = Path(ROOMS[TABLE])
     twin = page.with_name(f'99_{page.stem[3:]}.ipynb')
     (root/'nbs/library'/twin).write_bytes((root/'nbs/library'/page).read_bytes())
-    edit(root/'_quarto.yml', f'- library/{page}', f'- library/{page}\n          - library/{twin}')
+    edit(root/'_quarto.yml', f'- library/{page}', f'- library/{page}\n              - library/{twin}')
 
 def off_sidebar(root):
     text = re.sub(rf'^ *- library/{ROOMS[TABLE]}\n', '', (root/'_quarto.yml').read_text(), flags=re.M)
