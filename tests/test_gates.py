@@ -95,6 +95,7 @@ def export(root):
     "Export as `make prepare` does, docstrings included."
     import gates
     gates.export(root)
+    git(root, 'add', '-A')
 
 def untag(root): edit_notebook(root/RUN, lambda nb: [c['metadata'].clear() for c in nb['cells']])
 def dirty(root): edit_notebook(root/notebook(TABLE), lambda nb: code_cells(nb)[0]['metadata'].update(scrolled=True))
