@@ -35,7 +35,7 @@ function show(words, list) {
 }
 
 addEventListener('DOMContentLoaded', () => {
-  const theme = document.getElementById('theme'), input = document.getElementById('search'), list = document.getElementById('found'), menu = document.getElementById('menu')
+  const theme = document.getElementById('site-theme'), input = document.getElementById('site-search'), list = document.getElementById('site-found'), menu = document.getElementById('site-menu')
   const name = () => theme.textContent = root.dataset.theme === 'dark' ? 'Light' : 'Dark'
   theme.onclick = () => { root.dataset.theme = root.dataset.theme === 'dark' ? 'light' : 'dark'; localStorage.setItem('theme', root.dataset.theme); name() }
   name()

@@ -41,9 +41,9 @@ PAGES = [page(name) for name in LISTED]
 
 class Fallback:
     "Where a site of site/build.py keeps what a reader uses."
-    search, hit, nothing, toggle = '#search', '#found a', '#found .none', '#theme'
+    search, hit, nothing, toggle = '#site-search', '#site-found a', '#site-found .none', '#site-theme'
     theme = "document.documentElement.dataset.theme"
-    menu_open = "document.getElementById('menu').open"
+    menu_open = "document.getElementById('site-menu').open"
 
 class Quarto:
     "The same of a site of Quarto."
