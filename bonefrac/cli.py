@@ -279,7 +279,7 @@ def work_of(
         To be done
     """
     with _usage(): values = vars(parser_of(function).parse_args(argv))
-    as_json, quiet, _ = (values.pop(name) for name in ('json', 'quiet', 'debug'))
+    as_json, quiet, _ = map(values.pop, ('json', 'quiet', 'debug'))
     return Work(function, values, as_json, quiet)
 
 def dashed(
@@ -328,8 +328,8 @@ def complaint(
         One line, and the exit status
     """
     if isinstance(error, KeyboardInterrupt): return INTERRUPTED, 130
-    reason = str(error).strip() or type(error).__name__
-    return ' '.join(reason.split()), 2 if isinstance(error, Usage) else 1
+    reason = ' '.join(str(error).split()) or type(error).__name__
+    return reason, 2 if isinstance(error, Usage) else 1
 
 class CommandLine:
     "What somebody typed."
@@ -567,18 +567,25 @@ def _score_table(table, task):
     from bonefrac.evaluation.judge import JUDGES
     from bonefrac.training.tasks import get_task
     score = JUDGES[get_task(task).kind].headline
-    low, high = (side if score == 'accuracy' else f'{score}_{side}' for side in ('low', 'high'))
-    interval = [f'{a:.2f} to {b:.2f}' for a, b in zip(table[low], table[high])]
-    fields = [name for name in _fields() if name in table and table[name].nunique() > 1 and name != 'arch']
-    shown = table[['arch', *fields]].rename(columns=dict(arch='architecture'))
+    shown = _told_apart(table)
     shown[score.replace('auroc', 'AUROC')] = table[score].round(3)
-    shown = shown.assign(**{'95 % interval': interval, 'n': table.n, 'seconds': table.seconds.round().astype(int)})
-    return shown.to_string(index=False)
+    shown['95 % interval'] = _limits(table, score)
+    return shown.assign(n=table.n, seconds=table.seconds.round().astype(int)).to_string(index=False)
 
 def _fields():
     "Names of the fields of a configuration."
     from bonefrac.experiment.config import DEFAULTS
     return list(DEFAULTS)
+
+def _told_apart(table):
+    "Architecture of each run, and the fields in which runs differ."
+    differ = [name for name in _fields() if name in table and name != 'arch' and table[name].nunique() > 1]
+    return table[['arch', *differ]].rename(columns=dict(arch='architecture'))
+
+def _limits(table, score):
+    "Interval of a score of each run, as words."
+    low, high = (side if score == 'accuracy' else f'{score}_{side}' for side in ('low', 'high'))
+    return [f'{a:.2f} to {b:.2f}' for a, b in zip(table[low], table[high])]
 
 def _scores(table, simulated):
     "Scores of runs, and what they mean."
@@ -597,22 +604,29 @@ def _configs(values, lists=()):
     parts = [_listed(name, str(values[name])) for name in lists]
     with _usage(): return [run_config(**dict(values, **dict(zip(lists, one)))) for one in product(*parts)]
 
-def _make(configs, runs):
-    "Make runs that are missing: their table, and what is said of them."
-    import pandas as pd
+def _check_images(config):
+    "Refuse images that do not fit before a notebook runs; the word SIMULATED, where they are."
     from bonefrac.data.sources import load_images
-    from bonefrac.experiment.notebooks import make_runs
-    from bonefrac.experiment.record import runs_table
     from bonefrac.experiment.run import Prepared
-    images = load_images(configs[0].data)
-    simulated = _simulated(images)
+    images = load_images(config.data)
+    _ = Prepared(config, images).split
+    return _simulated(images)
+
+def _made(done, failed, simulated):
+    "What is said of runs."
+    from bonefrac.experiment.record import runs_table
+    remark = f'{len(failed)} of {len(done) + len(failed)} runs failed; run the same command again to retry'
+    table = runs_table(done) if done else []
+    content = dict(simulated=bool(simulated), runs=_records(table) if done else [])
+    return Result(_scores(table, simulated) if done else '', content, bool(failed), (remark,) if failed else ())
+
+def _make(configs, runs):
+    "Make runs that are missing: their folders, and what is said of them."
+    from bonefrac.experiment.notebooks import make_runs
+    simulated = _check_images(configs[0])
     if simulated: print(simulated, flush=True)
-    _ = Prepared(configs[0], images).split # refused before a notebook runs
     done, failed = make_runs(configs, runs)
-    table = runs_table(done) if done else pd.DataFrame()
-    text = _scores(table, simulated) if done else ''
-    remarks = (f'{len(failed)} of {len(configs)} runs failed; run the same command again to retry',) if failed else ()
-    return done, Result(text, dict(simulated=bool(simulated), runs=_records(table)), bool(failed), remarks)
+    return done, _made(done, failed, simulated)
 
 @command('bonefrac run --arch efficientnet_lite0 --filter clahe --data archive.zip')
 def run(

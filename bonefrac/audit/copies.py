@@ -114,7 +114,7 @@ def black_corners(
     float
         0 to 1, share of a side
     """
-    def run(line): return (len(line) if line.all() else int(np.argmin(line)))/len(line)
+    def run(line): return 1. if line.all() else int(np.argmin(line))/len(line)
     views = from_corners(image <= 3).values()
     return min(min(run(view[0]), run(view[:, 0])) for view in views)
 
@@ -326,10 +326,10 @@ def measure(
     Looks
         One entry per image
     """
-    looks = Looks.empty(len(images))
-    def look(item): looks.see(item[0], load_grey(item[1]))
+    seen = Looks.empty(len(images))
+    def look(item): seen.see(item[0], load_grey(item[1]))
     in_threads(look, enumerate(images.path), 'audit: reading', 'image', quiet_below=500)
-    return looks
+    return seen
 
 # %% ../../nbs/library/audit/00_copies.ipynb #f1583669
 EXACT = 20_000 # largest number of images whose neighbours are found by comparing all
@@ -498,8 +498,7 @@ class _Prepared:
 
     def turned(self, angle, mirrored):
         "The square, mirrored and turned."
-        square = self.square
-        if mirrored: square = np.ascontiguousarray(square[:, ::-1])
+        square = cv2.flip(self.square, 1) if mirrored else self.square
         rotation = cv2.getRotationMatrix2D(CENTRE, -angle, 1)
         return cv2.warpAffine(square, rotation, **_STRETCH)
 
@@ -519,9 +518,8 @@ class _Prepared:
     def align(self, other):
         "`align` for prepared squares."
         angle, mirrored = self.turn(other)
-        turned = other.turned(angle, mirrored)
-        score = correlation(self.fine, _fine(self.fitted(turned)))
-        return dict(angle=angle, mirrored=mirrored, score=score)
+        fine = _fine(self.fitted(other.turned(angle, mirrored)))
+        return dict(angle=angle, mirrored=mirrored, score=correlation(self.fine, fine))
 
 def align(
     one:np.ndarray, # Grey uint8, (height, width)
@@ -606,8 +604,8 @@ class _Search:
     def lookalikes(self, at, k=6):
         "Pairs of neighbours of like spectrum."
         best, alike = neighbours(self.looks.spectra[at], k)
-        row, column = np.nonzero(alike >= MIN_SIMILARITY)
-        near = np.sort(np.c_[at[row], at[best[row, column]]], axis=1)
+        i, j = np.nonzero(alike >= MIN_SIMILARITY)
+        near = np.sort(np.c_[at[i], at[best[i, j]]], axis=1)
         return set(map(tuple, near))
 
     def new_pairs(self, group):
@@ -692,6 +690,4 @@ def likeliest_original(
     """
     order = best_first(group, looks.corners, looks.details())
     first = np.unique(group[order], return_index=True)[1]
-    chosen = np.zeros(len(group), bool)
-    chosen[order[first]] = True
-    return chosen
+    return np.isin(np.arange(len(group)), order[first])

@@ -157,9 +157,9 @@ def study_links(
     distant = [agree(_at_offset(sources, offset)) for offset in far]
     base = np.nanmean(np.concatenate([[0.], *distant]))
     def links(offset):
-        pairs = _at_offset(sources, offset)
-        table = pd.DataFrame(dict(a=pairs[:, 0], b=pairs[:, 1], offset=offset, agree=agree(pairs)))
-        return table.assign(prior=link_priors(agree(pairs), base))
+        ends = _at_offset(sources, offset)
+        table = pd.DataFrame(dict(a=ends[:, 0], b=ends[:, 1], offset=offset, agree=agree(ends)))
+        return table.assign(prior=link_priors(agree(ends), base))
     table = pd.concat([links(offset) for offset in (1, 2)], ignore_index=True)
     table.attrs.update(base=float(base))
     return table
@@ -573,8 +573,7 @@ def takes_original(
     """
     def each(measure): return np.array(list(map(measure, versions)))
     group = np.zeros(len(versions), int)
-    first = best_first(group, each(black_corners), each(detail))[0]
-    return bool(first == 0)
+    return bool(best_first(group, each(black_corners), each(detail))[0] == 0)
 
 class KnownCopies:
     "Copies made by us, against an audit of the data set that their images are from."

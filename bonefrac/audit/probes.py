@@ -32,8 +32,7 @@ def boosted_trees(
         Seed of the model
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
-    size = dict(max_iter=80, max_leaf_nodes=15, min_samples_leaf=10)
-    return HistGradientBoostingClassifier(random_state=seed, **size)
+    return HistGradientBoostingClassifier(max_iter=80, max_leaf_nodes=15, min_samples_leaf=10, random_state=seed)
 
 def logistic_regression(
     seed:int, # Not used: nothing is random

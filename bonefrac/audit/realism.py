@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BINS', 'BANDS', 'SETS', 'grey_shares', 'power_spectrum', 'mean_in_bands', 'radial_spectrum', 'profile', 'telling',
-           'filter_effects', 'compare_sets', 'name_axes', 'plot_profiles', 'plot_filters']
+           'filter_effects', 'compare_sets', 'name_axes', 'two_axes', 'plot_profiles', 'draw_quality', 'plot_filters']
 
 # %% ../../nbs/library/audit/07_realism.ipynb #5adb82a8
 import numpy as np
@@ -232,6 +232,25 @@ def name_axes(
     wave.set(xticks=ticks, xticklabels=ticks)
     wave.minorticks_off()
 
+def two_axes(
+    axes=None,        # Two axes to draw into; default: a new figure
+    height:float=3.2, # Of a new figure, inches
+    **options,        # Of a new figure, as of `plt.subplots`
+):                    # The axes
+    """Two axes beside each other, those given or new ones.
+
+    Parameters
+    ----------
+    axes : object, default None
+        Two axes to draw into; default: a new figure
+    height : float, default 3.2
+        Of a new figure, inches
+    options : object
+        Of a new figure, as of `plt.subplots`
+    """
+    import matplotlib.pyplot as plt
+    return plt.subplots(1, 2, figsize=(9, height), layout='constrained', **options)[1] if axes is None else axes
+
 def plot_profiles(
     profiles:pd.DataFrame, # Table `profile` of `compare_sets`
     axes=None,             # Two axes to draw into; default: a new figure
@@ -245,10 +264,8 @@ def plot_profiles(
     axes : object, default None
         Two axes to draw into; default: a new figure
     """
-    import matplotlib.pyplot as plt
     import seaborn as sns
-    if axes is None: axes = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')[1]
-    colors = sns.color_palette('colorblind')
+    axes, colors = two_axes(axes), sns.color_palette('colorblind')
     for (what, name), part in profiles.groupby(['what', 'set'], sort=False):
         ax, (label, line, k) = axes[int(what == 'spectrum')], SETS[name]
         ax.plot(part.x, part.middle, line, color=colors[k], label=f'{label} (n = {part.n.iloc[0]})')
@@ -259,6 +276,35 @@ def plot_profiles(
     return axes
 
 # %% ../../nbs/library/audit/07_realism.ipynb #a0d8cf40
+def draw_quality(
+    ax,                # Axes
+    part:pd.DataFrame, # Rows of one set, one per filter
+    score:str,         # `psnr` or `ssim`
+    label:str,         # Name of the set
+    line:str,          # Style of its lines; points have none
+    k:int,             # Its number, 0 or 1
+):
+    """Mean and deviation of each filter as a point and a bar.
+
+    Parameters
+    ----------
+    ax : object
+        Axes
+    part : pd.DataFrame
+        Rows of one set, one per filter
+    score : str
+        `psnr` or `ssim`
+    label : str
+        Name of the set
+    line : str
+        Style of its lines; points have none
+    k : int
+        Its number, 0 or 1
+    """
+    import seaborn as sns
+    place, color = np.arange(len(part)) + .14*(2*k - 1), sns.color_palette('colorblind')[k]
+    ax.errorbar(part[score], place, xerr=part[f'{score}_sd'], fmt='os'[k], color=color, label=label, capsize=2)
+
 def plot_filters(
     filters:pd.DataFrame, # Table `filters` of `compare_sets`
     axes=None,            # Two axes to draw into; default: a new figure
@@ -272,17 +318,12 @@ def plot_filters(
     axes : object, default None
         Two axes to draw into; default: a new figure
     """
-    import matplotlib.pyplot as plt
     import seaborn as sns
-    if axes is None: axes = plt.subplots(1, 2, figsize=(9, 2.8), layout='constrained', sharey=True)[1]
-    rows, colors = filters[filters['filter'] != 'none'], sns.color_palette('colorblind')
-    for name, part in rows.groupby('set', sort=False):
-        label, _, k = SETS[name]
-        style = dict(fmt='os'[k], color=colors[k], label=label, capsize=2)
-        for ax, score in zip(axes, ('psnr', 'ssim')):
-            ax.errorbar(part[score], np.arange(len(part)) + .14*(2*k - 1), xerr=part[f'{score}_sd'], **style)
+    axes, rows = two_axes(axes, 2.8, sharey=True), filters[filters['filter'] != 'none']
     names = rows['filter'].unique()
-    for ax, text in zip(axes, ('PSNR, dB', 'SSIM')): ax.set(xlabel=text, yticks=range(len(names)), yticklabels=names)
+    for ax, score, text in zip(axes, ('psnr', 'ssim'), ('PSNR, dB', 'SSIM')):
+        for name, part in rows.groupby('set', sort=False): draw_quality(ax, part, score, *SETS[name])
+        ax.set(xlabel=text, yticks=range(len(names)), yticklabels=names)
     axes[0].invert_yaxis()
     axes[0].legend(frameon=False, fontsize=8)
     sns.despine()

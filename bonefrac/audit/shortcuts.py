@@ -224,8 +224,7 @@ class _Glyphs:
     def __init__(self, image):
         self.image, self.side = image, max(image.shape)
         self.strokes = self.bright_strokes()
-        pieces = cv2.connectedComponentsWithStats(self.strokes)
-        self.n, self.labels, self.stats, _ = pieces
+        self.n, self.labels, self.stats, _ = cv2.connectedComponentsWithStats(self.strokes)
 
     def top_hat(self):
         "What is brighter than its surroundings and narrower than 2.7 % of the longest side."
@@ -264,8 +263,8 @@ class _Glyphs:
     def mask(self):
         "Pixels of the letters."
         possible = np.flatnonzero(self.sized() & self.free())
-        letters = [label for label in possible if label > 0 and self.shines(label)] # 0 is no stroke
-        return np.isin(self.labels, letters)
+        marks = [label for label in possible if label > 0 and self.shines(label)] # 0 is no stroke
+        return np.isin(self.labels, marks)
 
 def marker_mask(
     image:np.ndarray, # Grey uint8, (height, width), at least 64 px on its longest side

@@ -156,11 +156,9 @@ def centred(
     np.ndarray
         Grey uint8, (size, size)
     """
-    height, width = image.shape
-    square = np.zeros((size, size), image.dtype)
-    top, left = (size - height)//2, (size - width)//2
-    square[top:top + height, left:left + width] = image
-    return square
+    missing = size - np.array(image.shape)
+    before = missing//2
+    return np.pad(image, np.column_stack([before, missing - before]))
 
 def resize(
     image:np.ndarray, # Grey uint8, (height, width)

@@ -42,8 +42,8 @@ def opened(
     """
     image = load_grey(row['path'])
     height, width = image.shape
-    seen = dict(width=width, height=height, sharpness=sharpness(image))
-    return {**row, **seen, 'sha256': file_sha256(row['path'])}
+    sha256 = file_sha256(row['path'])
+    return dict(row, width=width, height=height, sharpness=sharpness(image), sha256=sha256)
 
 def region_notes(
     names:Iterable, # One list per image: labels that name no region
@@ -124,8 +124,7 @@ class Reading:
     def check(self):
         "Refuse a folder without a readable image, and say what was wrong first."
         if self.rows: return
-        first = ': '.join(self.problems[0]) if self.problems else ''
-        hint = f'; the first problem: {first}' if first else ''
+        hint = f'; the first problem: {": ".join(self.problems[0])}' if self.problems else ''
         raise ValueError(f'{self.root}: no readable image{hint}')
 
     def attrs(self):
@@ -285,7 +284,7 @@ class YoloPart:
     def row(self, path, names):
         "Row of an image with a label file."
         polygons = self.polygons(path, len(names))
-        found = labels_of(str(names[polygon[0]]) for polygon in polygons)
+        found = labels_of(str(names[k]) for k, *_ in polygons)
         return image_row(self.reading.root, path, self.split, polygons=polygons, **found)
 
     def lonely(self):
@@ -375,11 +374,8 @@ NO_CLASS = ('labels', 'masks', 'annotations', '__macosx')
 
 def _subfolders(folder):
     "Folders in a folder that hold images at any depth."
-    found = []
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith('.') or path.name.lower() in NO_CLASS: continue
-        if any(map(_is_image, path.rglob('*'))): found.append(path)
-    return found
+    named = [path for path in sorted(folder.iterdir()) if path.name[0] != '.']
+    return [path for path in named if path.name.lower() not in NO_CLASS and any(map(_is_image, path.rglob('*')))]
 
 def wraps_data(
     folder:Path, # Folder with images at some depth
@@ -594,10 +590,9 @@ class CsvRecord(dict):
 
     def row(self, root):
         "Row of the image table before its image is opened."
-        split = self.split()
         polygons = polygons_of(self.get('polygons'))
         told = {**self.labels(), **self.groups(root)}
-        return image_row(root, root/self['path'], split, polygons=polygons, **told)
+        return image_row(root, root/self['path'], self.split(), polygons=polygons, **told)
 
 # %% ../../nbs/library/data/05_readers.ipynb #8c41d0a8
 CSV_COLUMNS = ('path', 'label', 'region', 'split', 'source', 'study', 'polygons')

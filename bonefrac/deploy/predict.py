@@ -9,6 +9,7 @@ __all__ = ['KINDS', 'CARD_KEYS', 'CARD_NAMES', 'SIZES', 'checked_card', 'read_ca
 # %% ../../nbs/library/deploy/00_predict.ipynb #78d4e5a7
 import math
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from reprlib import repr as short
 
@@ -39,12 +40,10 @@ def _check_classes(classes, kind):
     if len(classes) < 2: raise ValueError(f'at least 2 classes are needed, not {len(classes)}')
     if kind == 'binary' and len(classes) > 2: raise ValueError(f'kind binary has 2 classes, not {len(classes)}')
 
-def _is_number(value):
-    return type(value) in (int, float) and math.isfinite(value)
-
 def _check_channels(name, values, above=-math.inf):
     "Refuse what is not one number per channel."
-    if not isinstance(values, list) or len(values) != 3 or not all(map(_is_number, values)):
+    numbers = isinstance(values, list) and all(type(v) in (int, float) and math.isfinite(v) for v in values)
+    if not numbers or len(values) != 3:
         raise ValueError(f'{name} must be 3 numbers, not {short(values)}')
     if min(values) <= above: raise ValueError(f'{name} must be above {above}, not {short(values)}')
 
@@ -231,6 +230,22 @@ def _check_finite(probs, paths, run):
     broken = np.flatnonzero(~np.isfinite(probs).all(1))
     if len(broken): raise ValueError(f'{paths[broken[0]]}: the run {run} gives no finite probability; train it anew')
 
+def _batches(paths, size):
+    "Images in batches; none, or a size below 1, is an error."
+    if size < 1: raise ValueError(f'batch_size must be at least 1, not {size}')
+    paths = image_files(paths) if isinstance(paths, (str, Path)) else list(paths)
+    if not paths: raise ValueError('no image was named')
+    return [paths[i:i + size] for i in range(0, len(paths), size)]
+
+def _joined(tables, problems):
+    "One table of all answers; no answer at all is an error."
+    tables = list(tables)
+    n = len(problems)
+    if not tables: raise ValueError(f'{": ".join(problems[0])} (unreadable: {n} of {n} images)')
+    table = pd.concat(tables, ignore_index=True)
+    table.attrs['problems'] = problems
+    return table
+
 def _batch_answers(paths, run, model, card, change):
     "Answers for the readable images of a batch, one table or none, and the problems of the others."
     read, inputs, problems = _readable(paths, card, change)
@@ -264,18 +279,9 @@ def predict(
     pd.DataFrame
         See `answer_table`; `attrs['problems']` lists unreadable files
     """
-    if batch_size < 1: raise ValueError(f'batch_size must be at least 1, not {batch_size}')
-    paths = image_files(paths) if isinstance(paths, (str, Path)) else list(paths)
-    if not paths: raise ValueError('no image was named')
+    batches = _batches(paths, batch_size)
     model, card = load_model(run)
     model = model.to('cuda' if torch.cuda.is_available() else 'cpu')
-    batches = [paths[i:i + batch_size] for i in range(0, len(paths), batch_size)]
-    tables, problems = [], []
-    for batch in progress(batches, say='predicting', unit='batch', quiet_below=4):
-        answers, faults = _batch_answers(batch, run, model, card, change)
-        tables += answers
-        problems += faults
-    if not tables: raise ValueError(f'{": ".join(problems[0])} (unreadable: {len(problems)} of {len(paths)} images)')
-    table = pd.concat(tables, ignore_index=True)
-    table.attrs['problems'] = problems
-    return table
+    shown = progress(batches, say='predicting', unit='batch', quiet_below=4)
+    found = [_batch_answers(batch, run, model, card, change) for batch in shown]
+    return _joined(chain(*(answers for answers, _ in found)), list(chain(*(faults for _, faults in found))))

@@ -103,8 +103,7 @@ class Classes(Kind):
         sums = probabilities(df).sum(1)
         worst = np.abs(sums - 1).argmax()
         if abs(sums[worst] - 1) > 1e-3:
-            name = df['name'].iloc[worst]
-            return f'probabilities of {name} sum to {sums[worst]:.4g}, not 1'
+            return f'probabilities of {df.name.iloc[worst]} sum to {sums[worst]:.4g}, not 1'
 
     def decide(self, df):
         "Answer of each row, comparable to `truth`."

@@ -48,7 +48,7 @@ def region_of_subject(
         One of `REGIONS`; is there a fracture?
     """
     turn, place = divmod(number, len(REGIONS))
-    due = turn*annotated + place/len(REGIONS) + 1e-9 # fractures until now
+    due = turn*annotated + place/len(REGIONS) + 1e-9 # fractures so far
     return REGIONS[place], bool(np.floor(due + annotated) > np.floor(due))
 
 def subject_cases(

@@ -367,16 +367,14 @@ class _Parting(Break):
 
     def loose(self, cuts, degrees, drift, number):
         "A piece that has drifted and turned."
-        spin = np.cross(self.axis, self.lean)
-        turn = axis_turn(spin, np.deg2rad(degrees))
+        turn = axis_turn(np.cross(self.axis, self.lean), np.deg2rad(degrees))
         rotation, shift = pivot_motion(turn, self.point)
         return Piece(cuts, (rotation, shift + drift), number)
 
     def wedge(self, drift):
         "Loose pieces between the planes."
         planes = self.beside_wedge(-1, 1), self.beside_wedge(1, -1)
-        halves = enumerate(self.halves(), 2)
-        return [self.loose(planes + cuts, turn, drift, number) for number, (cuts, turn) in halves]
+        return [self.loose(planes + cuts, turn, drift, k) for k, (cuts, turn) in enumerate(self.halves(), 2)]
 
     def comminuted(self):
         "Two fragments around a wedge."

@@ -233,8 +233,7 @@ def refined(
     """
     smooth = cv2.GaussianBlur(coarse, (0, 0), .8)
     fine = cv2.resize(smooth, None, fx=COARSE, fy=COARSE, interpolation=cv2.INTER_CUBIC)
-    height, width = shape
-    return np.maximum(fine[:height, :width], 0)
+    return np.maximum(fine[:shape[0], :shape[1]], 0)
 
 def soft_map(
     subject:Subject,

@@ -135,7 +135,7 @@ def epoch_seconds(
         Seconds; NaN where there is no such run
     """
     same = dict(arch=arch, size=size, filter='none', precision='bfloat16', rates='')
-    made = runs[runs[list(same)].eq(pd.Series(same)).all(axis=1)]
+    made = runs[runs[list(same)].eq(pd.Series(same)).all(1)]
     return (made.seconds/made.epochs).median()
 
 # %% ../../nbs/library/report/03_costs.ipynb #d14a86b3

@@ -59,7 +59,7 @@ def pixels_file(
 def _read_cache(file, shape):
     "The cached array, or None where there is no whole one."
     try: pixels = np.load(file, allow_pickle=False)
-    except (FileNotFoundError, EOFError, ValueError): return None
+    except (OSError, EOFError, ValueError): return None
     return pixels if pixels.shape == shape and pixels.dtype == np.uint8 else None
 
 # %% ../../nbs/library/training/04_loaders.ipynb #f235cd0d
