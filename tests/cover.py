@@ -1,6 +1,6 @@
 """Run the tests of one library notebook on the module that it exports, to measure the module's coverage.
 
-    python tests/cover.py nbs/library/data/02_table.ipynb
+    python tests/cover.py nbs/library/data/03_table.ipynb
 
 nbdev_test runs the exported cells themselves, so the lines of the module stay unseen. Here these cells are left out,
 and the other cells run in the module's namespace. The settings of coverage are those of pyproject.toml.
