@@ -4,7 +4,7 @@
 # make docs             the site, in _docs/, by Quarto where it is installed, else by site/build.py
 # make test-docs        the tests of the site, on what make docs wrote
 # make prepare          after editing a notebook: export the package, clean, write README.md
-# make constraints      resolve the ranges of settings.ini into constraints.txt
+# make constraints      resolve the ranges of settings.ini into constraints.txt, with hashes
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,8 +23,9 @@ $(STAMP): constraints.txt settings.ini setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "bonefrac needs Python 3.10 or newer; name one: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -c constraints.txt uv
-	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev,kaggle,cluster]'
+	@sed -n '/^uv==/,/[^\\]$$/p' constraints.txt > $(VENV)/uv.txt
+	$(BIN)/python -m pip install -q -r $(VENV)/uv.txt
+	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev,dicom,kaggle,cluster]'
 	@touch $@
 
 study: $(STAMP)
@@ -54,8 +55,8 @@ prepare: $(STAMP)
 	$(BIN)/python tests/gates.py --fix
 
 constraints:
-	$(BIN)/uv pip compile -q --universal --python-version 3.10 --no-header --no-annotate --upgrade \
-		--extra dev --extra kaggle --extra cluster setup.py -o constraints.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.10 --no-header --no-annotate --generate-hashes --upgrade \
+		--extra dev --extra dicom --extra kaggle --extra cluster setup.py -o constraints.txt
 
 clean:
 	rm -rf build dist _docs _proc *.egg-info

@@ -55,6 +55,7 @@ setup(
     },
     install_requires=lines('requirements'),
     extras_require={
+        'dicom': lines('dicom_requirements'),
         'kaggle': lines('kaggle_requirements'),
         'cluster': lines('cluster_requirements'),
         'dev': lines('dev_requirements'),
