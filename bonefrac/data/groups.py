@@ -15,20 +15,7 @@ def crossing_groups(
     images:pd.DataFrame, # Image table with its column `split` filled
     group:str='study',   # Column that names the group of an image
 ) -> list:               # Names of the groups that lie in more than one split
-    """Groups that cross a split.
-
-    Parameters
-    ----------
-    images : pd.DataFrame
-        Image table with its column `split` filled
-    group : str, default 'study'
-        Column that names the group of an image
-
-    Returns
-    -------
-    list
-        Names of the groups that lie in more than one split
-    """
+    "Groups that cross a split."
     parts = images.groupby(group).split.nunique()
     return sorted(parts.index[parts > 1])
 
@@ -37,20 +24,7 @@ def check_groups(
     images:pd.DataFrame, # Image table with its column `split` filled
     group:str='study',   # Column that names the group of an image
 ) -> pd.DataFrame:       # `images`
-    """The image table, if no group lies on two sides; otherwise a `ValueError` that names some.
-
-    Parameters
-    ----------
-    images : pd.DataFrame
-        Image table with its column `split` filled
-    group : str, default 'study'
-        Column that names the group of an image
-
-    Returns
-    -------
-    pd.DataFrame
-        `images`
-    """
+    "The image table, if no group lies on two sides; otherwise a `ValueError` that names some."
     bad = crossing_groups(images, group)
     if not bad: return images
     some = ', '.join(map(str, bad[:3]))
@@ -62,18 +36,7 @@ _LIKELIEST = dict(by=['original', 'sharpness', 'name'], ascending=[False, False,
 def distinct(
     images:pd.DataFrame, # Audited image table
 ) -> pd.DataFrame:       # One row per source, in the order of `images`
-    """The likeliest original of each source.
-
-    Parameters
-    ----------
-    images : pd.DataFrame
-        Audited image table
-
-    Returns
-    -------
-    pd.DataFrame
-        One row per source, in the order of `images`
-    """
+    "The likeliest original of each source."
     best_first = images.sort_values(**_LIKELIEST)
     kept = best_first.drop_duplicates('source').index
     return images.loc[sorted(kept)].reset_index(drop=True)
@@ -83,20 +46,7 @@ def group_numbers(
     groups:pd.Series, # Group of each row
     seed:int=0,       # Deals the numbers
 ) -> np.ndarray:      # Int, (rows,), from 0; the same for all rows of a group
-    """Number the groups in random order.
-
-    Parameters
-    ----------
-    groups : pd.Series
-        Group of each row
-    seed : int, default 0
-        Deals the numbers
-
-    Returns
-    -------
-    np.ndarray
-        Int, (rows,), from 0; the same for all rows of a group
-    """
+    "Number the groups in random order."
     _, number = np.unique(groups, return_inverse=True)
     shuffled = np.random.RandomState(seed).permutation(number.max() + 1)
     return np.argsort(shuffled)[number]
@@ -107,24 +57,7 @@ def group_folds(
     folds:int,        # Number of folds, at least 2
     seed:int=0,       # Deals groups into folds
 ) -> list:            # One (train, test) pair of row numbers per fold
-    """Folds of whole groups with like shares of each class.
-
-    Parameters
-    ----------
-    labels : pd.Series
-        Class of each row
-    groups : pd.Series
-        Group of each row
-    folds : int
-        Number of folds, at least 2
-    seed : int, default 0
-        Deals groups into folds
-
-    Returns
-    -------
-    list
-        One (train, test) pair of row numbers per fold
-    """
+    "Folds of whole groups with like shares of each class."
     numbers = group_numbers(groups, seed)
     folder = StratifiedGroupKFold(folds)
     return list(folder.split(numbers, labels, numbers))
