@@ -105,12 +105,12 @@ class _Deal:
     "What folds hold of each class, and how uneven each fold would leave them by taking a group."
     def __init__(self, total, folds):
         self.total, self.own = total[:, None, None], np.eye(folds)
-        self.held, self.fresh = np.zeros((len(total), folds, 1)), set()
+        self.held, self.fresh = np.zeros((len(total), folds)), set()
         self.size, self.uneven = [0]*folds, np.zeros((folds, len(total)))
 
     def weigh(self, rows):
         "Standard deviation over folds of the share of each class, for each fold that may take so many rows of it."
-        share = (self.held + rows*self.own)/self.total
+        share = (self.held[:, :, None] + rows*self.own)/self.total
         share -= np.add.reduce(share, 1, keepdims=True)/len(self.own)
         share *= share
         self.weighed = np.sqrt(np.add.reduce(share, 1)/len(self.own))
