@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from bonefrac.audit.copies import (
-    COPY_SCORE, MAX_ANGLE, MIN_SIMILARITY, NEAR_SCORE, Looks, align, best_first, black_corners, central_square,
-    components, detail, find_copies, likeliest_original, measure, ring_spectrum,
+    COPY_SCORE, MIN_SIMILARITY, NEAR_SCORE, Looks, align, best_first, black_corners, central_square,
+    components, detail, find_copies, likeliest_original, measure, needed_score, ring_spectrum,
 )
 from ..data.pixels import load_grey
 from ..files import progress
@@ -781,7 +781,7 @@ COPY_KINDS = {
 def joins(
     image:np.ndarray, # Grey uint8, (height, width)
     copy:np.ndarray,  # Grey uint8, (height, width)
-) -> bool:            # Does the pair reach `COPY_SCORE` after a turn that counts?
+) -> bool:            # Does the pair reach the score that it needs?
     """Would the search take a pair of different names, once aligned, for copies?
 
     Parameters
@@ -794,11 +794,10 @@ def joins(
     Returns
     -------
     bool
-        Does the pair reach `COPY_SCORE` after a turn that counts?
+        Does the pair reach the score that it needs?
     """
     fit = align(image, copy)
-    small = abs((fit['angle'] + 90) % 180 - 90) <= MAX_ANGLE
-    return bool(small and fit['score'] >= COPY_SCORE)
+    return bool(fit['score'] >= needed_score(fit['angle'], False))
 
 def copy_recall(
     images:pd.DataFrame, # Image table of untouched images
