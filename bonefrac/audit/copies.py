@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['SIDE', 'CENTRE', 'FLIPS', 'TRAITS', 'EXACT', 'DISC', 'COPY_SCORE', 'NAMESAKE_SCORE', 'MIN_SIMILARITY', 'MAX_ANGLE',
-           'NEAR_SCORE', 'central_square', 'ring_spectrum', 'from_corners', 'black_corners', 'central_half', 'detail',
-           'best_first', 'noise_level', 'border_means', 'image_traits', 'reserved_file', 'Looks', 'measure',
-           'nearest_of_all', 'spectrum_index', 'nearest_by_index', 'neighbours', 'correlation', 'align', 'components',
-           'identical_pairs', 'find_copies', 'likeliest_original']
+           'NEAR_SCORE', 'TURNED_SCORE', 'central_square', 'ring_spectrum', 'from_corners', 'black_corners',
+           'central_half', 'detail', 'best_first', 'noise_level', 'border_means', 'image_traits', 'reserved_file',
+           'Looks', 'measure', 'nearest_of_all', 'spectrum_index', 'nearest_by_index', 'neighbours', 'correlation',
+           'align', 'needed_score', 'components', 'identical_pairs', 'find_copies', 'likeliest_original']
 
 # %% ../../nbs/library/audit/00_copies.ipynb #44cac131
 import os
@@ -327,6 +327,16 @@ def align(
 # %% ../../nbs/library/audit/00_copies.ipynb #52c1b3b6
 COPY_SCORE, NAMESAKE_SCORE, MIN_SIMILARITY, MAX_ANGLE, NEAR_SCORE = .65, .45, .9, 45, .5
 # NEAR_SCORE: from this score on, two images that are no copies are put into one study
+TURNED_SCORE = .92 # what a pair needs that fits only after a turn beyond MAX_ANGLE
+
+def needed_score(
+    angle:np.ndarray,    # Degrees, of `align`
+    namesake:np.ndarray, # bool; are both of one name and one shipped part?
+) -> np.ndarray:         # 0 to 1
+    "The score from which on aligned pairs are copies."
+    beyond = np.abs((np.asarray(angle) + 90) % 180 - 90) > MAX_ANGLE
+    by_name = np.where(namesake, NAMESAKE_SCORE, COPY_SCORE)
+    return np.where(beyond, TURNED_SCORE, by_name)
 
 # %% ../../nbs/library/audit/00_copies.ipynb #3942438c
 def components(
@@ -390,10 +400,9 @@ class _Search:
         table = pd.DataFrame(self.rows, columns=list(_PAIR)).astype(_PAIR)
         ends = table.a.to_numpy(), table.b.to_numpy()
         namesake = self.same('source', *ends) & self.same('split', *ends)
-        small = np.abs((table.angle + 90) % 180 - 90) <= MAX_ANGLE
-        like = table.score >= np.where(namesake, NAMESAKE_SCORE, COPY_SCORE)
+        like = table.score >= needed_score(table.angle, namesake)
         alike = self.looks.similarity(*ends)
-        return table.assign(similarity=alike, namesake=namesake, is_copy=small & like)
+        return table.assign(similarity=alike, namesake=namesake, is_copy=like)
 
     def copies(self):
         "Pairs of copies."

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from .copies import COPY_SCORE, NAMESAKE_SCORE, align, central_half
-from .examinations import Audit, agreement, audit, copy_errors
+from .examinations import Audit, agreement, audit, copy_errors, copy_recall
 from .labels import class_column, label_problems, polygon_problems
 from .manifests import GROUP_COLUMNS, write_groups
 from .probes import probe_all, probe_targets
@@ -334,6 +334,10 @@ class _Finder:
         table = copy_errors(untouched(self.images), self.audit, n_known)
         return table.rename_axis('question').reset_index()
 
+    def recall(self, n_known):
+        "Share of copies that the search finds, by kind of copy."
+        return copy_recall(untouched(self.images), self.audit, min(n_known, 60))
+
     def probes(self, skipped):
         "Probes of all targets that can be asked for; no rows where there are none."
         left_out, targets = set(skipped.question), probe_targets(self.images)
@@ -365,8 +369,8 @@ def find(
     skipped = not_asked(finder.images)
     links = dict(offsets=agreement(found.sources), links=found.links)
     return dict(
-        facts=finder.facts(), **finder.groups(), errors=finder.errors(n_known), **links,
-        **finder.labels(), probes=finder.probes(skipped), skipped=skipped)
+        facts=finder.facts(), **finder.groups(), errors=finder.errors(n_known),
+        copy_recall=finder.recall(n_known), **links, **finder.labels(), probes=finder.probes(skipped), skipped=skipped)
 
 # %% ../../nbs/library/audit/06_findings.ipynb #549f2045
 def write_findings(
@@ -406,6 +410,11 @@ class _Text:
         errors = '; '.join(f'{row.wrong} of {row.n}: {row.question}' for row in asked)
         return f'errors of the copy search on pairs of known truth: {errors}'
 
+    def recall(self):
+        rows = self.tables.get('copy_recall', pd.DataFrame()).itertuples()
+        kinds = '; '.join(f'{row.kind} {row.found} of {row.n}' for row in rows)
+        if kinds: yield f'copies that would be found, by kind: {kinds}'
+
     def counts(self):
         "How much there is, and how sure its groups are."
         n, aside = self.tables['flow'].set_index('count')['all'], len(self.tables['files'])
@@ -436,6 +445,7 @@ class _Text:
     def lines(self):
         yield from self.counts()
         yield self.errors()
+        yield from self.recall()
         yield self.crossing()
         yield self.problems('label')
         yield self.problems('polygon')

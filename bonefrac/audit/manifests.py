@@ -95,7 +95,7 @@ def content_hash(
     return hashlib.sha256(data.encode() + file.read_bytes()).hexdigest()[:16]
 
 # %% ../../nbs/library/audit/02_manifests.ipynb #d289f195
-AUDIT_VERSION = 1 # counts up whenever the same images would be grouped differently
+AUDIT_VERSION = 2 # counts up whenever the same images would be grouped differently
 MANIFESTS = Path(bonefrac.__file__).parent/'manifests' # tables that are committed with the package
 
 def committed_groups(
