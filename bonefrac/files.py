@@ -57,7 +57,18 @@ def _asides(path):
 def clear_abandoned(
     path:str|Path, # File or folder that `written` or `written_folder` makes
 ) -> list:         # Hidden files and folders that were removed
-    "Remove what killed processes left beside a file or folder; what is in use stays."
+    """Remove what killed processes left beside a file or folder; what is in use stays.
+
+    Parameters
+    ----------
+    path : str | Path
+        File or folder that `written` or `written_folder` makes
+
+    Returns
+    -------
+    list
+        Hidden files and folders that were removed
+    """
     path, removed = Path(path).resolve(), []
     if not path.parent.is_dir(): return removed
     for aside in _asides(path):
@@ -88,7 +99,18 @@ def _aside(path):
 def written(
     path:str|Path,    # File to make or replace; its folder is made where it is missing
 ) -> Iterator[Path]:  # Hidden path in the same folder, to be written to
-    "Write a file as a whole or not at all."
+    """Write a file as a whole or not at all.
+
+    Parameters
+    ----------
+    path : str | Path
+        File to make or replace; its folder is made where it is missing
+
+    Returns
+    -------
+    Iterator[Path]
+        Hidden path in the same folder, to be written to
+    """
     path = Path(path).resolve()
     with _aside(path) as aside:
         yield aside
@@ -108,7 +130,18 @@ def _sync_all(folder):
 def written_folder(
     path:str|Path,    # Folder to make; one that is there with something in it is kept as it is
 ) -> Iterator[Path]:  # Hidden folder beside it, to be filled
-    "Make a folder as a whole or not at all."
+    """Make a folder as a whole or not at all.
+
+    Parameters
+    ----------
+    path : str | Path
+        Folder to make; one that is there with something in it is kept as it is
+
+    Returns
+    -------
+    Iterator[Path]
+        Hidden folder beside it, to be filled
+    """
     path = Path(path).resolve()
     with _aside(path) as aside:
         aside.mkdir()
@@ -124,7 +157,15 @@ def write_text(
     path:str|Path, # File to make or replace
     text:str,      # Its content; written as UTF-8 with line ends as they are
 ):
-    "Write a text file as a whole or not at all."
+    """Write a text file as a whole or not at all.
+
+    Parameters
+    ----------
+    path : str | Path
+        File to make or replace
+    text : str
+        Its content; written as UTF-8 with line ends as they are
+    """
     with written(path) as aside: aside.write_bytes(text.encode('utf8'))
 
 # %% ../nbs/library/00_files.ipynb #e17be4c8
@@ -132,7 +173,15 @@ def write_json(
     path:str|Path, # File to make or replace
     content,       # What JSON can hold; NaN and infinity are errors
 ):
-    "Write a JSON file as a whole or not at all."
+    """Write a JSON file as a whole or not at all.
+
+    Parameters
+    ----------
+    path : str | Path
+        File to make or replace
+    content : object
+        What JSON can hold; NaN and infinity are errors
+    """
     try: text = json.dumps(content, indent=1, allow_nan=False)
     except (TypeError, ValueError) as e: raise ValueError(f'{path}: not written: {e}') from None
     write_text(path, text)
@@ -150,7 +199,13 @@ def _parsed(text):
 def read_json(
     path:str|Path, # JSON file
 ):                 # Its content
-    "Read a JSON file; a `ValueError` names the file and what is wrong with it."
+    """Read a JSON file; a `ValueError` names the file and what is wrong with it.
+
+    Parameters
+    ----------
+    path : str | Path
+        JSON file
+    """
     try: return _parsed(Path(path).read_text(encoding='utf8'))
     except FileNotFoundError: reason = 'no such file'
     except UnicodeDecodeError: reason = 'not JSON: the text is not UTF-8'
@@ -162,7 +217,18 @@ def read_json(
 def cache_dir(
     *parts:str, # Folders below bonefrac's cache
 ) -> Path:      # Existing folder; `XDG_CACHE_HOME` moves it
-    "Folder for what can be made again: unpacked archives, tables, filtered images."
+    """Folder for what can be made again: unpacked archives, tables, filtered images.
+
+    Parameters
+    ----------
+    parts : str
+        Folders below bonefrac's cache
+
+    Returns
+    -------
+    Path
+        Existing folder; `XDG_CACHE_HOME` moves it
+    """
     path = user_cache_path('bonefrac').joinpath(*parts)
     path.mkdir(parents=True, exist_ok=True)
     return path
@@ -171,7 +237,18 @@ def cache_dir(
 def file_sha256(
     path:str|Path, # Any file
 ) -> str:          # 64 hexadecimal digits
-    "SHA-256 of a file."
+    """SHA-256 of a file.
+
+    Parameters
+    ----------
+    path : str | Path
+        Any file
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits
+    """
     digest = hashlib.sha256()
     with open(path, 'rb') as f:
         while chunk := f.read(1 << 20): digest.update(chunk)
@@ -214,7 +291,26 @@ def progress(
     unit:str='item',     # What one item is, such as `image`
     quiet_below:int=0,   # Show nothing for fewer items
 ) -> Iterator:           # The items
-    "Show how far a loop is; nothing is shown where the environment variable `BONEFRAC_QUIET` is set."
+    """Show how far a loop is; nothing is shown where the environment variable `BONEFRAC_QUIET` is set.
+
+    Parameters
+    ----------
+    items : Iterable
+        What the loop goes through
+    total : int | None, default None
+        Number of items; default: their length, where they have one
+    say : str, default ''
+        What is being done, such as `reading images`
+    unit : str, default 'item'
+        What one item is, such as `image`
+    quiet_below : int, default 0
+        Show nothing for fewer items
+
+    Returns
+    -------
+    Iterator
+        The items
+    """
     if total is None and hasattr(items, '__len__'): total = len(items)
     few = total is not None and total < max(quiet_below, 1)
     if few or os.environ.get('BONEFRAC_QUIET') or sys.stderr is None: return iter(items)
@@ -230,7 +326,26 @@ def in_threads(
     unit:str='item',     # What one item is, such as `image`
     quiet_below:int=300, # Show nothing for fewer items
 ) -> list:               # Results in the order of the items
-    "Apply a function to all items, one thread per core."
+    """Apply a function to all items, one thread per core.
+
+    Parameters
+    ----------
+    function : Callable
+        Called with one item
+    items : Iterable
+        What it is called with
+    say : str, default ''
+        What is being done, such as `reading images`
+    unit : str, default 'item'
+        What one item is, such as `image`
+    quiet_below : int, default 300
+        Show nothing for fewer items
+
+    Returns
+    -------
+    list
+        Results in the order of the items
+    """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         jobs = [pool.submit(function, item) for item in items]
         try:

@@ -16,7 +16,18 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 def stretched(
     pixels:np.ndarray, # Float64, (height, width)
 ) -> np.ndarray:       # Grey uint8 of the same shape, from 0 at the minimum to 255 at the maximum
-    "Stretch an image linearly over all grey values; NaN or infinite pixels are a `ValueError`."
+    """Stretch an image linearly over all grey values; NaN or infinite pixels are a `ValueError`.
+
+    Parameters
+    ----------
+    pixels : np.ndarray
+        Float64, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8 of the same shape, from 0 at the minimum to 255 at the maximum
+    """
     low, span = pixels.min(), np.ptp(pixels)
     if not np.isfinite(span): raise ValueError('NaN or infinite pixels')
     return ((pixels - low)*(255/max(span, 1e-12))).round().astype(np.uint8)
@@ -25,7 +36,18 @@ def stretched(
 def on_black(
     image:Image.Image, # Decoded image of any mode
 ) -> Image.Image:      # The same image, or RGBA without transparency
-    "Lay what is transparent on black."
+    """Lay what is transparent on black.
+
+    Parameters
+    ----------
+    image : Image.Image
+        Decoded image of any mode
+
+    Returns
+    -------
+    Image.Image
+        The same image, or RGBA without transparency
+    """
     if 'A' not in image.mode and 'transparency' not in image.info: return image
     black = Image.new('RGBA', image.size, 'black')
     return Image.alpha_composite(black, image.convert('RGBA'))
@@ -33,7 +55,18 @@ def on_black(
 def grey_of(
     image:Image.Image, # Decoded image of any mode
 ) -> np.ndarray:       # Grey uint8, (height, width)
-    "Grey uint8 of a decoded image."
+    """Grey uint8 of a decoded image.
+
+    Parameters
+    ----------
+    image : Image.Image
+        Decoded image of any mode
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8, (height, width)
+    """
     if image.mode.startswith(('I', 'F')):
         return stretched(np.asarray(image, dtype=np.float64))
     return np.asarray(on_black(image).convert('L'))
@@ -51,7 +84,18 @@ def _decoded(path):
 def load_grey(
     path:str|Path, # Image file: JPEG, PNG, TIFF, …
 ) -> np.ndarray:   # Grey uint8, (height, width)
-    "Read an image file as grey uint8; a `ValueError` names the file and what is wrong with it."
+    """Read an image file as grey uint8; a `ValueError` names the file and what is wrong with it.
+
+    Parameters
+    ----------
+    path : str | Path
+        Image file: JPEG, PNG, TIFF, …
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8, (height, width)
+    """
     path = Path(path)
     try: return _decoded(path)
     except FileNotFoundError: raise ValueError(f'{path}: no such file') from None
@@ -62,7 +106,18 @@ def load_grey(
 def central_half(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # float32, half as high and half as wide
-    "The middle of an image, without a quarter on each side."
+    """The middle of an image, without a quarter on each side.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        float32, half as high and half as wide
+    """
     h, w = image.shape
     return image[h//4:h - h//4, w//4:w - w//4].astype(np.float32)
 
@@ -70,7 +125,18 @@ def central_half(
 def sharpness(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> float:           # At least 0; no unit
-    "Energy of the Laplacian relative to the variance of the central half of an image."
+    """Energy of the Laplacian relative to the variance of the central half of an image.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    float
+        At least 0; no unit
+    """
     centre = central_half(image)
     return float(cv2.Laplacian(centre, cv2.CV_32F).var() / (centre.var() + 1))
 
@@ -80,7 +146,18 @@ def _energy(image): return (cv2.Laplacian(image, cv2.CV_32F)**2).mean()
 def detail(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> float:           # At least 0; no unit
-    "Energy of the finest detail in the central half, relative to coarser detail."
+    """Energy of the finest detail in the central half, relative to coarser detail.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    float
+        At least 0; no unit
+    """
     centre = central_half(image)
     coarser = cv2.GaussianBlur(centre, (0, 0), 2)
     return float(_energy(centre)/(_energy(coarser) + .05))

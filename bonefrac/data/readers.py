@@ -37,7 +37,18 @@ from .table import COLUMNS, file_name, image_row, path_below, region_named, sour
 def opened(
     row:dict, # Row of the image table before its image is opened
 ) -> dict:    # The row with width and height in pixels, sharpness and SHA-256
-    "A row with what its pixels tell."
+    """A row with what its pixels tell.
+
+    Parameters
+    ----------
+    row : dict
+        Row of the image table before its image is opened
+
+    Returns
+    -------
+    dict
+        The row with width and height in pixels, sharpness and SHA-256
+    """
     image = load_grey(row['path'])
     height, width = image.shape
     sha256 = file_sha256(row['path'])
@@ -46,7 +57,18 @@ def opened(
 def outline_notes(
     rows:list, # Rows of the image table; `moved` says that corners were moved to the edge
 ) -> list:     # Sentences
-    "What a reader says about boxes and corners."
+    """What a reader says about boxes and corners.
+
+    Parameters
+    ----------
+    rows : list
+        Rows of the image table; `moved` says that corners were moved to the edge
+
+    Returns
+    -------
+    list
+        Sentences
+    """
     polygons = list(chain.from_iterable(row['polygons'] for row in rows))
     boxes, moved = sum(map(is_box, polygons)), sum(row.get('moved', False) for row in rows)
     notes = [f'{boxes} of {len(polygons)} outlines are boxes']*bool(boxes)
@@ -55,7 +77,18 @@ def outline_notes(
 def region_notes(
     names:Iterable, # One list per image: labels that name no region
 ) -> list:          # One sentence, or nothing
-    "What a reader says about labels that name no region."
+    """What a reader says about labels that name no region.
+
+    Parameters
+    ----------
+    names : Iterable
+        One list per image: labels that name no region
+
+    Returns
+    -------
+    list
+        One sentence, or nothing
+    """
     counts = Counter(chain.from_iterable(names))
     if not counts: return []
     listed = [f'{name} ({n} image{"s"*(n > 1)})' for name, n in sorted(counts.items())]
@@ -70,7 +103,19 @@ UNREAD = dict( # what a file begins with -> what it is; the reader has no door f
 def unread_kind(
     path:Path,    # File
 ) -> str|None:    # A name of `UNREAD`, told from its first bytes; None for any other file
-    "What an image or archive is that no reader has taken."
+    """What an image or archive is that no reader has taken.
+
+    Parameters
+    ----------
+    path : Path
+        File
+
+    Returns
+    -------
+    str | None
+        A name of `UNREAD`, told from its first bytes; None for any other file (DICOM, GIF, JPEG, PNG, JP2, J2K,
+        NIfTI, ZIP)
+    """
     with path.open('rb') as file: start = file.read(352)
     return next((kind for kind, (at, sign) in UNREAD.items() if start[at:at + len(sign)] == sign), None)
 
@@ -79,7 +124,18 @@ LEFTOVERS = ('__macosx', '@eadir', '__pycache__', '$recycle.bin', 'system volume
 def is_leftover(
     path:PurePath, # Relative to the folder of the data
 ) -> bool:         # True for hidden names too
-    "Whether a file was left by a system or a tool, and is no part of the data."
+    """Whether a file was left by a system or a tool, and is no part of the data.
+
+    Parameters
+    ----------
+    path : PurePath
+        Relative to the folder of the data
+
+    Returns
+    -------
+    bool
+        True for hidden names too
+    """
     return any(part[:1] in '.~' or part.lower() in LEFTOVERS for part in path.parts)
 
 def _is_image(path): return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
@@ -93,7 +149,13 @@ def _split_of(folder):
     return split_of(folder.name)
 
 class Reading:
-    "Rows and problems that a reader finds below a folder."
+    """Rows and problems that a reader finds below a folder.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+    """
     def __init__(self,
         root:Path, # Folder of the data
     ):
@@ -174,7 +236,18 @@ class Reading:
 def names_by_id(
     names:dict, # Class name by id
 ) -> list|None: # Names in the order of their ids, or None where the ids are not 0, 1, 2, …
-    "Class names of a mapping as a list."
+    """Class names of a mapping as a list.
+
+    Parameters
+    ----------
+    names : dict
+        Class name by id
+
+    Returns
+    -------
+    list | None
+        Names in the order of their ids, or None where the ids are not 0, 1, 2, …
+    """
     ids = range(len(names))
     return [names[i] for i in ids] if set(names) == set(ids) else None
 
@@ -182,7 +255,15 @@ def check_export(
     told:dict,  # What a `data.yaml` says
     names:list, # Class names
 ):
-    "Refuse labels that hold key points, and a number of classes that is not that of the names."
+    """Refuse labels that hold key points, and a number of classes that is not that of the names.
+
+    Parameters
+    ----------
+    told : dict
+        What a `data.yaml` says
+    names : list
+        Class names
+    """
     n = told.get('nc', len(names))
     if 'kpt_shape' in told: raise ValueError('key points (kpt_shape) are not read; export boxes or polygons')
     if n != len(names): raise ValueError(f'nc is {n}, but {len(names)} names are listed')
@@ -190,7 +271,18 @@ def check_export(
 def names_in(
     text:str,   # Content of a `data.yaml`
 ) -> list|None: # Class names in the order of their ids
-    "Class names that a text lists, or None."
+    """Class names that a text lists, or None.
+
+    Parameters
+    ----------
+    text : str
+        Content of a `data.yaml`
+
+    Returns
+    -------
+    list | None
+        Class names in the order of their ids
+    """
     try: told = yaml.safe_load(text)
     except yaml.YAMLError: return None
     names = told.get('names') if isinstance(told, dict) else None
@@ -202,7 +294,18 @@ def names_in(
 def told_by(
     path:Path, # File that names the classes
 ) -> str:      # Its content
-    "Text of a file that must be there."
+    """Text of a file that must be there.
+
+    Parameters
+    ----------
+    path : Path
+        File that names the classes
+
+    Returns
+    -------
+    str
+        Its content
+    """
     try: return path.read_text(encoding='utf-8-sig')
     except FileNotFoundError: raise ValueError(f'{path}: no such file; it must name the classes') from None
     except UnicodeDecodeError as e: raise ValueError(f'{path}: {e}') from None
@@ -210,7 +313,18 @@ def told_by(
 def class_names(
     path:str|Path, # `data.yaml` of a YOLO export
 ) -> list:         # Class names in the order of their ids
-    "Class names of a YOLO export."
+    """Class names of a YOLO export.
+
+    Parameters
+    ----------
+    path : str | Path
+        `data.yaml` of a YOLO export
+
+    Returns
+    -------
+    list
+        Class names in the order of their ids
+    """
     path = Path(path)
     text = told_by(path)
     if path.suffix not in ('.yaml', '.yml'): return text.strip().splitlines()
@@ -223,7 +337,18 @@ def class_names(
 def region_in(
     names:list,  # Class names of one image
 ) -> str|None:   # A region of the vocabulary; None where no name tells one
-    "The one region that class names tell."
+    """The one region that class names tell.
+
+    Parameters
+    ----------
+    names : list
+        Class names of one image
+
+    Returns
+    -------
+    str | None
+        A region of the vocabulary; None where no name tells one
+    """
     regions = sorted(filter(None, set(map(region_named, names))))
     if len(regions) > 1: raise ValueError(f'polygons of two regions: {", ".join(regions)}')
     return next(iter(regions), None)
@@ -231,7 +356,18 @@ def region_in(
 def labels_of(
     names:Iterable, # Class names of the polygons of one image
 ) -> dict:          # `label`, `region`, `annotated`, and as `unknown` the names without a region
-    "What the table says of an image whose polygons have these classes."
+    """What the table says of an image whose polygons have these classes.
+
+    Parameters
+    ----------
+    names : Iterable
+        Class names of the polygons of one image
+
+    Returns
+    -------
+    dict
+        `label`, `region`, `annotated`, and as `unknown` the names without a region
+    """
     names = list(dict.fromkeys(names))
     unknown = [name for name in names if not region_named(name)]
     fitting = [name for name in names if name not in unknown]
@@ -246,7 +382,18 @@ NAMES_FILES = ('data.yaml', 'data.yml', 'dataset.yaml', 'meta.yaml', 'obj.names'
 def label_folder(
     images:Path, # Folder with images
 ) -> Path:       # `labels/train` for `images/train`, `train/labels` for `train/images`, else the folder itself
-    "Folder of the label files of a folder of images."
+    """Folder of the label files of a folder of images.
+
+    Parameters
+    ----------
+    images : Path
+        Folder with images
+
+    Returns
+    -------
+    Path
+        `labels/train` for `images/train`, `train/labels` for `train/images`, else the folder itself
+    """
     at = [i for i, part in enumerate(images.parts) if part.lower() == 'images']
     if not at: return images
     return Path(*images.parts[:at[-1]], 'labels', *images.parts[at[-1] + 1:])
@@ -254,20 +401,52 @@ def label_folder(
 def split_of_path(
     path:PurePath, # Folder, relative to the folder of the data
 ) -> str:          # `train`, `valid`, `test`, or empty
-    "Shipped split that the innermost telling folder of a path names."
+    """Shipped split that the innermost telling folder of a path names.
+
+    Parameters
+    ----------
+    path : PurePath
+        Folder, relative to the folder of the data
+
+    Returns
+    -------
+    str
+        `train`, `valid`, `test`, or empty
+    """
     return next(filter(None, map(split_of, reversed(path.parts))), '')
 
 def names_file(
     root:Path,   # Folder of the data
     folder:Path, # Folder of images, below it
 ) -> Path:       # `data.yaml` or another of `NAMES_FILES`; where there is none, the `data.yaml` that is missing
-    "File that names the classes of a folder of images: the nearest one above it."
+    """File that names the classes of a folder of images: the nearest one above it.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+    folder : Path
+        Folder of images, below it
+
+    Returns
+    -------
+    Path
+        `data.yaml` or another of `NAMES_FILES`; where there is none, the `data.yaml` that is missing
+    """
     above = [path for path in (folder, *folder.parents) if path.is_relative_to(root)]
     found = (path/name for path in above for name in NAMES_FILES if (path/name).is_file())
     return next(found, root/'data.yaml')
 
 class YoloPart:
-    "A folder of images of a YOLO export and its neighbour `labels`."
+    """A folder of images of a YOLO export and its neighbour `labels`.
+
+    Parameters
+    ----------
+    reading : Reading
+        Gathers rows and problems
+    images : Path
+        Folder `images`
+    """
     def __init__(self,
         reading:Reading, # Gathers rows and problems
         images:Path,     # Folder `images`
@@ -313,7 +492,18 @@ class YoloPart:
 def twins_of(
     table:pd.DataFrame, # Image table
 ) -> tuple:             # Two bool columns: is a later copy; is a later copy with other polygons than the first
-    "Which images repeat the split, file name and bytes of an earlier one."
+    """Which images repeat the split, file name and bytes of an earlier one.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    tuple
+        Two bool columns: is a later copy; is a later copy with other polygons than the first
+    """
     texts = table.polygons.map(str)
     by = [table.split, table.name.map(file_name), table.sha256]
     alike = texts.groupby(by, sort=False)
@@ -323,7 +513,18 @@ def twins_of(
 def without_twins(
     table:pd.DataFrame, # Image table of a reader
 ) -> pd.DataFrame:      # Image table; `attrs` has the number of twins, and their clashes as problems
-    "The table with the first of images that have the same split, file name and bytes."
+    """The table with the first of images that have the same split, file name and bytes.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Image table of a reader
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table; `attrs` has the number of twins, and their clashes as problems
+    """
     twin, clash = twins_of(table)
     reason = 'a copy in another tree has another label'
     problems = table.attrs['problems'] + [[name, reason] for name in table.name[clash]]
@@ -349,7 +550,18 @@ def _image_folders(root):
 def unlabelled_notes(
     reading:Reading, # Rows and problems
 ) -> list:           # One sentence, or nothing
-    "What a reader says where most images have no label file."
+    """What a reader says where most images have no label file.
+
+    Parameters
+    ----------
+    reading : Reading
+        Rows and problems
+
+    Returns
+    -------
+    list
+        One sentence, or nothing
+    """
     n = sum(reason == NO_LABEL for _, reason in reading.problems)
     hint = 'where these were looked at and show nothing, give each an empty label file'
     return [f'{n} of {n + len(reading.rows)} images have no label file; {hint}']*(n > len(reading.rows))
@@ -357,7 +569,18 @@ def unlabelled_notes(
 def read_yolo(
     root:str|Path, # Folder with `data.yaml` and `{train,valid,test}/{images,labels}`, at any depth
 ) -> pd.DataFrame: # Image table
-    "Image table of a YOLO export."
+    """Image table of a YOLO export.
+
+    Parameters
+    ----------
+    root : str | Path
+        Folder with `data.yaml` and `{train,valid,test}/{images,labels}`, at any depth
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
     reading = Reading(Path(root))
     for images in _image_folders(reading.root): YoloPart(reading, images).read()
     reading.add_outside()
@@ -375,7 +598,18 @@ def _subfolders(folder):
 def wraps_data(
     folder:Path, # Folder with images at some depth
 ) -> bool:       # False where it is a class
-    "Whether a folder only holds the folders of the data."
+    """Whether a folder only holds the folders of the data.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder with images at some depth
+
+    Returns
+    -------
+    bool
+        False where it is a class
+    """
     below = _subfolders(folder)
     if not below or any(map(_is_image, folder.iterdir())): return False
     if any(_split_of(path) or region_named(path.name) for path in below): return True
@@ -390,7 +624,18 @@ def _innermost(root):
 def class_pairs(
     root:Path, # Folder of the data
 ) -> list:     # Pairs of a folder and its shipped split
-    "Folders that may be classes, below folders that name splits where there are some."
+    """Folders that may be classes, below folders that name splits where there are some.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+
+    Returns
+    -------
+    list
+        Pairs of a folder and its shipped split
+    """
     below = _subfolders(_innermost(root))
     parts = [path for path in below if _split_of(path)]
     if not parts: return [(path, '') for path in below]
@@ -409,7 +654,20 @@ def own_source(
     root:Path, # Folder of the data
     path:Path, # Image file
 ) -> str:      # Such as `chest/p1/1` for `chest/p1/1.png`
-    "Source of an image in a tree: its name with its folder."
+    """Source of an image in a tree: its name with its folder.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+    path : Path
+        Image file
+
+    Returns
+    -------
+    str
+        Such as `chest/p1/1` for `chest/p1/1.png`
+    """
     path = path_below(root, path)
     return path.with_name(source_name(path.name)).as_posix()
 
@@ -418,7 +676,22 @@ def folder_groups(
     folder:Path, # Folder of the class
     path:Path,   # Image file below it
 ) -> dict:       # `source` and `study`
-    "Source and study of an image in a class folder; a folder in between is the study."
+    """Source and study of an image in a class folder; a folder in between is the study.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+    folder : Path
+        Folder of the class
+    path : Path
+        Image file below it
+
+    Returns
+    -------
+    dict
+        `source` and `study`
+    """
     source = own_source(root, path)
     first, *deeper = path.relative_to(folder).parts
     if PERSON.fullmatch(first) and deeper: return dict(source=source, study=first.lower())
@@ -428,7 +701,18 @@ def folder_groups(
 def told_by_folders(
     names:Iterable, # Names of folders, that of the class first
 ) -> dict:          # `region`, `annotated`, and as `unknown` the class where no folder names a region
-    "What the names of folders tell of an image: a region, and whether anything was found."
+    """What the names of folders tell of an image: a region, and whether anything was found.
+
+    Parameters
+    ----------
+    names : Iterable
+        Names of folders, that of the class first
+
+    Returns
+    -------
+    dict
+        `region`, `annotated`, and as `unknown` the class where no folder names a region
+    """
     names = list(names)
     region = next(filter(None, map(region_named, names)), None)
     found = [finding for finding in map(finding_of, names) if finding is not None]
@@ -441,7 +725,22 @@ def folder_rows(
     folder:Path, # Folder of the class
     split:str,   # Shipped split, or empty
 ) -> list:       # One row per image file, before it is opened
-    "Rows of a class folder."
+    """Rows of a class folder.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+    folder : Path
+        Folder of the class
+    split : str
+        Shipped split, or empty
+
+    Returns
+    -------
+    list
+        One row per image file, before it is opened
+    """
     same = dict(split=split, label=folder.name)
     def row(path):
         told = told_by_folders(path.parent.relative_to(folder.parent).parts)
@@ -451,7 +750,18 @@ def folder_rows(
 def read_class_folders(
     root:str|Path, # Folder of folders named for classes, such as regions
 ) -> pd.DataFrame: # Image table; nothing in it is annotated
-    "Image table of a tree with one folder per class."
+    """Image table of a tree with one folder per class.
+
+    Parameters
+    ----------
+    root : str | Path
+        Folder of folders named for classes, such as regions
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table; nothing in it is annotated
+    """
     reading = Reading(Path(root))
     for pair in _class_folders(reading.root): reading.rows += folder_rows(reading.root, *pair)
     reading.add_outside()
@@ -461,7 +771,18 @@ def read_class_folders(
 def json_rows(
     text:str|None, # JSON, or nothing
 ) -> list:         # Lists with at least one value each
-    "Lists that a CSV field holds."
+    """Lists that a CSV field holds.
+
+    Parameters
+    ----------
+    text : str | None
+        JSON, or nothing
+
+    Returns
+    -------
+    list
+        Lists with at least one value each
+    """
     try: rows = json.loads(text or '[]')
     except json.JSONDecodeError: raise ValueError('polygons are not JSON') from None
     lists = isinstance(rows, list) and all(isinstance(row, list) and row for row in rows)
@@ -471,7 +792,18 @@ def json_rows(
 def polygons_of(
     text:str|None, # JSON, or nothing
 ) -> list:         # One list `[id, x1, y1, …]` per polygon
-    "Polygons of a CSV field; refuses what a label file could not hold."
+    """Polygons of a CSV field; refuses what a label file could not hold.
+
+    Parameters
+    ----------
+    text : str | None
+        JSON, or nothing
+
+    Returns
+    -------
+    list
+        One list `[id, x1, y1, …]` per polygon
+    """
     rows = json_rows(text)
     try: return [polygon_of_row(row, 1000) for row in rows]
     except ValueError as e: raise ValueError(f'polygons: {e}') from None
@@ -480,7 +812,18 @@ def polygons_of(
 def decoded(
     raw:bytes, # Content of a text file
 ) -> str:      # Without a byte order mark
-    "Text of a file in UTF-8 or UTF-16, else in the encoding of Windows."
+    """Text of a file in UTF-8 or UTF-16, else in the encoding of Windows.
+
+    Parameters
+    ----------
+    raw : bytes
+        Content of a text file
+
+    Returns
+    -------
+    str
+        Without a byte order mark
+    """
     if raw[:2] in (b'\xff\xfe', b'\xfe\xff'): return raw.decode('utf-16')
     try: return raw.decode('utf-8-sig')
     except UnicodeDecodeError: return raw.decode('cp1252', errors='replace')
@@ -488,14 +831,36 @@ def decoded(
 def separator_of(
     text:str, # Content of a CSV file
 ) -> str:     # `,`, `;`, a tab or `|`
-    "What separates the columns: the sign that is most frequent in the first line."
+    """What separates the columns: the sign that is most frequent in the first line.
+
+    Parameters
+    ----------
+    text : str
+        Content of a CSV file
+
+    Returns
+    -------
+    str
+        `,`, `;`, a tab or `|`
+    """
     first = re.sub(r'"[^"]*"', '', text.lstrip().partition('\n')[0])
     return max(',;\t|', key=first.count)
 
 def read_texts(
     path:Path,     # CSV file
 ) -> pd.DataFrame: # Texts without blanks around them; an empty field is an empty text; columns are numbered
-    "Lines of a CSV file; a `ValueError` says why it is none."
+    """Lines of a CSV file; a `ValueError` says why it is none.
+
+    Parameters
+    ----------
+    path : Path
+        CSV file
+
+    Returns
+    -------
+    pd.DataFrame
+        Texts without blanks around them; an empty field is an empty text; columns are numbered
+    """
     try:
         text = decoded(path.read_bytes())
         table = pd.read_csv(StringIO(text), sep=separator_of(text), header=None, dtype=str, keep_default_na=False,
@@ -522,7 +887,20 @@ def column_map(
     columns:list,     # Columns of a user's CSV
     given:dict|None=None, # Column of the image table -> column of the CSV, as the user says
 ) -> dict:            # Column of the CSV -> column of the image table
-    "Which columns of a CSV are used as what: those that are said, then the surest names."
+    """Which columns of a CSV are used as what: those that are said, then the surest names.
+
+    Parameters
+    ----------
+    columns : list
+        Columns of a user's CSV
+    given : dict | None, default None
+        Column of the image table -> column of the CSV, as the user says
+
+    Returns
+    -------
+    dict
+        Column of the CSV -> column of the image table
+    """
     found = given_columns(columns, given or {})
     for name in [name for name in COLUMN_NAMES if name not in found.values()]:
         column = surest(columns, COLUMN_NAMES[name].split(', '))
@@ -533,7 +911,20 @@ def given_columns(
     columns:list, # Columns of a user's CSV
     given:dict,   # Column of the image table -> column of the CSV
 ) -> dict:        # Column of the CSV -> column of the image table
-    "What a user says about columns; a `ValueError` says what is not there."
+    """What a user says about columns; a `ValueError` says what is not there.
+
+    Parameters
+    ----------
+    columns : list
+        Columns of a user's CSV
+    given : dict
+        Column of the image table -> column of the CSV
+
+    Returns
+    -------
+    dict
+        Column of the CSV -> column of the image table
+    """
     missing = [column for column in given.values() if column not in columns]
     if missing: raise ValueError(f'no column {", ".join(missing)}; found are {", ".join(columns)}')
     return {column: choose(name, CSV_COLUMNS, 'column') for name, column in given.items()}
@@ -542,13 +933,32 @@ def surest(
     columns:list, # Columns of a user's CSV
     words:list,   # Names that one may have, the surest first
 ) -> str|None:    # The one that has the surest name
-    "The column that is most likely meant."
+    """The column that is most likely meant.
+
+    Parameters
+    ----------
+    columns : list
+        Columns of a user's CSV
+    words : list
+        Names that one may have, the surest first
+
+    Returns
+    -------
+    str | None
+        The one that has the surest name
+    """
     by_words = {words_of(column): column for column in columns[::-1]}
     return next((by_words[word] for word in words if word in by_words), None)
 
 # %% ../../nbs/library/data/10_readers.ipynb #7d3e90b7
 class Places:
-    "Finds the images that a CSV names."
+    """Finds the images that a CSV names.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the CSV
+    """
     def __init__(self,
         folder:Path, # Folder of the CSV
     ):
@@ -622,7 +1032,15 @@ def check_columns(
     columns:list, # Columns of a CSV under the names of the image table
     found:list,   # The same under their own names
 ):
-    "Refuse a CSV that names no images, or says nothing about them."
+    """Refuse a CSV that names no images, or says nothing about them.
+
+    Parameters
+    ----------
+    columns : list
+        Columns of a CSV under the names of the image table
+    found : list
+        The same under their own names
+    """
     listed, hint = ', '.join(found), 'say which it is: --columns path=NAME,region=NAME'
     if 'path' not in columns: raise ValueError(f'no column path; found are {listed}; {hint}')
     says = {'region', 'label', 'annotated'} & set(columns) or any(map(region_named, columns))
@@ -632,7 +1050,20 @@ def csv_records(
     path:Path,     # CSV file, with or without a header
     columns:dict|None=None, # Column of the image table -> column of the CSV
 ) -> pd.DataFrame: # Texts; an empty field is an empty text; `attrs['names']`: used column -> its name in the file
-    "Records of a CSV file."
+    """Records of a CSV file.
+
+    Parameters
+    ----------
+    path : Path
+        CSV file, with or without a header
+    columns : dict | None, default None
+        Column of the image table -> column of the CSV
+
+    Returns
+    -------
+    pd.DataFrame
+        Texts; an empty field is an empty text; `attrs['names']`: used column -> its name in the file
+    """
     path, table = Path(path), read_texts(Path(path))
     if not columns and is_bare_list(table, path.parent):
         return table.set_axis(['path', 'annotated'][:table.shape[1]], axis=1)
@@ -643,7 +1074,20 @@ def is_bare_list(
     table:pd.DataFrame, # What `read_texts` gives
     folder:Path,        # Folder of the CSV
 ) -> bool:              # True where the first line names an image
-    "Whether a CSV has no header."
+    """Whether a CSV has no header.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        What `read_texts` gives
+    folder : Path
+        Folder of the CSV
+
+    Returns
+    -------
+    bool
+        True where the first line names an image
+    """
     first = table.iloc[0, 0]
     return table.shape[1] < 3 and bool(first) and Places(folder).find(first).exists()
 
@@ -651,7 +1095,20 @@ def named_records(
     table:pd.DataFrame, # What `read_texts` gives, with a header as its first line
     columns:dict|None,  # Column of the image table -> column of the CSV
 ) -> pd.DataFrame:      # Texts; `attrs['names']`: used column -> its name in the file
-    "Records under the names of the image table."
+    """Records under the names of the image table.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        What `read_texts` gives, with a header as its first line
+    columns : dict | None
+        Column of the image table -> column of the CSV
+
+    Returns
+    -------
+    pd.DataFrame
+        Texts; `attrs['names']`: used column -> its name in the file
+    """
     first = table.iloc[0].tolist()
     used = column_map(first, columns)
     names = [used.get(name, name) for name in first]
@@ -664,21 +1121,51 @@ def named_records(
 def ones_completed(
     records:pd.DataFrame, # Texts
 ) -> pd.DataFrame:        # Texts
-    "Records whose empty fields of `annotated` are 0, where it holds nothing but ones and empty fields."
+    """Records whose empty fields of `annotated` are 0, where it holds nothing but ones and empty fields.
+
+    Parameters
+    ----------
+    records : pd.DataFrame
+        Texts
+
+    Returns
+    -------
+    pd.DataFrame
+        Texts
+    """
     only_ones = set(records.get('annotated', [])) <= {'', '1', '1.0'}
     return records.replace(dict(annotated={'': '0'})) if only_ones else records
 
 def listed_images(
     path:Path, # Image, or folder of images
 ) -> list:     # Paths
-    "Images that a path of a CSV stands for."
+    """Images that a path of a CSV stands for.
+
+    Parameters
+    ----------
+    path : Path
+        Image, or folder of images
+
+    Returns
+    -------
+    list
+        Paths
+    """
     return _images_below(path) if path.is_dir() else [path]
 
 def add_records(
     reading:Reading,      # Gathers rows and problems
     records:pd.DataFrame, # What `csv_records` gives
 ):
-    "Add every record; a path that is listed again is a problem."
+    """Add every record; a path that is listed again is a problem.
+
+    Parameters
+    ----------
+    reading : Reading
+        Gathers rows and problems
+    records : pd.DataFrame
+        What `csv_records` gives
+    """
     places, by_folder = Places(reading.root), not {'region', 'label'} & set(records)
     for name in records.path[records.path.duplicated()]: reading.set_aside(name, 'listed more than once')
     for record in map(CsvRecord, records.drop_duplicates('path').to_dict('records')):
@@ -691,7 +1178,24 @@ def listed_row(
     record:CsvRecord, # What the CSV says
     by_folder:bool,   # Do the names of its folders tell what it shows?
 ) -> dict:            # Row of the image table before its image is opened
-    "Row of an image that a CSV lists."
+    """Row of an image that a CSV lists.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the CSV
+    path : Path
+        Image
+    record : CsvRecord
+        What the CSV says
+    by_folder : bool
+        Do the names of its folders tell what it shows?
+
+    Returns
+    -------
+    dict
+        Row of the image table before its image is opened
+    """
     row, folders = record.row(root, path), path.parent.parts[-4:]
     if not by_folder: return row
     told = dict(told_by_folders(folders), unknown=[])
@@ -703,7 +1207,18 @@ def listed_row(
 def used_notes(
     names:dict, # Column of the image table -> its name in the file
 ) -> list:      # One sentence, or nothing
-    "What a reader says about columns with other names."
+    """What a reader says about columns with other names.
+
+    Parameters
+    ----------
+    names : dict
+        Column of the image table -> its name in the file
+
+    Returns
+    -------
+    list
+        One sentence, or nothing
+    """
     other = [f'{column} as {name}' for name, column in names.items() if name != column]
     return [f'columns used: {", ".join(other)}']*bool(other)
 
@@ -712,7 +1227,22 @@ def read_csv(
     columns:dict|None=None, # Column of the image table -> column of the CSV
     whole:bool=False, # Are all files below the folder of the CSV part of the data?
 ) -> pd.DataFrame: # Image table, and the user's other columns
-    "Image table of a CSV of one's own."
+    """Image table of a CSV of one's own.
+
+    Parameters
+    ----------
+    path : str | Path
+        CSV file
+    columns : dict | None, default None
+        Column of the image table -> column of the CSV
+    whole : bool, default False
+        Are all files below the folder of the CSV part of the data?
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table, and the user's other columns
+    """
     path = Path(path).resolve()
     records, reading = csv_records(path, columns), Reading(path.parent)
     reading.whole = whole
@@ -727,7 +1257,18 @@ def read_csv(
 def coco_files(
     root:Path, # Folder of the data
 ) -> list:     # JSON files with images, categories and annotations
-    "Files of COCO annotations below a folder."
+    """Files of COCO annotations below a folder.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+
+    Returns
+    -------
+    list
+        JSON files with images, categories and annotations
+    """
     files = [path for path in sorted(root.rglob('*.json')) if not is_leftover(path.relative_to(root))]
     return [path for path in files if _coco(path).get('images')]
 
@@ -739,7 +1280,15 @@ def _coco(path):
     return content if fits else {}
 
 class CocoFile:
-    "Annotations of one JSON file of COCO."
+    """Annotations of one JSON file of COCO.
+
+    Parameters
+    ----------
+    reading : Reading
+        Gathers rows and problems
+    path : Path
+        JSON file
+    """
     def __init__(self,
         reading:Reading, # Gathers rows and problems
         path:Path,       # JSON file
@@ -786,7 +1335,18 @@ class CocoFile:
 def read_coco(
     root:str|Path, # Folder with JSON files of COCO beside the images, or above them
 ) -> pd.DataFrame: # Image table
-    "Image table of a COCO export."
+    """Image table of a COCO export.
+
+    Parameters
+    ----------
+    root : str | Path
+        Folder with JSON files of COCO beside the images, or above them
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
     reading = Reading(Path(root))
     for path in coco_files(reading.root): CocoFile(reading, path).read()
     reading.add_outside()
@@ -798,7 +1358,18 @@ _LAYOUTS = 'COCO json, images/ beside labels/, or one folder of images per class
 def listed_below(
     root:Path, # Folder
 ) -> list:     # Files `dataset.csv` that name images, as in FracAtlas and GRAZPEDWRI-DX
-    "Lists of images that a data set was published with."
+    """Lists of images that a data set was published with.
+
+    Parameters
+    ----------
+    root : Path
+        Folder
+
+    Returns
+    -------
+    list
+        Files `dataset.csv` that name images, as in FracAtlas and GRAZPEDWRI-DX
+    """
     def names_images(path):
         try: records = csv_records(path)
         except ValueError: return False
@@ -808,7 +1379,18 @@ def listed_below(
 def read_listed(
     root:str|Path, # Folder with a `dataset.csv`
 ) -> pd.DataFrame: # Image table
-    "Image table of a data set that was published with a list of its images."
+    """Image table of a data set that was published with a list of its images.
+
+    Parameters
+    ----------
+    root : str | Path
+        Folder with a `dataset.csv`
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
     return read_csv(listed_below(Path(root))[0], whole=True)
 
 LAYOUTS = ( # what tells that a folder has a layout, and its reader; the first that fits is taken
@@ -820,7 +1402,18 @@ LAYOUTS = ( # what tells that a folder has a layout, and its reader; the first t
 def kinds_below(
     root:Path, # Folder that no reader takes
 ) -> str:      # Such as ` (10 DICOM files lie there)`, or nothing
-    "What lies in a folder instead of a layout that is read."
+    """What lies in a folder instead of a layout that is read.
+
+    Parameters
+    ----------
+    root : Path
+        Folder that no reader takes
+
+    Returns
+    -------
+    str
+        Such as ` (10 DICOM files lie there)`, or nothing
+    """
     kinds = Counter(filter(None, map(unread_kind, Reading(root).files())))
     kinds.update(path.suffix for path in root.rglob('*') if path.suffix.lower() in ('.xml', '.json') and path.is_file())
     listed = ', '.join(f'{n} {kind}' for kind, n in kinds.items())
@@ -829,7 +1422,13 @@ def kinds_below(
 def folder_reader(
     path:Path, # Folder
 ):             # `read_yolo` or `read_class_folders`
-    "The reader of a folder's layout."
+    """The reader of a folder's layout.
+
+    Parameters
+    ----------
+    path : Path
+        Folder
+    """
     for seen, reader in LAYOUTS:
         if seen(path): return reader
     raise ValueError(f'{path}: no known layout{kinds_below(path)}; expected {_LAYOUTS}')
@@ -837,7 +1436,13 @@ def folder_reader(
 def reader_of(
     path:Path, # Folder or file
 ):             # `read_yolo`, `read_class_folders` or `read_csv`
-    "The reader of a path's layout; a `ValueError` says what was expected."
+    """The reader of a path's layout; a `ValueError` says what was expected.
+
+    Parameters
+    ----------
+    path : Path
+        Folder or file
+    """
     if path.suffix.lower() == '.csv': return read_csv
     if path.is_file(): raise ValueError(f'{path}: not a .zip or .csv file')
     if not any(path.iterdir()): raise ValueError(f'{path}: the folder is empty')

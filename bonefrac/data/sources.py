@@ -29,13 +29,35 @@ from .readers import reader_of
 def is_link(
     info:zipfile.ZipInfo, # Member of an archive
 ) -> bool:                # True for a symbolic link
-    "Whether a member is a link."
+    """Whether a member is a link.
+
+    Parameters
+    ----------
+    info : zipfile.ZipInfo
+        Member of an archive
+
+    Returns
+    -------
+    bool
+        True for a symbolic link
+    """
     return (info.external_attr >> 28) == 0o12
 
 def leaves_folder(
     info:zipfile.ZipInfo, # Member of an archive
 ) -> bool:                # True for a link too, which may point anywhere
-    "Whether a member would land outside the folder."
+    """Whether a member would land outside the folder.
+
+    Parameters
+    ----------
+    info : zipfile.ZipInfo
+        Member of an archive
+
+    Returns
+    -------
+    bool
+        True for a link too, which may point anywhere
+    """
     path = PurePosixPath(info.filename.replace('\\', '/'))
     drive = path.parts and ':' in path.parts[0]
     return bool(path.is_absolute() or '..' in path.parts or drive or is_link(info))
@@ -50,7 +72,15 @@ def check_members(
     archive:Path, # Archive, to be named in the error
     infos:list,   # `ZipInfo` of each member
 ):
-    "Refuse an archive with members that leave the folder or share a name."
+    """Refuse an archive with members that leave the folder or share a name.
+
+    Parameters
+    ----------
+    archive : Path
+        Archive, to be named in the error
+    infos : list
+        `ZipInfo` of each member
+    """
     seen = set()
     for info in infos:
         fault = _member_fault(info, seen)
@@ -64,7 +94,15 @@ def extract(
     archive:Path, # `.zip` file
     to:Path,      # Folder to make, whole or not at all
 ):
-    "Write the members of an archive into a new folder, if all of them may be there."
+    """Write the members of an archive into a new folder, if all of them may be there.
+
+    Parameters
+    ----------
+    archive : Path
+        `.zip` file
+    to : Path
+        Folder to make, whole or not at all
+    """
     with zipfile.ZipFile(archive) as z, written_folder(to) as aside:
         infos = z.infolist()
         check_members(archive, infos)
@@ -75,7 +113,20 @@ def unpack(
     archive:str|Path,     # `.zip` file
     to:str|Path|None=None,# Folder to make; default: in the cache, named by the archive's SHA-256
 ) -> Path:                # Folder that holds the members
-    "Unpack an archive once; a second call finds the folder."
+    """Unpack an archive once; a second call finds the folder.
+
+    Parameters
+    ----------
+    archive : str | Path
+        `.zip` file
+    to : str | Path | None, default None
+        Folder to make; default: in the cache, named by the archive's SHA-256
+
+    Returns
+    -------
+    Path
+        Folder that holds the members
+    """
     archive = Path(archive)
     to = Path(to) if to else cache_dir('archives')/file_sha256(archive)[:16]
     if to.exists(): return to
@@ -89,7 +140,13 @@ KAGGLE = 'pkdarabi/bone-fracture-detection-computer-vision-project/versions/1'
 _KAGGLE_HINT = "install it with: pip install 'bonefrac[kaggle]'"
 
 def fetch_kaggle() -> Path: # Folder with the files
-    "The published archive, through kagglehub."
+    """The published archive, through kagglehub.
+
+    Returns
+    -------
+    Path
+        Folder with the files
+    """
     try: import kagglehub
     except ImportError: raise ValueError(f'kaggle: kagglehub is missing; {_KAGGLE_HINT}') from None
     try: return Path(kagglehub.dataset_download(KAGGLE))
@@ -99,7 +156,13 @@ def fetch_kaggle() -> Path: # Folder with the files
 
 # %% ../../nbs/library/data/11_sources.ipynb #904493ca
 class Download:
-    "A file from the web in the cache; it is whole or absent."
+    """A file from the web in the cache; it is whole or absent.
+
+    Parameters
+    ----------
+    url : str
+        Address, `http`, `https` or `file`
+    """
     def __init__(self,
         url:str, # Address, `http`, `https` or `file`
     ):
@@ -142,7 +205,20 @@ def fetch(
     source:str|Path,        # `kaggle`, a URL, or the path of a folder, `.zip` or `.csv`
     sha256:str|None=None,   # Expected checksum of a downloaded file
 ) -> Path:                  # Path on this machine
-    "Path of a data source, downloaded where that is needed."
+    """Path of a data source, downloaded where that is needed.
+
+    Parameters
+    ----------
+    source : str | Path
+        `kaggle`, a URL, or the path of a folder, `.zip` or `.csv`
+    sha256 : str | None, default None
+        Expected checksum of a downloaded file
+
+    Returns
+    -------
+    Path
+        Path on this machine
+    """
     text = str(source)
     if text == 'kaggle': return fetch_kaggle()
     if re.match(r'(https?|file)://', text): return Download(text).checked(sha256)
@@ -157,14 +233,36 @@ READERS_VERSION = 4 # counts up whenever a reader gives other rows for the same 
 def file_line(
     path:Path, # File
 ) -> str:      # Name, bytes and time of the last change
-    "A line that changes when a file does."
+    """A line that changes when a file does.
+
+    Parameters
+    ----------
+    path : Path
+        File
+
+    Returns
+    -------
+    str
+        Name, bytes and time of the last change
+    """
     stat = path.stat()
     return f'{path} {stat.st_size} {stat.st_mtime_ns}'
 
 def listing_hash(
     path:Path, # File or folder
 ) -> str:      # 16 hexadecimal digits
-    "Hash of the names, sizes and times of all files below a path."
+    """Hash of the names, sizes and times of all files below a path.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits
+    """
     files = [path] if path.is_file() else sorted(p for p in path.rglob('*') if p.is_file())
     lines = [str(READERS_VERSION), *map(file_line, files)]
     return hashlib.sha256('\n'.join(lines).encode()).hexdigest()[:16]
@@ -173,7 +271,18 @@ def listing_hash(
 def is_simulated(
     images:pd.DataFrame, # Image table
 ) -> bool:               # True where at least one image is a phantom
-    "Whether images of a table lie in an archive of phantoms."
+    """Whether images of a table lie in an archive of phantoms.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    bool
+        True where at least one image is a phantom
+    """
     folders = set(map(os.path.dirname, images.path))
     above = {parent for folder in folders for parent in Path(folder).parents}
     marks = 'phantom.json', 'truth.csv'
@@ -191,7 +300,18 @@ def _restored(file):
 def source_columns(
     source:str|Path, # What a user names, such as `list.csv#path=image_id,region=bone`
 ) -> tuple:          # The source itself, and a dictionary: column of the image table -> column of the CSV
-    "A source, and what a user says about the columns of a CSV behind a `#`."
+    """A source, and what a user says about the columns of a CSV behind a `#`.
+
+    Parameters
+    ----------
+    source : str | Path
+        What a user names, such as `list.csv#path=image_id,region=bone`
+
+    Returns
+    -------
+    tuple
+        The source itself, and a dictionary: column of the image table -> column of the CSV
+    """
     head, _, tail = str(source).rpartition('#')
     if not re.fullmatch(r'\w+=[^,=]+(,\w+=[^,=]+)*', tail) or Path(source).exists(): return source, {}
     return head, dict(part.split('=') for part in tail.split(','))
@@ -207,7 +327,18 @@ def _read(path, columns=None):
 def kept_table(
     path:Path,     # Folder with the images
 ) -> pd.DataFrame: # Image table
-    "Image table of a folder from the cache, read first if a file has changed."
+    """Image table of a folder from the cache, read first if a file has changed.
+
+    Parameters
+    ----------
+    path : Path
+        Folder with the images
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
     file = cache_dir('tables')/f'{listing_hash(path)}.parquet'
     if not file.exists():
         table = _read(path)
@@ -218,7 +349,20 @@ def read_images(
     source:str|Path,  # What `fetch` takes
     cache:bool=True,  # Keep the table, and take it from there when no file has changed?
 ) -> pd.DataFrame:    # Image table
-    "Image table of an archive, folder or CSV."
+    """Image table of an archive, folder or CSV.
+
+    Parameters
+    ----------
+    source : str | Path
+        What `fetch` takes
+    cache : bool, default True
+        Keep the table, and take it from there when no file has changed?
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
     source, columns = source_columns(source)
     path = fetch(source)
     if path.suffix.lower() == '.zip': path = unpack(path)
@@ -233,7 +377,24 @@ def phantom_name(
     annotated:float, # Share of examinations with a fracture
     **more,          # Other arguments of `make_phantoms`
 ) -> str:            # Different for different arguments
-    "Name of a folder of phantoms in the cache."
+    """Name of a folder of phantoms in the cache.
+
+    Parameters
+    ----------
+    n : int
+        Number of images
+    seed : int
+        Seed of the phantoms
+    annotated : float
+        Share of examinations with a fracture
+    more : object
+        Other arguments of `make_phantoms`
+
+    Returns
+    -------
+    str
+        Different for different arguments
+    """
     name = f'{n}-seed{seed}-annotated{annotated:g}-v{PHANTOM_VERSION}'
     texts = [f'{key}={json.dumps(value, sort_keys=True)}' for key, value in sorted(more.items())]
     return name + f'-{zlib.crc32("-".join(texts).encode()):08x}'*bool(texts)
@@ -244,7 +405,24 @@ def phantom_images(
     annotated:float=1.,  # Share of examinations with a fracture; region recognition uses only these
     **more,              # Other arguments of `make_phantoms`
 ) -> pd.DataFrame:       # Image table
-    "Image table of phantoms, made once and kept in the cache."
+    """Image table of phantoms, made once and kept in the cache.
+
+    Parameters
+    ----------
+    n : int, default 300
+        Number of images
+    seed : int, default 0
+        Same parameters, same images
+    annotated : float, default 1.0
+        Share of examinations with a fracture; region recognition uses only these
+    more : object
+        Other arguments of `make_phantoms`
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
     folder = cache_dir('phantoms')/phantom_name(n, seed, annotated, **more)
     return read_images(make_phantoms(folder, n=n, seed=seed, annotated=annotated, **more))
 
@@ -254,7 +432,18 @@ N_PHANTOMS = 600
 def load_images(
     source:str='', # What `fetch` takes, `phantom` or `phantom:N`; empty: `BONEFRAC_DATA`, else `phantom`
 ) -> pd.DataFrame: # Image table
-    "Image table of whatever a user may name."
+    """Image table of whatever a user may name.
+
+    Parameters
+    ----------
+    source : str, default ''
+        What `fetch` takes, `phantom` or `phantom:N`; empty: `BONEFRAC_DATA`, else `phantom`
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
     source = str(source or os.environ.get('BONEFRAC_DATA') or 'phantom')
     if not re.fullmatch(r'phantom(:\d+)?', source): return read_images(source)
     return phantom_images(int(source.partition(':')[2] or N_PHANTOMS))
