@@ -1,4 +1,5 @@
 "What the repository promises to contributors and in its workflows."
+import json
 import re
 import subprocess
 
@@ -50,3 +51,13 @@ def test_nothing_that_comes_and_goes_is_tracked():
     tracked = done.stdout.splitlines()
     assert len(tracked) > 100
     assert [name for name in tracked if re.search(r'(^|/)(\.lock|_docs|_proc|runs)(/|$)', name)] == []
+
+def test_links_between_notebooks_lead_to_files():
+    links = []
+    for path in (ROOT/'nbs').rglob('*.ipynb'):
+        for cell in json.loads(path.read_text(encoding='utf8'))['cells']:
+            if cell['cell_type'] != 'markdown': continue
+            found = re.findall(r'\]\((?!https?:)([^)#\s]+\.ipynb)', ''.join(cell['source']))
+            links += [(path, name) for name in found]
+    assert len(links) > 10
+    assert [(path.name, name) for path, name in links if not (path.parent/name).is_file()] == []
