@@ -182,9 +182,10 @@ class Reading:
         "Set aside the image files that the layout has no place for."
         seen = {row['name'] for row in self.rows} | {name for name, _ in self.problems}
         for path in self.files():
-            if self.name(path) in seen or 'masks' in path.parts: continue
-            if _is_image(path): self.set_aside(self.name(path), 'not read: it lies outside the layout')
-            elif unread_kind(path): self.set_aside(self.name(path), f'not read: {unread_kind(path)} is not read yet')
+            name, kind = self.name(path), unread_kind(path)
+            if name in seen or 'masks' in PurePath(name).parts: continue
+            if _is_image(path): self.set_aside(name, 'not read: it lies outside the layout')
+            elif kind: self.set_aside(name, f'not read: a {kind} file under a name that no reader takes')
 
     def files(self):
         "Regular files below the folder, without leftovers."
@@ -327,7 +328,7 @@ def class_names(
     """
     path = Path(path)
     text = told_by(path)
-    if path.suffix not in ('.yaml', '.yml'): return text.strip().splitlines()
+    if path.suffix not in ('.yaml', '.yml'): return list(map(str.strip, text.strip().splitlines()))
     try: names = names_in(text)
     except ValueError as e: raise ValueError(f'{path}: {e}') from None
     if names is not None: return names
@@ -433,7 +434,7 @@ def names_file(
     Path
         `data.yaml` or another of `NAMES_FILES`; where there is none, the `data.yaml` that is missing
     """
-    above = [path for path in (folder, *folder.parents) if path.is_relative_to(root)]
+    above = [path for path in (label_folder(folder), folder, *folder.parents) if path.is_relative_to(root)]
     found = (path/name for path in above for name in NAMES_FILES if (path/name).is_file())
     return next(found, root/'data.yaml')
 
@@ -973,12 +974,17 @@ class Places:
 
     def find(self, text):
         "Path of an image or a folder of images; where there is none, where it should be."
-        path = Path(text.replace('\\', '/') if not Path(text).exists() else text)
-        above = [self.folder, *self.folder.parents][:4]
-        for folder in above:
+        path = Path(text if Path(text).exists() else text.replace('\\', '/'))
+        for folder in self.starts(path):
             if (folder/path).exists(): return folder/path
+        if len(path.parts) > 1: return self.folder/path # another image of that name would be another one
         if self.names is None: self.names = self.index()
         return self.names.get(path.name, self.folder/path)
+
+    def starts(self, path):
+        "Folders that a path may begin in: that of the CSV, and one above if the path names the folder below it."
+        chain = [self.folder, *self.folder.parents]
+        return [self.folder, *(above for below, above in zip(chain, chain[1:4]) if path.parts[:1] == (below.name,))]
 
 # %% ../../nbs/library/data/10_readers.ipynb #c2d736a9
 ANSWERS = {**dict.fromkeys(('1', '1.0', 'yes', 'true', 'y', 'ja', 'j'), True),
@@ -1133,7 +1139,8 @@ def ones_completed(
     pd.DataFrame
         Texts
     """
-    only_ones = set(records.get('annotated', [])) <= {'', '1', '1.0'}
+    said = set(records.get('annotated', [])) - {''}
+    only_ones = bool(said) and said <= {'1', '1.0'}
     return records.replace(dict(annotated={'': '0'})) if only_ones else records
 
 def listed_images(
@@ -1196,8 +1203,9 @@ def listed_row(
     dict
         Row of the image table before its image is opened
     """
-    row, folders = record.row(root, path), path.parent.parts[-4:]
-    if not by_folder: return row
+    row, below = record.row(root, path), path_below(root, path).parent
+    if not by_folder or below.is_absolute(): return row # folders above the CSV mean nothing
+    folders = below.parts
     told = dict(told_by_folders(folders), unknown=[])
     person = next(filter(PERSON.fullmatch, folders), '').lower()
     split = row['split'] or split_of_path(PurePath(*folders))
@@ -1298,7 +1306,7 @@ class CocoFile:
         self.ids = {key: i for i, key in enumerate(sorted(self.names))}
         self.images, self.marks = content['images'], defaultdict(list)
         for one in content['annotations']: self.marks[one['image_id']].append(one)
-        self.places = Places(path.parent)
+        self.beside, self.below = Places(path.parent), Places(reading.root)
 
     def outlines(self, mark):
         "Corners in pixels: polygons, or the box where a mask has none."
@@ -1318,7 +1326,9 @@ class CocoFile:
 
     def row(self, image):
         "Row of an image."
-        path, polygons = self.places.find(str(image['file_name'])), self.polygons(image)
+        name, polygons = str(image['file_name']), self.polygons(image)
+        places = self.beside.find(name), self.below.find(name)
+        path = next(filter(Path.exists, places), places[0])
         found = labels_of(self.names[mark['category_id']] for mark in self.marks[image['id']])
         split = split_of_path(path_below(self.reading.root, path).parent) or split_of(self.path.stem)
         return image_row(self.reading.root, path, split, polygons=polygons, **found)
