@@ -22,7 +22,9 @@ READ = {
     'csv_latin1/list.csv': (3, 0, 0, 0, {''}),
     'csv_semicolon/list.csv': (6, 0, 0, 0, {''}),
     'cvat_yolo': (4, 0, 0, 4, {'train'}),
-    'dicom_beside_png': (4, 16, 0, 0, {''}),
+    'deep_rgb': (6, 0, 0, 0, {''}),
+    'dicom_beside_png': (20, 0, 0, 0, {''}),
+    'dicom_folders': (10, 0, 0, 0, {''}),
     'fracatlas_boxes': (12, 0, 12, 5, {'train', 'valid', 'test'}),
     'fracatlas_tree': (6, 0, 0, 3, {''}),
     'fractured_folders': (24, 0, 24, 12, {'train', 'valid', 'test'}),
@@ -43,7 +45,6 @@ READ = {
 }
 
 REFUSED = {
-    'dicom_folders': '10 DICOM files lie there',
     'names_missing': 'no list `names` of classes',
     'zip_encrypted/locked.zip': 'password required',
     'zip_in_zip/outer.zip': '2 ZIP files lie there',

@@ -9,6 +9,7 @@ __all__ = ['HEADER', 'NEEDED', 'NAMED', 'shown_range', 'told', 'study_key', 'Pic
 # %% ../../nbs/library/data/00_dicom.ipynb #6bae988e
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -167,7 +168,7 @@ def first_frame(
     """
     from pydicom.pixels import pixel_array
     try: return pixel_array(ds, index=0)
-    except Exception as e: reason = ' '.join(str(e).split())
+    except Exception as e: reason = re.sub(r"'.*?'", '…', ' '.join(str(e).split())) # no value of the header
     syntax = getattr(ds.file_meta.get('TransferSyntaxUID'), 'name', 'an unknown transfer syntax')
     if 'missing dependencies' not in reason: raise ValueError(f'pixels cannot be decoded ({syntax}): {reason[:200]}')
     raise ValueError(f"pixels are compressed ({syntax}), and the decoder is missing: pip install 'bonefrac[dicom]'")

@@ -11,8 +11,8 @@ __all__ = ['NO_RADIOGRAPHS', 'LEFTOVERS', 'NO_LABEL', 'NAMES_FILES', 'NO_CLASS',
            'read_class_folders', 'json_rows', 'polygons_of', 'decoded', 'separator_of', 'read_texts', 'column_map',
            'given_columns', 'surest', 'Places', 'CsvRecord', 'check_columns', 'csv_records', 'is_bare_list',
            'named_records', 'ones_completed', 'listed_images', 'add_records', 'listed_row', 'used_notes', 'read_csv',
-           'coco_files', 'CocoFile', 'read_coco', 'listed_below', 'read_listed', 'kinds_below', 'folder_reader',
-           'reader_of']
+           'coco_files', 'CocoFile', 'read_coco', 'listed_below', 'read_listed', 'dicom_files', 'read_dicom_files',
+           'kinds_below', 'folder_reader', 'reader_of']
 
 # %% ../../nbs/library/data/10_readers.ipynb #0ad7799b
 import json
@@ -98,7 +98,8 @@ def film_notes(
     more = [f'{row["name"]} ({row["frames"]})' for row in rows if row.get('frames', 1) > 1]
     kinds = Counter(row.get('kept', {}).get('modality') for row in rows)
     others = [f'{n} {kind}' for kind, n in kinds.items() if kind in NO_RADIOGRAPHS]
-    notes = [f'{len(more)} files hold more than one page or frame; the first is used: {", ".join(more[:5])}']*bool(more)
+    hold = f'{len(more)} file{"s hold" if len(more) > 1 else " holds"} more than one page or frame'
+    notes = [f'{hold}; the first is used: {", ".join(more[:5])}{", …"*(len(more) > 5)}']*bool(more)
     return notes + [f'not radiographs by their header: {", ".join(others)}']*bool(others)
 
 NO_RADIOGRAPHS = 'CT', 'MR', 'NM', 'PT', 'US', 'OCT', 'ES', 'OP' # modalities
@@ -1431,11 +1432,50 @@ def read_listed(
     """
     return read_csv(listed_below(Path(root))[0], whole=True)
 
+def dicom_files(
+    root:Path, # Folder
+) -> list:     # DICOM files below it
+    """Films that tell their region themselves.
+
+    Parameters
+    ----------
+    root : Path
+        Folder
+
+    Returns
+    -------
+    list
+        DICOM files below it
+    """
+    return [path for path in _images_below(root) if file_format(path) == 'DICOM']
+
+def read_dicom_files(
+    root:str|Path, # Folder with DICOM files at any depth
+) -> pd.DataFrame: # Image table; the region is the body part of the header
+    """Image table of DICOM files in folders that name no class.
+
+    Parameters
+    ----------
+    root : str | Path
+        Folder with DICOM files at any depth
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table; the region is the body part of the header
+    """
+    reading = Reading(Path(root))
+    reading.rows = [image_row(reading.root, path, split_of_path(path_below(reading.root, path).parent), unknown=[])
+                    for path in dicom_files(reading.root)]
+    reading.add_outside()
+    return reading.table()
+
 LAYOUTS = ( # what tells that a folder has a layout, and its reader; the first that fits is taken
     (listed_below, read_listed),
     (coco_files, read_coco),
     (_image_folders, read_yolo),
-    (_class_folders, read_class_folders))
+    (_class_folders, read_class_folders),
+    (dicom_files, read_dicom_files))
 
 def kinds_below(
     root:Path, # Folder that no reader takes

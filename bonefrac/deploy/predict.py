@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 from ..files import file_sha256, progress, read_json
 from ..vocabulary import choose
-from ..data.pixels import IMAGE_SUFFIXES, load_grey
+from ..data.pixels import film_fault, is_image, load_grey
 from ..data.filters import FILTERS, RESIZES, prepared
 from ..training.architectures import ARCHS
 from ..training.models import create_model
@@ -133,7 +133,7 @@ def load_model(
 def image_files(
     path:str|Path, # Image file, or a folder that is searched at any depth
 ) -> list:         # Paths, sorted
-    """Image files that a path names.
+    """Image files that a path names, told from their content.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def image_files(
     path = Path(path)
     if path.is_file(): return [path]
     if not path.is_dir(): raise ValueError(f'{path}: no such file or folder')
-    files = sorted(p for p in path.rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(filter(is_image, path.rglob('*')))
     if not files: raise ValueError(f'{path}: no image in this folder')
     return files
 
@@ -174,7 +174,9 @@ def network_input(
     torch.Tensor
         float32 (3, size, size)
     """
-    grey = change(load_grey(path)) if change else load_grey(path)
+    grey = load_grey(path)
+    if fault := film_fault(grey): raise ValueError(f'{path}: {fault}')
+    if change: grey = change(grey)
     square = prepared(grey, card['filter'], card['size'], card['resize'])
     mean, std = (np.array(card[key], np.float32)[:, None, None] for key in ('mean', 'std'))
     return torch.from_numpy((square.astype(np.float32)[None]/255 - mean)/std)
