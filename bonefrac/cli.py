@@ -394,6 +394,8 @@ def _simulated(images):
     if not images.attrs.get('simulated'): return None
     return f'SIMULATED data: {len(images)} phantoms. Scores on them say nothing about real radiographs.'
 
+def _from(source): return f' --data {shlex.quote(source)}' if source else '' # as typed
+
 def _lines(*parts):
     "Parts one below the other; those that are None are left out."
     return '\n'.join(part for part in parts if part is not None)
@@ -425,8 +427,7 @@ class Found:
     def next(self, source):
         "Command lines that fit what a source holds."
         from bonefrac.training.tasks import TASKS, askable
-        data = f' --data {shlex.quote(source)}' if source else ''
-        lines = [f'next: bonefrac run{data} --task {task}   # {TASKS[task].asks}' for task in askable(self.images)]
+        lines = [f'next: bonefrac run{_from(source)} --task {task}   # {TASKS[task].asks}' for task in askable(self.images)]
         return '\n'.join(lines) or 'no run is possible: every question needs images of at least two classes'
 
 def _write_table(images, out):
@@ -618,9 +619,14 @@ def _check_images(config):
     "Refuse images that do not fit before a notebook runs; the word SIMULATED, where they are."
     from bonefrac.data.sources import load_images
     from bonefrac.experiment.run import Prepared
+    from bonefrac.audit.shortcuts import file_shortcut
+    from bonefrac.training.tasks import ask
     table = load_images(config.data)
     _ = Prepared(config, table).split
-    return _simulated(table)
+    asked = ask(config.task, table)
+    found = file_shortcut(asked, asked.answer)
+    advice = f'{found}; a network may learn it instead of the bone\nnext: bonefrac audit{_from(config.data)}'
+    return _simulated(table), advice*bool(found)
 
 def _made(done, failed, simulated):
     "What is said of runs."
@@ -633,8 +639,8 @@ def _made(done, failed, simulated):
 def _make(configs, runs):
     "Make runs that are missing: their folders, and what is said of them."
     from bonefrac.experiment.notebooks import make_runs
-    simulated = _check_images(configs[0])
-    if simulated: print(simulated, flush=True)
+    simulated, shortcut = _check_images(configs[0])
+    for line in filter(None, (simulated, shortcut)): print(line, flush=True)
     done, failed = make_runs(configs, runs)
     return done, _made(done, failed, simulated)
 

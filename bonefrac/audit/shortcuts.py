@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['REMOVALS', 'SIDES', 'PROBES', 'black_surround', 'triangle_legs', 'corner_triangles', 'corner_mask', 'limb_level',
            'tissue', 'outshines', 'marker_mask', 'marker_boxes', 'without_markers', 'without_corners', 'without_border',
-           'apply_removal', 'shortcut_features']
+           'apply_removal', 'quantisation', 'shortcut_features', 'file_traits', 'trait_areas', 'file_shortcut']
 
 # %% ../../nbs/library/audit/03_shortcuts.ipynb #71b2f973
 from pathlib import Path
@@ -13,7 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+from scipy.stats import rankdata
 
 from .copies import FLIPS, from_corners
 from ..data.pixels import load_grey
@@ -399,6 +400,27 @@ def apply_removal(
     if image.dtype == np.uint8 and image.ndim == 2: return remove(image)
     raise ValueError(f'a removal takes grey uint8 of shape (height, width), not {image.dtype} of shape {image.shape}')
 
+# %% ../../nbs/library/audit/03_shortcuts.ipynb #35ca020a
+def quantisation(
+    path:str|Path, # Image file
+) -> float:        # At least 1; 0 where the file is no JPEG
+    """Mean of the quantisation table of a JPEG, which tells how strongly it is compressed.
+
+    Parameters
+    ----------
+    path : str | Path
+        Image file
+
+    Returns
+    -------
+    float
+        At least 1; 0 where the file is no JPEG
+    """
+    try:
+        with Image.open(path) as image: table = getattr(image, 'quantization', None)
+    except UnidentifiedImageError: return 0. # DICOM
+    return float(np.mean(table[0])) if table else 0.
+
 # %% ../../nbs/library/audit/03_shortcuts.ipynb #3bbfee48
 SIDES = ('top', 'bottom', 'left', 'right')
 PROBES = dict(
@@ -437,9 +459,8 @@ class _Features:
 
     def jpeg(self):
         "Bytes, bytes per pixel, and mean quantisation of the file."
-        with Image.open(self.path) as image: table = getattr(image, 'quantization', None)
         size = self.path.stat().st_size
-        return [size, size/self.image.size, float(np.mean(table[0])) if table else 0.]
+        return [size, size/self.image.size, quantisation(self.path)]
 
     def markers(self):
         "Number, share of the area and mean position of markers."
@@ -484,3 +505,86 @@ def shortcut_features(
     columns = [column for names in PROBES.values() for column in names]
     table = pd.DataFrame(rows, images.index, columns, float)
     return pd.concat([images[['name']], table], axis=1)
+
+# %% ../../nbs/library/audit/03_shortcuts.ipynb #c4b5a9c5
+def file_traits(
+    images:pd.DataFrame, # Image table
+) -> pd.DataFrame:       # Float, one row per image, with the index of `images`
+    """Size, shape, bytes and compression of image files, without their pixels.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    pd.DataFrame
+        Float, one row per image, with the index of `images`
+    """
+    width, height = images.width, images.height
+    size = images.path.map(lambda path: Path(path).stat().st_size)
+    table = pd.DataFrame(dict(width=width, height=height, aspect=width/height, bytes=size))
+    tables = in_threads(quantisation, images.path, 'files', 'image')
+    return table.assign(bytes_per_pixel=size/(width*height), quantisation=tables).astype(float)
+
+def trait_areas(
+    traits:pd.DataFrame, # Numbers, one row per image
+    answer:pd.Series,    # Class of each image
+) -> pd.Series:          # By trait and class: area under the ROC curve, at least .5, of the trait alone
+    """How well each number alone tells each class from all others.
+
+    Parameters
+    ----------
+    traits : pd.DataFrame
+        Numbers, one row per image
+    answer : pd.Series
+        Class of each image
+
+    Returns
+    -------
+    pd.Series
+        By trait and class: area under the ROC curve, at least .5, of the trait alone
+    """
+    ranks, areas = traits.apply(rankdata), {}
+    for name in pd.unique(answer):
+        of = (answer == name).to_numpy()
+        n, m = of.sum(), (~of).sum()
+        area = (ranks[of].sum() - n*(n + 1)/2)/(n*m)
+        areas[name] = np.maximum(area, 1 - area)
+    return pd.DataFrame(areas).stack()
+
+# %% ../../nbs/library/audit/03_shortcuts.ipynb #c6b6c7fc
+def file_shortcut(
+    images:pd.DataFrame, # Image table
+    answer:pd.Series,    # Class of each image, in the order of `images`
+    most:int=2000,       # Images that are looked at, drawn at random
+    area:float=.9,       # Area under the ROC curve from which on a trait is named, .5 to 1
+) -> str:                # One line, or empty
+    """Which trait of the files alone tells a class.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+    answer : pd.Series
+        Class of each image, in the order of `images`
+    most : int, default 2000
+        Images that are looked at, drawn at random
+    area : float, default 0.9
+        Area under the ROC curve from which on a trait is named, .5 to 1
+
+    Returns
+    -------
+    str
+        One line, or empty
+    """
+    some = images.assign(answer=answer.astype(str).to_numpy())
+    some = some.sample(min(most, len(some)), random_state=0)
+    common = some.answer.value_counts().loc[lambda n: (n >= 10) & (n <= len(some) - 10)].index
+    areas = trait_areas(file_traits(some), some.answer)
+    areas = areas[areas.index.isin(common, level=1)]
+    if not (areas >= area).any(): return ''
+    trait, name = areas.idxmax()
+    return (f'shortcut: {trait.replace("_", " ")} of the file alone tells {name!r} from the rest '
+            f'(area under the ROC curve {areas.max():.3f}, n = {len(some)})')

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'NOT_FILMS', 'IMAGE_SUFFIXES', 'MOST_PIXELS', 'NO_SIGN', 'value_range', 'stretched', 'on_black', 'luma',
-           'grey_of', 'file_format', 'is_image', 'Film', 'check_size', 'deep_luma', 'decoded_picture', 'read_film',
-           'load_grey', 'film_fault', 'central_half', 'sharpness', 'detail']
+           'grey_of', 'file_format', 'is_image', 'Film', 'check_size', 'deep_luma', 'decoded_picture', 'picture_in',
+           'read_film', 'load_grey', 'film_fault', 'central_half', 'sharpness', 'detail']
 
 # %% ../../nbs/library/data/01_pixels.ipynb #921b31dd
 import re
@@ -268,6 +268,26 @@ def decoded_picture(
         grey = image if image.mode.startswith(('I', 'F')) else on_black(image).convert('L')
         return Picture(np.asarray(grey), frames=frames)
 
+def picture_in(
+    path:Path, # Image file of one of `FORMATS`
+) -> Picture:  # Its values before they become grey
+    """Picture of a file of any format; raises whatever the decoder raises.
+
+    Parameters
+    ----------
+    path : Path
+        Image file of one of `FORMATS`
+
+    Returns
+    -------
+    Picture
+        Its values before they become grey
+    """
+    if path.stat().st_size == 0: raise ValueError('the file is empty')
+    kind = file_format(path)
+    if kind in NOT_FILMS: raise ValueError(f'not an image: {kind}')
+    return read_dicom(path) if kind == 'DICOM' else decoded_picture(path)
+
 def read_film(
     path:str|Path, # Image file of one of `FORMATS`
 ) -> Film:         # Grey values, and what else the file tells
@@ -285,10 +305,7 @@ def read_film(
     """
     path = Path(path)
     try:
-        if path.stat().st_size == 0: raise ValueError('the file is empty')
-        kind = file_format(path)
-        if kind in NOT_FILMS: raise ValueError(f'not an image: {kind}')
-        picture = read_dicom(path) if kind == 'DICOM' else decoded_picture(path)
+        picture = picture_in(path)
         return Film(grey_of(picture), picture.frames, picture.facts, picture.study)
     except FileNotFoundError: raise ValueError(f'{path}: no such file') from None
     except UnidentifiedImageError: raise ValueError(f'{path}: not an image{NO_SIGN*(path.suffix == ".dcm")}') from None
@@ -329,9 +346,8 @@ def film_fault(
     """
     low, high = np.percentile(grey, (1, 99))
     if grey.min() == grey.max(): return f'flat: all pixels are {grey.min()}'
-    if high <= 4: return f'nearly black: 99 % of the pixels are at most {high:.0f} of 255'
-    if low >= 251: return f'nearly white: 99 % of the pixels are at least {low:.0f} of 255'
-    return ''
+    if high <= 4: return f'nearly black: 99 % of pixels ≤ {high:.0f}'
+    return f'nearly white: 99 % of pixels ≥ {low:.0f}' if low >= 251 else ''
 
 # %% ../../nbs/library/data/01_pixels.ipynb #894aecdc
 def central_half(

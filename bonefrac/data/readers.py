@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['NO_RADIOGRAPHS', 'LEFTOVERS', 'NO_LABEL', 'NAMES_FILES', 'NO_CLASS', 'PERSON', 'COLUMN_NAMES', 'CSV_COLUMNS',
-           'ANSWERS', 'LAYOUTS', 'opened', 'header_told', 'film_notes', 'outline_notes', 'region_notes', 'is_leftover',
-           'Reading', 'names_by_id', 'check_export', 'names_in', 'told_by', 'class_names', 'region_in', 'labels_of',
-           'label_folder', 'split_of_path', 'names_file', 'YoloPart', 'twins_of', 'without_twins', 'unlabelled_notes',
-           'read_yolo', 'wraps_data', 'class_pairs', 'own_source', 'folder_groups', 'told_by_folders', 'folder_rows',
-           'read_class_folders', 'json_rows', 'polygons_of', 'decoded', 'separator_of', 'read_texts', 'column_map',
-           'given_columns', 'surest', 'Places', 'CsvRecord', 'check_columns', 'csv_records', 'is_bare_list',
-           'named_records', 'ones_completed', 'listed_images', 'add_records', 'listed_row', 'used_notes', 'read_csv',
-           'coco_files', 'CocoFile', 'read_coco', 'listed_below', 'read_listed', 'dicom_files', 'read_dicom_files',
-           'kinds_below', 'folder_reader', 'reader_of']
+           'ANSWERS', 'LAYOUTS', 'opened', 'header_told', 'frame_notes', 'modality_notes', 'outline_notes',
+           'region_notes', 'is_leftover', 'Reading', 'names_by_id', 'check_export', 'names_in', 'told_by',
+           'class_names', 'region_in', 'labels_of', 'label_folder', 'split_of_path', 'names_file', 'YoloPart',
+           'twins_of', 'without_twins', 'unlabelled_notes', 'read_yolo', 'wraps_data', 'class_pairs', 'own_source',
+           'folder_groups', 'told_by_folders', 'folder_rows', 'read_class_folders', 'json_rows', 'polygons_of',
+           'decoded', 'separator_of', 'read_texts', 'column_map', 'given_columns', 'surest', 'Places', 'CsvRecord',
+           'check_columns', 'csv_records', 'is_bare_list', 'named_records', 'ones_completed', 'listed_images',
+           'add_records', 'listed_row', 'used_notes', 'read_csv', 'coco_files', 'CocoFile', 'read_coco', 'listed_below',
+           'read_listed', 'dicom_files', 'read_dicom_files', 'kinds_below', 'folder_reader', 'reader_of']
 
 # %% ../../nbs/library/data/10_readers.ipynb #0ad7799b
 import json
@@ -30,7 +30,7 @@ import yaml
 from ..files import file_sha256, in_threads, read_json
 from ..vocabulary import SPLITS, choose, finding_of, split_of, words_of
 from .groups import joined_groups
-from .pixels import Film, file_format, film_fault, is_image, read_film, sharpness
+from .pixels import file_format, film_fault, is_image, read_film, sharpness
 from .polygons import is_box, moves_corners, polygon_of_row, read_label
 from .table import COLUMNS, file_name, image_row, path_below, region_named, source_name
 
@@ -80,27 +80,43 @@ def header_told(
     told = {} if row['region'] or not part else dict(region=part, label=row['label'] or part, unknown=[])
     return dict(told, kept={**facts, **row.get('kept', {})})
 
-def film_notes(
-    rows:list, # Rows of the image table with `frames`, and `kept` with the `modality` of DICOM files
-) -> list:     # Sentences
-    """What a reader says about files of several frames, and about DICOM files that are no radiographs.
+def frame_notes(
+    rows:list, # Rows of the image table with `frames`
+) -> list:     # One sentence, or nothing
+    """What a reader says about files with more than one page or frame.
 
     Parameters
     ----------
     rows : list
-        Rows of the image table with `frames`, and `kept` with the `modality` of DICOM files
+        Rows of the image table with `frames`
 
     Returns
     -------
     list
-        Sentences
+        One sentence, or nothing
     """
     more = [f'{row["name"]} ({row["frames"]})' for row in rows if row.get('frames', 1) > 1]
+    said = ', '.join(more[:5] + ['…']*(len(more) > 5))
+    return [f'more than one page or frame, and the first is used: {said}']*bool(more)
+
+def modality_notes(
+    rows:list, # Rows of the image table; in `kept` the `modality` of DICOM files
+) -> list:     # One sentence, or nothing
+    """What a reader says about DICOM files that are no radiographs.
+
+    Parameters
+    ----------
+    rows : list
+        Rows of the image table; in `kept` the `modality` of DICOM files
+
+    Returns
+    -------
+    list
+        One sentence, or nothing
+    """
     kinds = Counter(row.get('kept', {}).get('modality') for row in rows)
     others = [f'{n} {kind}' for kind, n in kinds.items() if kind in NO_RADIOGRAPHS]
-    hold = f'{len(more)} file{"s hold" if len(more) > 1 else " holds"} more than one page or frame'
-    notes = [f'{hold}; the first is used: {", ".join(more[:5])}{", …"*(len(more) > 5)}']*bool(more)
-    return notes + [f'not radiographs by their header: {", ".join(others)}']*bool(others)
+    return [f'not radiographs by their header: {", ".join(others)}']*bool(others)
 
 NO_RADIOGRAPHS = 'CT', 'MR', 'NM', 'PT', 'US', 'OCT', 'ES', 'OP' # modalities
 
@@ -231,7 +247,7 @@ class Reading:
 
     def open_images(self):
         "Open every image; those that cannot be opened become problems."
-        pairs = in_threads(self.opened, self.rows, 'reading images', 'image', quiet_below=500)
+        pairs = in_threads(self.opened, self.rows, 'reading images', 'image')
         self.rows = [row for row, _ in pairs if row]
         self.problems += [problem for _, problem in pairs if problem]
 
@@ -241,9 +257,11 @@ class Reading:
         hint = f'; the first problem: {": ".join(self.problems[0])}' if self.problems else ''
         raise ValueError(f'{self.root}: no readable image{hint}')
 
+    def film_notes(self): return frame_notes(self.rows) + modality_notes(self.rows)
+
     def attrs(self):
         "What the table says about itself."
-        notes = region_notes(row['unknown'] for row in self.rows) + outline_notes(self.rows) + film_notes(self.rows)
+        notes = region_notes(row['unknown'] for row in self.rows) + outline_notes(self.rows) + self.film_notes()
         counts = self.counts() if self.whole else {}
         given = ['study']*any(row['film_study'] for row in self.rows)
         return dict(root=str(self.root), problems=sorted(self.problems), twins=0, notes=notes + self.notes,
@@ -487,9 +505,8 @@ class YoloPart:
 
     def label_file(self, path):
         "Label file of an image."
-        stem = path.stem
-        if self.stems[stem] > 1: raise ValueError(f'two images share the label {stem}.txt')
-        label = self.labels/f'{stem}.txt'
+        label = self.labels/f'{path.stem}.txt'
+        if self.stems[path.stem] > 1: raise ValueError(f'two images share the label {label.name}')
         if label.exists(): return label
         raise ValueError(NO_LABEL)
 

@@ -228,7 +228,7 @@ def fetch(
     raise ValueError(f'{text!r}: no such file or folder; name {doors}')
 
 # %% ../../nbs/library/data/11_sources.ipynb #60ca99ea
-READERS_VERSION = 4 # counts up whenever a reader gives other rows for the same files
+READERS_VERSION = 5 # counts up whenever a reader gives other rows for the same files
 
 def file_line(
     path:Path, # File

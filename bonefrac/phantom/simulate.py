@@ -366,7 +366,7 @@ class _Record:
         "The image with its dark border, or with its greys reversed."
         on = self.scene.on
         if on['collimation'] is not None:
-            image = (image*shutter(on['collimation'], image.shape, field)).astype(np.uint8)
+            image = np.uint8(image*shutter(on['collimation'], image.shape, field))
         return image if on['inverse'] is None else 255 - image
 
     def planes(self, fracture):
