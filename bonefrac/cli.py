@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['NAMES', 'COMMANDS', 'INTERRUPTED', 'DASK', 'Usage', 'Parser', 'names_for', 'Option', 'CommandParser', 'command',
-           'what_it_does', 'parser_of', 'Result', 'Work', 'work_of', 'dashed', 'usage', 'complaint', 'CommandLine',
-           'main', 'Found', 'data', 'phantom', 'audit', 'filters', 'run', 'study', 'Asked', 'grid', 'collect',
-           'predict']
+           'what_it_does', 'parser_of', 'Printable', 'Result', 'Work', 'work_of', 'dashed', 'usage', 'complaint',
+           'CommandLine', 'main', 'Found', 'data', 'phantom', 'audit', 'filters', 'run', 'study', 'Asked', 'grid',
+           'collect', 'predict']
 
 # %% ../nbs/library/02_cli.ipynb #7757a181
 import argparse
@@ -16,7 +16,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import signature
@@ -24,6 +24,7 @@ from itertools import chain, product
 from pathlib import Path
 from typing import NamedTuple
 
+from .files import changed_cells, guarded, shown
 from .vocabulary import choose
 
 # %% ../nbs/library/02_cli.ipynb #3e5a7c06
@@ -203,6 +204,25 @@ def parser_of(
     parser.add_common()
     return parser
 
+# %% ../nbs/library/02_cli.ipynb #31bbab62
+class Printable:
+    """A stream that is written to without control characters, apart from ends of lines and tabs.
+
+    Parameters
+    ----------
+    stream : object
+        To be written to
+    keep : object, default '\n\t'
+        Control characters that stay
+    """
+    def __init__(self,
+        stream,       # To be written to
+        keep='\n\t', # Control characters that stay
+    ): self.stream, self.keep = stream, keep
+
+    def __getattr__(self, name): return getattr(self.stream, name)
+    def write(self, text): return self.stream.write(shown(text, self.keep))
+
 # %% ../nbs/library/02_cli.ipynb #d1d0b010
 class Result(NamedTuple):
     """What a command found.
@@ -247,7 +267,8 @@ class Work(NamedTuple):
         "Where a command prints while it works."
         if self.quiet: os.environ['BONEFRAC_QUIET'] = '1' # for the processes that it starts, too
         out = sys.stderr if self.as_json else sys.stdout
-        with open(os.devnull, 'w') as nowhere, redirect_stdout(nowhere if self.quiet else out): yield
+        with open(os.devnull, 'w') as nowhere, redirect_stderr(Printable(sys.stderr, '\n\t\r')): # bars need the last
+            with redirect_stdout(nowhere if self.quiet else Printable(out)): yield
 
     def text(self, result):
         return json.dumps(result.content, indent=1, allow_nan=False) if self.as_json else result.text
@@ -255,9 +276,9 @@ class Work(NamedTuple):
     def done(self):
         "Call the command and print what it found; its exit status."
         with self.printing(): result = self.function(**self.values)
-        if self.text(result): print(self.text(result))
+        if self.text(result): print(self.text(result), file=Printable(sys.stdout))
         if result.failed or not self.quiet:
-            for remark in result.remarks: print(remark, file=sys.stderr)
+            for remark in result.remarks: print(shown(remark), file=sys.stderr)
         return int(result.failed)
 
 def work_of(
@@ -329,7 +350,7 @@ def complaint(
     """
     if isinstance(error, KeyboardInterrupt): return INTERRUPTED, 130
     reason = ' '.join(str(error).split()) or type(error).__name__
-    return reason, 2 if isinstance(error, Usage) else 1
+    return shown(reason), 2 if isinstance(error, Usage) else 1
 
 class CommandLine:
     "What somebody typed."
@@ -387,7 +408,7 @@ def _short(path):
 def _set_aside(faults, most=10):
     "Lines about files that were set aside."
     more = (f'  and {len(faults) - most} more',) if len(faults) > most else ()
-    return tuple(f'  set aside: {file}: {reason}' for file, reason in faults[:most]) + more
+    return tuple(f'  set aside: {shown(file)}: {shown(reason)}' for file, reason in faults[:most]) + more
 
 def _simulated(images):
     "What must be said wherever simulated images are scored; None for others."
@@ -415,7 +436,7 @@ class Found:
     def text(self):
         found = self.content()
         kind = ' SIMULATED' if found['simulated'] else ''
-        return (f'{len(self.images)}{kind} images under {_short(found["root"])}; files {found["files"]}; '
+        return (f'{len(self.images)}{kind} images under {shown(_short(found["root"]))}; files {found["files"]}; '
                 f'{found["twins"]} twins; {len(found["problems"])} files set aside{self.counted()}')
 
     def counted(self):
@@ -435,7 +456,7 @@ def _write_table(images, out):
     from bonefrac.data.readers import CSV_COLUMNS
     from bonefrac.files import written
     table = images.assign(polygons=images.polygons.map(json.dumps))[list(CSV_COLUMNS)]
-    with written(out) as aside: table.to_csv(aside, index=False)
+    with written(out) as aside: changed_cells(table, guarded).to_csv(aside, index=False)
 
 @command('bonefrac data archive.zip')
 def data(
@@ -462,7 +483,7 @@ def data(
     if out: _write_table(images, out)
     counts, found = summary(images), Found(images)
     content = dict(found.content(), counts=json.loads(counts.to_json(orient='index')))
-    notes = [f'note: {note}' for note in content['notes']]
+    notes = [f'note: {shown(note)}' for note in content['notes']]
     text = _lines(counts.to_string(), '', found.text(), *notes, found.next(source))
     return Result(text, content, remarks=_set_aside(content['problems']))
 
@@ -850,7 +871,7 @@ def grid(
     limits = dict(jobs=jobs, minutes=minutes, memory=memory, store=store)
     options = _executor_options(executor, dict(limits, scheduler=scheduler, gpus=gpus))
     asked, record = _read_grids(files, data), results or str(Path(runs)/'record')
-    print(_lines(f'data: {asked.source}, content {asked.content}', asked.simulated), flush=True)
+    print(_lines(f'data: {shown(asked.source)}, content {asked.content}', asked.simulated), flush=True)
     remarks = tuple(_remarks(asked.content, record, results))
     if not dry_run: run_grid(asked.configs, runs, record, executor, **options)
     states = _states(asked, record, runs)
@@ -910,11 +931,11 @@ def predict(
     card, files = read_card(run), list(chain(*map(image_files, paths)))
     table = predict_images(files, run)
     if out:
-        with written(out) as aside: table.to_csv(aside, index=False)
-    shown = table[['answer', 'probability']].round(3)
-    shown.insert(0, 'image', _file_names(table.path))
+        with written(out) as aside: changed_cells(table, guarded).to_csv(aside, index=False)
+    answers = table[['answer', 'probability']].round(3)
+    answers.insert(0, 'image', list(map(shown, _file_names(table.path))))
     trained = 'The run was trained on SIMULATED data.' if card.get('simulated') else ''
     content = dict(run=run, says=card['says'], simulated=bool(card.get('simulated')), images=_records(table))
     faults = table.attrs['problems']
-    text = _lines(shown.to_string(index=False), trained, card['says'])
+    text = _lines(answers.to_string(index=False), trained, shown(card['says'], '\n'))
     return Result(text, dict(content, problems=faults), remarks=_set_aside(faults))

@@ -24,7 +24,7 @@ from .shortcuts import shortcut_features
 from ..data.groups import crossing_groups
 from ..data.pixels import load_grey
 from ..data.table import data_hash, problems
-from ..files import written
+from ..files import changed_cells, guarded, unguarded, written
 
 # %% ../../nbs/library/audit/06_findings.ipynb #d467b2fd
 def _label_file(root, name):
@@ -634,7 +634,8 @@ def write_findings(
     for name, table in tables.items():
         if name == 'groups': write_groups(table, folder/'groups.csv')
         else:
-            with written(folder/f'{name}.csv') as aside: table.to_csv(aside, index=False, float_format='%.6g')
+            safe = changed_cells(table, guarded)
+            with written(folder/f'{name}.csv') as aside: safe.to_csv(aside, index=False, float_format='%.6g')
     return folder
 
 def read_findings(
@@ -654,7 +655,7 @@ def read_findings(
     """
     files = sorted(Path(folder).glob('[!.]*.csv'))
     if not files: raise ValueError(f'{folder}: no findings; make them with: bonefrac audit PATH --out {folder}')
-    return {file.stem: pd.read_csv(file) for file in files}
+    return {file.stem: changed_cells(pd.read_csv(file), unguarded) for file in files}
 
 # %% ../../nbs/library/audit/06_findings.ipynb #31f7dc25
 class _Text:

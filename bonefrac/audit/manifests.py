@@ -15,7 +15,7 @@ import pandas as pd
 
 import bonefrac
 from ..data.table import data_hash
-from ..files import cache_dir, written
+from ..files import cache_dir, changed_cells, guarded, unguarded, written
 
 # %% ../../nbs/library/audit/02_manifests.ipynb #9387de92
 GROUP_COLUMNS = ['name', 'source', 'original', 'study', 'study_strict']
@@ -43,7 +43,7 @@ def write_groups(
     """
     table = groups[GROUP_COLUMNS].assign(
         name=_short_names(groups.name), original=groups.original.astype(int))
-    with written(path) as aside: table.sort_values('name').to_csv(aside, index=False)
+    with written(path) as aside: changed_cells(table.sort_values('name'), guarded).to_csv(aside, index=False)
 
 # %% ../../nbs/library/audit/02_manifests.ipynb #aabd8cd6
 def groups_fault(
@@ -72,7 +72,7 @@ def groups_fault(
 
 def _group_table(path, names):
     "Groups of a file, in the order of the names."
-    try: groups = pd.read_csv(path, dtype=str, keep_default_na=False)
+    try: groups = changed_cells(pd.read_csv(path, dtype=str, keep_default_na=False), unguarded)
     except ValueError as e: raise ValueError(f'{path}: no table of groups: {e}') from None
     fault = groups_fault(groups, names)
     if fault: raise ValueError(f'{path}: {fault}')

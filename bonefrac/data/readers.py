@@ -25,9 +25,8 @@ from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from ..files import file_sha256, in_threads, read_json
+from ..files import file_sha256, in_threads, read_json, safe_yaml, text_of
 from ..vocabulary import SPLITS, choose, finding_of, split_of, words_of
 from .groups import joined_groups
 from .pixels import file_format, film_fault, is_image, read_film, sharpness
@@ -330,8 +329,7 @@ def names_in(
     list | None
         Class names in the order of their ids
     """
-    try: told = yaml.safe_load(text)
-    except yaml.YAMLError: return None
+    told = safe_yaml(text)
     names = told.get('names') if isinstance(told, dict) else None
     if isinstance(names, dict): names = names_by_id(names)
     if not isinstance(names, list): return None
@@ -353,9 +351,8 @@ def told_by(
     str
         Its content
     """
-    try: return path.read_text(encoding='utf-8-sig')
-    except FileNotFoundError: raise ValueError(f'{path}: no such file; it must name the classes') from None
-    except UnicodeDecodeError as e: raise ValueError(f'{path}: {e}') from None
+    try: return text_of(path)
+    except ValueError as e: raise ValueError(f'{e}; it must name the classes') from None
 
 def class_names(
     path:str|Path, # `data.yaml` of a YOLO export

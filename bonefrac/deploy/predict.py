@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ..files import file_sha256, progress, read_json
+from ..files import check_regular, file_sha256, progress, read_json, shown
 from ..vocabulary import choose
 from ..data.pixels import film_fault, is_image, load_grey
 from ..data.filters import FILTERS, RESIZES, prepared
@@ -36,6 +36,8 @@ def _check_classes(classes, kind):
     "Refuse what cannot name the outputs of a network."
     if not isinstance(classes, list) or not all(isinstance(name, str) and name.strip() for name in classes):
         raise ValueError(f'classes must be a list of names, not {short(classes)}')
+    odd = next((name for name in classes if shown(name) != name), None)
+    if odd: raise ValueError(f'a class has characters that cannot be printed: {short(shown(odd))}')
     if len(set(classes)) < len(classes): raise ValueError(f'a class is named twice in {short(classes)}')
     if len(classes) < 2: raise ValueError(f'at least 2 classes are needed, not {len(classes)}')
     if kind == 'binary' and len(classes) > 2: raise ValueError(f'kind binary has 2 classes, not {len(classes)}')
@@ -146,6 +148,7 @@ def image_files(
         Paths, sorted
     """
     path = Path(path)
+    check_regular(path)
     if path.is_file(): return [path]
     if not path.is_dir(): raise ValueError(f'{path}: no such file or folder')
     files = sorted(filter(is_image, path.rglob('*')))

@@ -8,6 +8,7 @@ __all__ = ['pixels_file', 'cached_pixels', 'PixelsOf', 'AnswerOf', 'Channels', '
 
 # %% ../../nbs/library/training/04_loaders.ipynb #8ba27b23
 import hashlib
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -56,11 +57,17 @@ def pixels_file(
     digest = hashlib.sha256('\n'.join(lines).encode()).hexdigest()[:16]
     return cache_dir('pixels')/f'{filter}-{size}-{digest}.npy'
 
+def _mark(pixels):
+    "Checksum of an array."
+    return f'{zlib.crc32(np.ascontiguousarray(pixels)):08x}'.encode()
+
 def _read_cache(file, shape):
     "The cached array, or None where there is no whole one."
-    try: pixels = np.load(file, allow_pickle=False)
-    except (OSError, EOFError, ValueError): return None
-    return pixels if pixels.shape == shape and pixels.dtype == np.uint8 else None
+    try:
+        with open(file, 'rb') as f: pixels, mark = np.load(f, allow_pickle=False), f.read(9)
+    except (OSError, EOFError, ValueError, MemoryError): return None
+    fits = pixels.shape == shape and pixels.dtype == np.uint8
+    return pixels if fits and mark == _mark(pixels) else None
 
 # %% ../../nbs/library/training/04_loaders.ipynb #f235cd0d
 def cached_pixels(
@@ -93,7 +100,9 @@ def cached_pixels(
     if cached is not None: return cached
     def prepare(path): return resize(apply_filter(load_grey(path), filter), size, how)
     pixels = np.stack(in_threads(prepare, images.path, f'filter {filter}', 'image'))
-    with written(file) as aside, open(aside, 'wb') as f: np.save(f, pixels)
+    with written(file) as aside, open(aside, 'wb') as f:
+        np.save(f, pixels)
+        f.write(_mark(pixels))
     return pixels
 
 # %% ../../nbs/library/training/04_loaders.ipynb #f898e57d

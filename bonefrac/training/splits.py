@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..audit.manifests import audited
 from ..data.groups import check_groups, crossing_groups, distinct, group_folds
-from ..files import written
+from ..files import changed_cells, guarded, unguarded, written
 from .tasks import ask
 from ..vocabulary import choose
 
@@ -287,7 +287,7 @@ def write_manifest(
         CSV file to write
     """
     table = images.rename(columns=dict(study='group'))[MANIFEST_COLUMNS]
-    with written(path) as aside: table.to_csv(aside, index=False)
+    with written(path) as aside: changed_cells(table, guarded).to_csv(aside, index=False)
 
 def _check_manifest(manifest, path, known):
     "Refuse a manifest that names no split of these images."
@@ -321,7 +321,7 @@ def read_manifest(
     pd.DataFrame
         The images that the manifest names, with its splits and groups
     """
-    manifest = pd.read_csv(path, dtype=str, keep_default_na=False)
+    manifest = changed_cells(pd.read_csv(path, dtype=str, keep_default_na=False), unguarded)
     _check_manifest(manifest, path, set(images.name))
     given = manifest.rename(columns=dict(group='study'))
     found = images.drop(columns=['split', 'study']).merge(given, on='name')
