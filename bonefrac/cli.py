@@ -448,7 +448,8 @@ class Found:
     def next(self, source):
         "Command lines that fit what a source holds."
         from bonefrac.training.tasks import TASKS, askable
-        lines = [f'next: bonefrac run{_from(source)} --task {task}   # {TASKS[task].asks}' for task in askable(self.images)]
+        typed = f'next: bonefrac run{_from(source)} --task'
+        lines = [f'{typed} {task}   # {TASKS[task].asks}' for task in askable(self.images)]
         return '\n'.join(lines) or 'no run is possible: every question needs images of at least two classes'
 
 def _write_table(images, out):

@@ -176,7 +176,8 @@ def check_content(
     check_limit('unpacked_bytes', total, archive)
     if total > 100_000_000: check_limit('ratio', total/max(archive.stat().st_size, 1), archive)
     free = shutil.disk_usage(cache_dir()).free
-    if total > free: raise ValueError(f'{archive}: {total/1e9:.1f} GB unpacked, but the cache has {free/1e9:.1f} GB free')
+    if total <= free: return
+    raise ValueError(f'{archive}: {total/1e9:.1f} GB unpacked, but the cache has {free/1e9:.1f} GB free')
 
 def check_members(
     archive:Path, # Archive, to be named in the error
@@ -438,7 +439,8 @@ class Download:
         if self.sha256 and file_sha256(file) != self.sha256: return f'sha256 is {file_sha256(file)}, not {self.sha256}'
         by_hand = 'download it with a browser and name the file'
         if start.startswith((b'<!doctype', b'<html', b'<?xml', b'<head')): return f'a web page came instead; {by_hand}'
-        if self.path.suffix.lower() == '.zip' and not zipfile.is_zipfile(file): return f'not a whole zip archive; {by_hand}'
+        if self.path.suffix.lower() != '.zip' or zipfile.is_zipfile(file): return
+        return f'not a whole zip archive; {by_hand}'
 
     def save(self):
         "Download the file; it takes its name when it is whole and what was asked for."
