@@ -350,7 +350,7 @@ def complaint(
     """
     if isinstance(error, KeyboardInterrupt): return INTERRUPTED, 130
     reason = ' '.join(str(error).split()) or type(error).__name__
-    return shown(reason), 2 if isinstance(error, Usage) else 1
+    return shown(reason), 1 + isinstance(error, Usage)
 
 class CommandLine:
     "What somebody typed."
