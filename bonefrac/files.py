@@ -510,7 +510,7 @@ def text_of(
         return path.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError: reason = 'the text is not UTF-8'
     except FileNotFoundError: reason = 'no such file'
-    except OSError as e: reason = e.strerror
+    except OSError as e: reason = str(e.strerror)
     raise ValueError(f'{path}: {reason}')
 
 # %% ../nbs/library/00_files.ipynb #513a16f9
@@ -589,7 +589,7 @@ def safe_yaml(
         A `Path` is a file, a `str` is YAML itself
     """
     where = f'{source}: ' if isinstance(source, Path) else ''
-    try: return parsed_yaml(text_of(source) if where else source)
+    try: return parsed_yaml(text_of(source) if isinstance(source, Path) else source)
     except yaml.YAMLError as e: reason = f'not YAML: {shown(" ".join(str(e).split()))}'
     except RecursionError: reason = 'not YAML: nested too deeply'
     except (ValueError, TypeError) as e: reason = str(e).removeprefix(where)

@@ -33,7 +33,7 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
-from ..files import (cache_dir, check_limit, check_regular, clear_folder, file_sha256, most, progress, put_aside,
+from ..files import (cache_dir, check_limit, check_regular, clear_folder, file_sha256, progress, put_aside,
                             shown, written, written_folder)
 from ..phantom.archive import PHANTOM_VERSION, make_phantoms
 from .readers import reader_of
@@ -148,7 +148,7 @@ def check_names(
     infos : list
         `ZipInfo` of each member
     """
-    made = {}
+    made:dict = {}
     for info in infos:
         for path, is_file in places(info):
             other, was_file = made.setdefault(same_place(path), (path, None))
@@ -374,7 +374,7 @@ def in_time(
     seconds : float
         Longest time to wait
     """
-    result = Future()
+    result:Future = Future()
     def call():
         try: result.set_result(function())
         except BaseException as e: result.set_exception(e)
