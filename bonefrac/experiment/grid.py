@@ -336,8 +336,8 @@ def named_cell(
         Called as its folder
     """
     prepared = Prepared(config, images, content)
-    try: return Cell(prepared.name, config)
-    except (OSError, ValueError): return Cell(prepared.name_without_weights, config)
+    try: return Cell(prepared.name, prepared.config)
+    except (OSError, ValueError): return Cell(prepared.name_without_weights, prepared.config)
 
 def write_failure(
     cell:Cell,        # What failed
