@@ -9,6 +9,7 @@ __all__ = ['CHILD', 'THREADS', 'ELSEWHERE', 'ENDED', 'NO_DASK', 'QUIET', 'LOST',
 
 # %% ../../nbs/library/experiment/04_executors.ipynb #c0ba909a
 import json
+import logging
 import os
 import platform
 import subprocess
@@ -370,6 +371,7 @@ def _client(jobs, scheduler):
     "Client of a running scheduler, or of a cluster on this machine."
     try: from distributed import Client
     except ImportError: raise ValueError(NO_DASK) from None
+    logging.getLogger('distributed').setLevel(logging.CRITICAL) # `outcome_of` says what ended
     if scheduler: return Client(scheduler)
     import dask
     dask.config.set(QUIET)
