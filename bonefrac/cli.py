@@ -415,7 +415,9 @@ def _simulated(images):
     if not images.attrs.get('simulated'): return None
     return f'SIMULATED data: {len(images)} phantoms. Scores on them say nothing about real radiographs.'
 
-def _from(source): return f' --data {shlex.quote(source)}' if source else '' # as typed
+def _typed(word): return shown(shlex.quote(str(word))) # as in a command line, and always on one
+
+def _from(source): return f' --data {_typed(source)}' if source else ''
 
 def _lines(*parts):
     "Parts one below the other; those that are None are left out."
@@ -528,7 +530,7 @@ def phantom(
                            nuisances=nuisances, masks=masks)
     said = ('truth.csv has one row per image, fractures.csv one per fracture: '
             'kind, displacement in mm and degrees, severity.')
-    text = _lines(str(_short(folder)), said, f'next: bonefrac data {shlex.quote(out)}')
+    text = _lines(str(_short(folder)), said, f'next: bonefrac data {_typed(out)}')
     return Result(text, dict(folder=str(folder), images=n))
 
 # %% ../nbs/library/02_cli.ipynb #33a32ca7
@@ -684,7 +686,7 @@ def run(
     done, result = _make(_configs(fields), runs)
     if not done: return result._replace(remarks=())
     folder, notebook = _short(done[0]), Path(runs)/'notebooks'/f'{done[0].name}.ipynb'
-    paths = f'run: {folder}\nnotebook: {notebook}\nnext: bonefrac predict IMAGE {shlex.quote(str(folder))}'
+    paths = f'run: {folder}\nnotebook: {notebook}\nnext: bonefrac predict IMAGE {_typed(folder)}'
     return result._replace(text=f'{result.text}\n{paths}')
 
 # %% ../nbs/library/02_cli.ipynb #72167aca
