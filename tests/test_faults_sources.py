@@ -235,7 +235,9 @@ def huge(file, side=13_300):
         if file.suffix == '.tif':
             content = content.replace(struct.pack('<HHLHH', 256, 4, 1, 64, 0), struct.pack('<HHLL', 256, 4, 1, side))
             content = content.replace(struct.pack('<HHLHH', 257, 4, 1, 64, 0), struct.pack('<HHLL', 257, 4, 1, side))
-        if file.suffix == '.jpg': content = re.sub(rb'(\xff\xc0\0.\x08)\0@\0@', lambda m: m[1] + struct.pack('>HH', side, side), content, flags=re.S)
+        if file.suffix == '.jpg':
+            sides = struct.pack('>HH', side, side)
+            content = re.sub(rb'(\xff\xc0\0.\x08)\0@\0@', lambda found: found[1] + sides, content, flags=re.S)
         assert content != file.read_bytes()
         return file.write_bytes(content)
     ds = Dataset()
@@ -301,7 +303,9 @@ def test_cache_of_tables_is_damaged(phantoms, damage, capfd):
     pd.testing.assert_frame_equal(whole, again)
     assert again.attrs == whole.attrs and f'{file.name}: damaged' in capfd.readouterr().err
 
-@pytest.mark.parametrize('foreign', [pd.DataFrame(dict(a=[1])), pd.DataFrame(), pd.DataFrame(dict(path=['x'], sha256=['y']))])
+FOREIGN = pd.DataFrame(dict(a=[1])), pd.DataFrame(), pd.DataFrame(dict(path=['x'], sha256=['y']))
+
+@pytest.mark.parametrize('foreign', FOREIGN)
 def test_cache_of_tables_is_foreign(phantoms, foreign):
     whole, file = kept_table(phantoms), cache_dir('tables')/f'{listing_hash(phantoms)}.parquet'
     foreign.to_parquet(file)
