@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['FIRST_LINE', 'NEXT_LINE', 'LIMITS', 'clear_abandoned', 'clear_folder', 'written', 'written_folder', 'put_aside',
-           'write_text', 'write_json', 'check_regular', 'read_json', 'cache_dir', 'file_sha256', 'progress',
-           'in_threads', 'most', 'check_limit', 'shown', 'text_of', 'parts_of_node', 'values_of_node', 'parsed_yaml',
-           'safe_yaml', 'in_markdown', 'guarded', 'unguarded', 'changed_cells']
+           'set_aside', 'say_once', 'write_text', 'write_json', 'check_regular', 'read_json', 'read_fields',
+           'cache_dir', 'file_sha256', 'progress', 'in_threads', 'most', 'check_limit', 'shown', 'text_of',
+           'parts_of_node', 'values_of_node', 'parsed_yaml', 'safe_yaml', 'in_markdown', 'guarded', 'unguarded',
+           'changed_cells']
 
 # %% ../nbs/library/00_files.ipynb #9ffcca27
 import errno
@@ -21,6 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from secrets import token_hex
@@ -191,6 +193,38 @@ def put_aside(
     with suppress(FileNotFoundError): path.rename(path.with_name(f'.{token_hex(4)}.{path.name}'))
     clear_abandoned(path)
 
+# %% ../nbs/library/00_files.ipynb #fc30bfaa
+def set_aside(
+    path:str|Path, # File or folder that is damaged
+) -> Path:         # Where it is now: `.damaged-<8 digits>-<name>` in the same folder
+    """Free the name of something damaged, and keep it.
+
+    Parameters
+    ----------
+    path : str | Path
+        File or folder that is damaged
+
+    Returns
+    -------
+    Path
+        Where it is now: `.damaged-<8 digits>-<name>` in the same folder
+    """
+    path = Path(path)
+    return path.rename(path.with_name(f'.damaged-{token_hex(4)}-{path.name}'))
+
+@cache
+def say_once(
+    text:str, # One line
+):
+    """Print a line to standard error, the first time that it is said.
+
+    Parameters
+    ----------
+    text : str
+        One line
+    """
+    print(text, file=sys.stderr, flush=True)
+
 # %% ../nbs/library/00_files.ipynb #a2d9b1c8
 def write_text(
     path:str|Path, # File to make or replace
@@ -267,6 +301,31 @@ def read_json(
     except OSError as e: reason = e.strerror
     except ValueError as e: reason = e
     raise ValueError(f'{path}: {reason}')
+
+# %% ../nbs/library/00_files.ipynb #1cb10161
+def read_fields(
+    path:str|Path, # JSON file
+    *names:str,    # Fields that it must have
+) -> dict:         # Its content
+    """Read a JSON file that holds an object with these fields.
+
+    Parameters
+    ----------
+    path : str | Path
+        JSON file
+    names : str
+        Fields that it must have
+
+    Returns
+    -------
+    dict
+        Its content
+    """
+    content = read_json(path)
+    if not isinstance(content, dict): raise ValueError(f'{path}: no JSON object')
+    lost = [name for name in names if name not in content]
+    if lost: raise ValueError(f'{path}: lacks {", ".join(lost)}')
+    return content
 
 # %% ../nbs/library/00_files.ipynb #c79498ff
 def cache_dir(
@@ -420,7 +479,8 @@ LIMITS = dict( # the most that is taken from a file or a server that somebody el
     seconds=6*60*60,                # seconds that a download takes
     slowness=1,                     # seconds per kB of a download, after its first minute
     yaml_bytes=1_000_000,           # bytes of a YAML file
-    yaml_values=100_000)            # values in a YAML file, when all its aliases are written out
+    yaml_values=100_000,            # values in a YAML file, when all its aliases are written out
+    cells=100_000)                  # runs that one entry of a grid asks for
 
 def most(
     what:str, # A name of `LIMITS`
@@ -510,7 +570,7 @@ def text_of(
         return path.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError: reason = 'the text is not UTF-8'
     except FileNotFoundError: reason = 'no such file'
-    except OSError as e: reason = e.strerror
+    except OSError as e: reason = str(e.strerror)
     raise ValueError(f'{path}: {reason}')
 
 # %% ../nbs/library/00_files.ipynb #513a16f9
@@ -589,7 +649,7 @@ def safe_yaml(
         A `Path` is a file, a `str` is YAML itself
     """
     where = f'{source}: ' if isinstance(source, Path) else ''
-    try: return parsed_yaml(text_of(source) if where else source)
+    try: return parsed_yaml(text_of(source) if isinstance(source, Path) else source)
     except yaml.YAMLError as e: reason = f'not YAML: {shown(" ".join(str(e).split()))}'
     except RecursionError: reason = 'not YAML: nested too deeply'
     except (ValueError, TypeError) as e: reason = str(e).removeprefix(where)

@@ -1,5 +1,5 @@
-"""Faults of sources that take minutes: `python tests/faults_slow_sources.py` prints a line for each and stops at the first
-that does not hold. What it printed last is beside it, in faults_slow_sources.txt.
+"""Faults of sources that take minutes: `python tests/faults_slow_sources.py` prints a line for each and stops at
+the first that does not hold. What it printed last is beside it, in faults_slow_sources.txt.
 
 | fault | function |
 |---|---|

@@ -2,7 +2,7 @@
 
 | fault | where it is tried |
 |---|---|
-| networks and cards without finite numbers, sizes that fill the memory, classes that no terminal shows | `test_card_*` |
+| networks and cards without finite numbers, of huge sizes, with classes that no terminal shows | `test_card_*` |
 | names and values that are HTML or Markdown | `test_page_*`; a whole audit and study in faults_slow_sources.py |
 | archives that grow, of too many members, encrypted, with false sizes, with names that are one | `test_archive_*` |
 | images of too many pixels | `test_image_*` |

@@ -36,8 +36,7 @@ def corners_of(
     xy = np.array(values, float)
     if len(xy) != 4: return xy
     x, y, w, h = xy
-    left, right, top, bottom = x - w/2, x + w/2, y - h/2, y + h/2
-    return np.array([left, top, right, top, right, bottom, left, bottom])
+    return np.array([x, y]*4) + np.array([-w, -h, w, -h, w, h, -w, h])/2
 
 def corners_fault(
     xy:np.ndarray, # Float, x and y of each corner, one after the other

@@ -72,8 +72,8 @@ class Kind:
 
     def range_fault(self, df):
         "Why the answers are not probabilities."
-        values = df[self.columns(df)].to_numpy(float)
-        low, high = values.min(), values.max()
+        p = df[self.columns(df)].to_numpy(float)
+        low, high = p.min(), p.max()
         if low < -1e-6 or high > 1 + 1e-6:
             return f'probabilities from {low:.3g} to {high:.3g}, not within 0 and 1'
 

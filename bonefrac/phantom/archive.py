@@ -261,11 +261,10 @@ class _Archive:
 
     def writer(self, stack, name, columns):
         "An open table with its header."
-        path = self.folder/f'{name}.csv'
-        file = stack.enter_context(path.open('w', newline='', encoding='utf8'))
-        writer = csv.DictWriter(file, columns, lineterminator='\n')
-        writer.writeheader()
-        return writer
+        file = (self.folder/f'{name}.csv').open('w', newline='', encoding='utf8')
+        rows = csv.DictWriter(stack.enter_context(file), columns, lineterminator='\n')
+        rows.writeheader()
+        return rows
 
     def write_tables(self, results):
         "Write rows to their files as they come."

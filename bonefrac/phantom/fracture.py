@@ -300,9 +300,9 @@ class Break:
     def motions(self):
         "Rigid motions of both fragments that leave the far ends of the bone in place."
         near, far = self.pivots()
-        apart = move_point(far, self.hinge()) - move_point(near, self.hinge())
-        fault = apart - self.parted()
-        return (near[0], near[1] + fault/2), (far[0], far[1] - fault/2)
+        gap = move_point(far, self.hinge()) - move_point(near, self.hinge())
+        off = gap - self.parted()
+        return (near[0], near[1] + off/2), (far[0], far[1] - off/2)
 
 # %% ../../nbs/library/phantom/02_fracture.ipynb #116df19a
 @dataclass(frozen=True)
@@ -673,9 +673,9 @@ def fracture_zone(
     np.ndarray
         Float32, (n, 2): x, y in cm of the pixels that show the break, and of the middle of each surface
     """
-    found = [surface_pixels(solid, n_cuts, x, y) for solid, n_cuts in fragments]
+    edges = [surface_pixels(solid, n, x, y) for solid, n in fragments]
     middles = np.float32([solid.cuts[-1].centre[:2] for solid, _ in fragments])
-    return np.concatenate([*found, middles])
+    return np.concatenate([*edges, middles])
 
 def clip_polygon(
     polygon:np.ndarray, # Float, (k, 2): x, y of a convex polygon
@@ -818,8 +818,8 @@ def most_angulation(
     """
     axis = bone.chains[0]
     point, _, radius = along(axis, at)
-    one, two = (max(np.linalg.norm(point - axis[end, :3]), .5) for end in (0, -1))
-    return np.rad2deg((reach + .3*radius)*(1/one + 1/two))
+    a, b = (max(np.linalg.norm(point - axis[end, :3]), .5) for end in (0, -1))
+    return np.rad2deg((reach + .3*radius)*(1/a + 1/b))
 
 def draw_amounts(
     rng:np.random.Generator,

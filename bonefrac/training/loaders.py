@@ -60,7 +60,7 @@ def pixels_file(
 
 def _mark(pixels):
     "Checksum of an array."
-    return f'{zlib.crc32(np.ascontiguousarray(pixels)):08x}'.encode()
+    return f'{zlib.crc32(memoryview(np.ascontiguousarray(pixels))):08x}'.encode()
 
 def _read_cache(file, shape):
     "The cached array, or None where there is no whole one."
@@ -124,13 +124,12 @@ class PixelsOf(Transform):
     "The image of an index, or of a file that is prepared alike: uint8, (1, size, size)."
     input_types = int, str, Path
     def __init__(self, pixels): self.pixels, self.made = torch.from_numpy(pixels), getattr(pixels, 'made', None)
-    def __getstate__(self): return dict(self.__dict__, pixels=self.pixels.new_empty(0)) # an exported learner holds no image
+    def __getstate__(self): return dict(self.__dict__, pixels=self.pixels.new_empty(0)) # no images in an export
 
-    def encodes(self, i:int): return TensorImageBW(self.pixels[i][None])
-    def encodes(self, path:str|Path): # noqa: F811 one method for each type
-        if self.made is None: raise ValueError(f'{path}: the loaders do not know how their pixels were prepared; '
-                                               'take them from `cached_pixels`')
-        return TensorImageBW(torch.from_numpy(self.made(Path(path)))[None])
+    def encodes(self, of:int|str|Path):
+        if isinstance(of, int): return TensorImageBW(self.pixels[of][None])
+        if self.made: return TensorImageBW(torch.from_numpy(self.made(Path(of)))[None])
+        raise ValueError(f'{of}: how to prepare it is not known; take the pixels of the loaders from `cached_pixels`')
 
 class AnswerOf(Transform):
     "The true answer of an index."
