@@ -12,7 +12,6 @@ the first that does not hold. What it printed last is beside it, in faults_slow_
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from conftest import BIN, REAL_DATA
-from test_faults_sources import CHROMIUM, SCRIPT, members_of, png, seen, zipped
+from test_faults_sources import CHROMIUM, SCRIPT, png, seen, zipped
 
 MEMORY = '''
 import sys

@@ -29,7 +29,6 @@ import urllib.request
 import warnings
 import zipfile
 import zlib
-from functools import partial
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
@@ -221,10 +220,9 @@ def test_image_of_too_many_pixels(tmp_path, bits, colour, channels):
 
 def huge(file, side=13_300):
     "An image of the format that the name of a file says, of very many pixels in few bytes."
-    import cv2
     from PIL import Image
     from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import generate_uid
     if file.suffix != '.dcm':
         small = Image.new('L', (64, 64))
         small.save(file)
