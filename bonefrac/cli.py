@@ -436,10 +436,12 @@ def _simulated(images):
     if not images.attrs.get('simulated'): return None
     return f'SIMULATED data: {len(images)} phantoms. Scores on them say nothing about real radiographs.'
 
+def _typed(word): return shown(shlex.quote(str(word))) # as in a command line, and always on one
+
 def _from(source):
     "An option of a command line that may be shown."
     from bonefrac.data.sources import public_source
-    return f' --data {shlex.quote(public_source(source))}' if source else ''
+    return f' --data {_typed(public_source(source))}' if source else ''
 
 def _lines(*parts):
     "Parts one below the other; those that are None are left out."
@@ -552,7 +554,7 @@ def phantom(
                            nuisances=nuisances, masks=masks)
     said = ('truth.csv has one row per image, fractures.csv one per fracture: '
             'kind, displacement in mm and degrees, severity.')
-    text = _lines(str(_short(folder)), said, f'next: bonefrac data {shlex.quote(out)}')
+    text = _lines(str(_short(folder)), said, f'next: bonefrac data {_typed(out)}')
     return Result(text, dict(folder=str(folder), images=n))
 
 # %% ../nbs/library/02_cli.ipynb #33a32ca7
@@ -708,7 +710,7 @@ def run(
     done, result = _make(_configs(fields), runs)
     if not done: return result._replace(remarks=())
     folder, notebook = _short(done[0]), Path(runs)/'notebooks'/f'{done[0].name}.ipynb'
-    paths = f'run: {folder}\nnotebook: {notebook}\nnext: bonefrac predict IMAGE {shlex.quote(str(folder))}'
+    paths = f'run: {folder}\nnotebook: {notebook}\nnext: bonefrac predict IMAGE {_typed(folder)}'
     return result._replace(text=f'{result.text}\n{paths}')
 
 # %% ../nbs/library/02_cli.ipynb #72167aca

@@ -17,6 +17,7 @@ from secrets import token_bytes
 
 import numpy as np
 
+from ..files import check_limit
 from ..vocabulary import regions_of
 
 # %% ../../nbs/library/data/00_dicom.ipynb #60ec7f60
@@ -234,6 +235,7 @@ def first_frame(
         (height, width) or, of colours, (height, width, 3)
     """
     from pydicom.pixels import pixel_array
+    check_limit('pixels', (ds.get('Rows') or 0)*(ds.get('Columns') or 0), f'{ds.get("Rows")} × {ds.get("Columns")}')
     try: return pixel_array(ds, index=0)
     except Exception as e: reason = re.sub(r"'.*?'", '…', ' '.join(str(e).split())) # no value of the header
     syntax = getattr(ds.file_meta.get('TransferSyntaxUID'), 'name', 'an unknown transfer syntax')

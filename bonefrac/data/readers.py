@@ -26,7 +26,7 @@ from pathlib import Path, PurePath
 import numpy as np
 import pandas as pd
 
-from ..files import file_sha256, in_threads, read_json, safe_yaml, text_of
+from ..files import file_sha256, in_threads, read_json, safe_yaml, text_of, unguarded
 from ..vocabulary import SPLITS, choose, finding_of, split_of, words_of
 from .groups import joined_groups
 from .pixels import file_format, film_fault, is_image, read_film, sharpness
@@ -910,7 +910,7 @@ def read_texts(
                             skipinitialspace=True)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
         raise ValueError(f'{path}: not a CSV file: {e}') from None
-    return table.map(str.strip)
+    return table.map(str.strip).map(unguarded)
 
 # %% ../../nbs/library/data/10_readers.ipynb #7d3e90b4
 COLUMN_NAMES = dict( # column of the image table -> names that people give it, the surest first

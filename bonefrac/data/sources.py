@@ -542,7 +542,7 @@ def public_source(
     return '#'.join(filter(None, (str(fetch(text)), ','.join(kept))))
 
 # %% ../../nbs/library/data/11_sources.ipynb #60ca99ea
-READERS_VERSION = 5 # counts up whenever a reader gives other rows for the same files
+READERS_VERSION = 6 # counts up whenever a reader gives other rows for the same files
 
 def file_line(
     path:Path, # File
@@ -605,7 +605,7 @@ def is_simulated(
 # %% ../../nbs/library/data/11_sources.ipynb #baa31e9e
 def _restored(file):
     "Image table from the cache, with plain lists in it."
-    table = pd.read_parquet(file)
+    table = pd.read_parquet(file, page_checksum_verification=True)
     table.attrs['root'] # only a table of images has one
     if not set(COLUMNS) <= set(table): raise ValueError('not the columns of an image table')
     table['polygons'] = [[[int(row[0]), *map(float, row[1:])] for row in rows] for rows in table.polygons]
@@ -663,7 +663,7 @@ def kept_table(
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         print(f'{file}: damaged; it is made again', file=sys.stderr)
     table = _read(path)
-    with written(file) as aside: table.to_parquet(aside)
+    with written(file) as aside: table.to_parquet(aside, write_page_checksum=True)
     return _restored(file)
 
 def read_images(

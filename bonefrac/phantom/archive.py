@@ -21,7 +21,7 @@ import joblib
 import numpy as np
 import yaml
 
-from ..files import progress, written_folder
+from ..files import progress, read_json, written_folder
 from ..vocabulary import REGIONS
 from .anatomy import VIEWS
 from .nuisances import NUISANCES, Case, nuisance_shares, random_stream
@@ -293,8 +293,8 @@ def _refuse(out, have, want):
 def _finished(out, want):
     "Whether a folder holds these very phantoms; an empty one holds none, anything else is refused."
     if not out.exists() or (out.is_dir() and not any(out.iterdir())): return False
-    try: have = json.loads((out/'phantom.json').read_text())
-    except (OSError, ValueError):
+    try: have = dict(read_json(out/'phantom.json'))
+    except (ValueError, TypeError):
         raise FileExistsError(f'{out} holds something that make_phantoms did not write; name another folder') from None
     if have != want: _refuse(out, have, want)
     return True
