@@ -11,23 +11,26 @@ __all__ = ['NO_RADIOGRAPHS', 'LEFTOVERS', 'NO_LABEL', 'NAMES_FILES', 'NO_CLASS',
            'folder_groups', 'told_by_folders', 'folder_rows', 'read_class_folders', 'json_rows', 'polygons_of',
            'decoded', 'separator_of', 'read_texts', 'column_map', 'given_columns', 'surest', 'Places', 'CsvRecord',
            'check_columns', 'csv_records', 'is_bare_list', 'named_records', 'ones_completed', 'listed_images',
-           'add_records', 'listed_row', 'used_notes', 'read_csv', 'coco_files', 'CocoFile', 'read_coco', 'listed_below',
-           'read_listed', 'dicom_files', 'read_dicom_files', 'kinds_below', 'folder_reader', 'reader_of']
+           'add_records', 'listed_row', 'used_notes', 'read_csv', 'coco_files', 'CocoFile', 'read_coco', 'marked_files',
+           'listed_splits', 'image_below', 'MarkedFiles', 'read_marked', 'listed_below', 'read_listed', 'dicom_files',
+           'read_dicom_files', 'kinds_below', 'folder_reader', 'reader_of']
 
 # %% ../../nbs/library/data/10_readers.ipynb #0ad7799b
 import json
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from io import StringIO
 from itertools import chain
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
 import pandas as pd
 
 from ..files import file_sha256, in_threads, read_json, safe_yaml, text_of
 from ..vocabulary import SPLITS, choose, finding_of, split_of, words_of
+from .annotations import READ, format_in, named_notes
 from .groups import joined_groups
 from .pixels import file_format, film_fault, is_image, read_film, sharpness
 from .polygons import is_box, moves_corners, polygon_of_row, read_label
@@ -253,8 +256,8 @@ class Reading:
     def check(self):
         "Refuse a folder without a readable image, and say what was wrong first."
         if self.rows: return
-        hint = f'; the first problem: {": ".join(self.problems[0])}' if self.problems else ''
-        raise ValueError(f'{self.root}: no readable image{hint}')
+        hint = [f'the first problem: {": ".join(self.problems[0])}'] if self.problems else []
+        raise ValueError('; '.join([f'{self.root}: no readable image', *hint, *named_notes(self.files())]))
 
     def film_notes(self): return frame_notes(self.rows) + modality_notes(self.rows)
 
@@ -1405,8 +1408,167 @@ def read_coco(
     reading.add_outside()
     return without_twins(reading.table())
 
+# %% ../../nbs/library/data/10_readers.ipynb #7be73568
+def marked_files(
+    root:Path, # Folder of the data
+) -> list:     # Files in the formats of `READ`
+    """Files of annotations below a folder.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+
+    Returns
+    -------
+    list
+        Files in the formats of `READ`
+    """
+    return [path for path in Reading(root).files() if format_in(path, READ)]
+
+def listed_splits(
+    root:Path, # Folder of the data
+) -> dict:     # Shipped split by stem of an image
+    """What the lists in `ImageSets/Main` of Pascal VOC say; later lists win.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+
+    Returns
+    -------
+    dict
+        Shipped split by stem of an image
+    """
+    lists = [path for path in sorted(root.rglob('ImageSets/Main/*.txt')) if split_of(path.stem)]
+    lines = [(line.split(), split_of(path.stem)) for path in lists for line in text_of(path).splitlines()]
+    return {words[0]: split for words, split in lines if words}
+
+def image_below(
+    root:Path,       # Folder of the data
+    folders:list,    # `Places`, the likeliest first
+    names:Iterable,  # Names that the image may have, the surest first
+) -> Path:           # Image below `root`; where there is none, where it should be
+    """The image that a file of annotations means.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+    folders : list
+        `Places`, the likeliest first
+    names : Iterable
+        Names that the image may have, the surest first
+
+    Returns
+    -------
+    Path
+        Image below `root`; where there is none, where it should be
+    """
+    def paths(place, text):
+        text = text.replace('\\', '/')
+        return [Path(os.path.normpath(place.folder/text)), place.find(PurePosixPath(text).name)]
+    found = [path for name in filter(None, names) for place in folders for path in paths(place, name)]
+    return next((path for path in found if path.is_relative_to(root) and path.is_file() and is_image(path)),
+                folders[0].folder/PurePosixPath(names[0].replace('\\', '/')).name)
+
+class MarkedFiles:
+    """Files of Pascal VOC, LabelMe and others of `READ`, and their images.
+
+    Parameters
+    ----------
+    reading : Reading
+        Gathers rows and problems
+    """
+    def __init__(self,
+        reading:Reading, # Gathers rows and problems
+    ):
+        self.reading, self.places = reading, {}
+        self.files = marked_files(reading.root)
+        self.splits = listed_splits(reading.root)
+        self.found = [(path, one) for path in self.files for one in self.images(path)]
+        self.ids = {name: i for i, name in enumerate(sorted({name for _, one in self.found for name, _ in one.marks}))}
+
+    def images(self, path):
+        "Marked images of a file; a file that cannot be read is a problem."
+        try: return READ[format_in(path, READ)][2](path)
+        except ValueError as e: fault = str(e).removeprefix(f'{path}: ')
+        self.reading.set_aside(self.reading.name(path), fault)
+        return []
+
+    def image(self, path, one):
+        "Path of an image."
+        root = self.reading.root
+        folders = [self.places.setdefault(folder, Places(folder)) for folder in (path.parent, path.parent.parent, root)
+                   if folder.is_relative_to(root)]
+        return image_below(root, folders, [one.image or path.stem, path.stem])
+
+    def polygons(self, path, one):
+        "Polygons of an image, as shares of its sides."
+        size = one.size if min(one.size) > 0 else read_film(path).grey.shape[::-1]
+        marks = [(self.ids[name], np.reshape(corners, (-1, 2))/size) for name, corners in one.marks if len(corners)]
+        return [polygon_of_row([key, *shares.ravel()], len(self.ids)) for key, shares in marks]
+
+    def row(self, path, one):
+        "Row of an image."
+        root, image = self.reading.root, self.image(path, one)
+        split = self.splits.get(image.stem) or split_of_path(path_below(root, image).parent) or split_of(path.stem)
+        found = labels_of(name for name, _ in one.marks)
+        return image_row(root, image, split, polygons=self.polygons(image, one), **found)
+
+    def read(self):
+        "Add every image; one that is marked again is a problem."
+        seen = set()
+        for path, one in self.found:
+            try: row = self.row(path, one)
+            except ValueError as e:
+                self.reading.set_aside(self.reading.name(path), e)
+                continue
+            if row['name'] in seen: self.reading.set_aside(self.reading.name(path), f'{row["name"]} is marked twice')
+            else: self.reading.rows.append(row)
+            seen.add(row['name'])
+
+    def add_background(self):
+        "Images without a file in folders of LabelMe."
+        folders = {path.parent for path in self.files if format_in(path, READ) == 'LabelMe'}
+        root, seen = self.reading.root, {row['path'] for row in self.reading.rows}
+        lone = [path for folder in folders for path in sorted(filter(is_image, folder.iterdir()))
+                if str(path) not in seen and not path.with_suffix('.json').exists()]
+        self.reading.rows += [image_row(root, path, split_of_path(path_below(root, path).parent), **labels_of([]))
+                              for path in lone]
+        self.reading.notes += [f'{len(lone)} images have no file of LabelMe; they are read as showing nothing']*bool(lone)
+
+    def other_notes(self):
+        "What is said about marks that outline nothing."
+        n = sum(one.other for _, one in self.found)
+        return [f'{n} points, lines or other marks without an outline are not used']*bool(n)
+
+def read_marked(
+    root:str|Path, # Folder with files of Pascal VOC, LabelMe or another format of `READ`
+) -> pd.DataFrame: # Image table
+    """Image table of images with files of annotations.
+
+    Parameters
+    ----------
+    root : str | Path
+        Folder with files of Pascal VOC, LabelMe or another format of `READ`
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
+    reading = Reading(Path(root))
+    marked = MarkedFiles(reading)
+    marked.read()
+    marked.add_background()
+    reading.notes += marked.other_notes()
+    reading.add_outside()
+    return without_twins(reading.table())
+
 # %% ../../nbs/library/data/10_readers.ipynb #ac39ad86
-_LAYOUTS = 'COCO json, images/ beside labels/, or one folder of images per class, with two classes or more'
+_LAYOUTS = 'COCO json, Pascal VOC or LabelMe, images/ beside labels/, or one folder of images per class, with two classes or more'
 
 def listed_below(
     root:Path, # Folder
@@ -1487,6 +1649,7 @@ def read_dicom_files(
 LAYOUTS = ( # what tells that a folder has a layout, and its reader; the first that fits is taken
     (listed_below, read_listed),
     (coco_files, read_coco),
+    (marked_files, read_marked),
     (_image_folders, read_yolo),
     (_class_folders, read_class_folders),
     (dicom_files, read_dicom_files))
@@ -1523,7 +1686,8 @@ def folder_reader(
     """
     for seen, reader in LAYOUTS:
         if seen(path): return reader
-    raise ValueError(f'{path}: no known layout{kinds_below(path)}; expected {_LAYOUTS}')
+    advice = '; '.join(named_notes(Reading(path).files())) or f'expected {_LAYOUTS}'
+    raise ValueError(f'{path}: no known layout{kinds_below(path)}; {advice}')
 
 def reader_of(
     path:Path, # Folder or file
