@@ -54,7 +54,8 @@ def corners_fault(
         What is wrong, or None
     """
     if len(xy) < 6 or len(xy) % 2:
-        return f'{len(xy)} coordinates; a polygon has at least three x y pairs, a box has four numbers'
+        hint = ' (a fifth may be a confidence: leave that column out)'*(len(xy) == 5)
+        return f'{len(xy)} coordinates; a polygon has at least three x y pairs, a box has four numbers{hint}'
     if xy.min() < -OUTSIDE or xy.max() > 1 + OUTSIDE: return 'a coordinate outside [0, 1]'
 
 def is_outside(

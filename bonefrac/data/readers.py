@@ -6,23 +6,25 @@
 __all__ = ['NO_RADIOGRAPHS', 'LEFTOVERS', 'NO_LABEL', 'NAMES_FILES', 'NO_CLASS', 'PERSON', 'COLUMN_NAMES', 'CSV_COLUMNS',
            'ANSWERS', 'LAYOUTS', 'opened', 'header_told', 'frame_notes', 'modality_notes', 'outline_notes',
            'region_notes', 'is_leftover', 'Reading', 'names_by_id', 'check_export', 'names_in', 'told_by',
-           'class_names', 'region_in', 'labels_of', 'label_folder', 'split_of_path', 'names_file', 'YoloPart',
-           'twins_of', 'without_twins', 'unlabelled_notes', 'read_yolo', 'wraps_data', 'class_pairs', 'own_source',
-           'folder_groups', 'told_by_folders', 'folder_rows', 'read_class_folders', 'json_rows', 'polygons_of',
-           'decoded', 'separator_of', 'read_texts', 'column_map', 'given_columns', 'surest', 'Places', 'CsvRecord',
-           'check_columns', 'csv_records', 'is_bare_list', 'named_records', 'ones_completed', 'listed_images',
-           'add_records', 'listed_row', 'used_notes', 'read_csv', 'coco_files', 'CocoFile', 'read_coco', 'marked_files',
-           'listed_splits', 'image_below', 'MarkedFiles', 'read_marked', 'listed_below', 'read_listed', 'dicom_files',
-           'read_dicom_files', 'kinds_below', 'folder_reader', 'reader_of']
+           'class_names', 'region_in', 'labels_of', 'content_of', 'label_folder', 'split_of_path', 'names_file',
+           'YoloPart', 'twins_of', 'without_twins', 'unlabelled_notes', 'read_yolo', 'wraps_data', 'class_pairs',
+           'own_source', 'folder_groups', 'told_by_folders', 'folder_rows', 'read_class_folders', 'json_rows',
+           'polygons_of', 'decoded', 'separator_of', 'with_index', 'read_texts', 'column_map', 'given_columns',
+           'surest', 'Places', 'CsvRecord', 'check_columns', 'csv_records', 'is_bare_list', 'named_records',
+           'ones_completed', 'listed_images', 'add_records', 'listed_row', 'used_notes', 'read_csv', 'coco_files',
+           'CocoFile', 'read_coco', 'marked_files', 'listed_splits', 'image_below', 'MarkedFiles', 'read_marked',
+           'listed_below', 'outlines_below', 'read_listed', 'dicom_files', 'read_dicom_files', 'kinds_below',
+           'folder_reader', 'reader_of']
 
 # %% ../../nbs/library/data/10_readers.ipynb #0ad7799b
+import csv
 import json
 import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from io import StringIO
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
@@ -426,6 +428,23 @@ def labels_of(
 NO_LABEL = 'no label file'
 NAMES_FILES = ('data.yaml', 'data.yml', 'dataset.yaml', 'meta.yaml', 'obj.names', 'classes.txt', 'labels.txt')
 
+def content_of(
+    folder:Path, # Folder, or the path of none
+) -> list:       # What lies in it, sorted
+    """Content of a folder; nothing where there is none.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder, or the path of none
+
+    Returns
+    -------
+    list
+        What lies in it, sorted
+    """
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
 def label_folder(
     images:Path, # Folder with images
 ) -> Path:       # `labels/train` for `images/train`, `train/labels` for `train/images`, else the folder itself
@@ -443,7 +462,9 @@ def label_folder(
     """
     at = [i for i, part in enumerate(images.parts) if part.lower() == 'images']
     if not at: return images
-    return Path(*images.parts[:at[-1]], 'labels', *images.parts[at[-1] + 1:])
+    above = Path(*images.parts[:at[-1]])
+    name = next((path.name for path in content_of(above) if path.name.lower() == 'labels'), 'labels')
+    return Path(above, name, *images.parts[at[-1] + 1:])
 
 def split_of_path(
     path:PurePath, # Folder, relative to the folder of the data
@@ -481,7 +502,8 @@ def names_file(
         `data.yaml` or another of `NAMES_FILES`; where there is none, the `data.yaml` that is missing
     """
     above = [path for path in (label_folder(folder), folder, *folder.parents) if path.is_relative_to(root)]
-    found = (path/name for path in above for name in NAMES_FILES if (path/name).is_file())
+    by_name = ({path.name.lower(): path for path in content_of(folder) if path.is_file()} for folder in above)
+    found = (files[name] for files in by_name for name in NAMES_FILES if name in files)
     return next(found, root/'data.yaml')
 
 class YoloPart:
@@ -526,7 +548,7 @@ class YoloPart:
     def lonely(self):
         "Label files without an image."
         labels = sorted(self.labels.glob('*.txt'))
-        return [path for path in labels if path.stem not in self.stems and path.name not in NAMES_FILES]
+        return [path for path in labels if path.stem not in self.stems and path.name.lower() not in NAMES_FILES]
 
     def read(self):
         "Add every image and every lonely label file to the reading."
@@ -892,6 +914,25 @@ def separator_of(
     first = re.sub(r'"[^"]*"', '', text.lstrip().partition('\n')[0])
     return max(',;\t|', key=first.count)
 
+def with_index(
+    text:str, # Content of a CSV file
+) -> str:     # The same with as many columns in the header as below it
+    """Text of a CSV whose header names no index, as R writes it, with a column without a name.
+
+    Parameters
+    ----------
+    text : str
+        Content of a CSV file
+
+    Returns
+    -------
+    str
+        The same with as many columns in the header as below it
+    """
+    mark = separator_of(text)
+    first, second = ([*islice(csv.reader(StringIO(text), delimiter=mark), 2), [], []])[:2]
+    return mark + text.lstrip() if first and len(second) == len(first) + 1 else text
+
 def read_texts(
     path:Path,     # CSV file
 ) -> pd.DataFrame: # Texts without blanks around them; an empty field is an empty text; columns are numbered
@@ -908,11 +949,11 @@ def read_texts(
         Texts without blanks around them; an empty field is an empty text; columns are numbered
     """
     try:
-        text = decoded(path.read_bytes())
+        text = with_index(decoded(path.read_bytes()))
         table = pd.read_csv(StringIO(text), sep=separator_of(text), header=None, dtype=str, keep_default_na=False,
                             skipinitialspace=True)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
-        raise ValueError(f'{path}: not a CSV file: {e}') from None
+    except (csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
+        raise ValueError(f'{path}: not a CSV file: {str(e).strip()}') from None
     return table.map(str.strip)
 
 # %% ../../nbs/library/data/10_readers.ipynb #7d3e90b4
@@ -920,7 +961,8 @@ COLUMN_NAMES = dict( # column of the image table -> names that people give it, t
     path='path, file, filename, filepath, image, image id, image path, image name, image file, img, img path, '
          'filestem, pfad, datei, dateiname, bild',
     label='label, class, class name, category, diagnosis, target, klasse, diagnose',
-    region='region, bone, body part, bodypart, body part examined, anatomy, body region, anatomical region, knochen',
+    region='region, bone, body part, bodypart, body part examined, anatomy, body region, anatomical region, knochen, '
+           'körperregion, koerperregion, körperteil, lokalisation',
     annotated='annotated, fractured, fracture, fracture visible, abnormal, positive, finding, has fracture, befund',
     split='split, subset, set, partition, part',
     source='source',
@@ -1376,6 +1418,7 @@ class CocoFile:
         places = self.beside.find(name), self.below.find(name)
         path = next(filter(Path.exists, places), places[0])
         found = labels_of(self.names[mark['category_id']] for mark in self.marks[image['id']])
+        found['masks'] = sum(isinstance(mark.get('segmentation'), dict) for mark in self.marks[image['id']])
         split = split_of_path(path_below(self.reading.root, path).parent) or split_of(self.path.stem)
         return image_row(self.reading.root, path, split, polygons=polygons, **found)
 
@@ -1405,6 +1448,8 @@ def read_coco(
     """
     reading = Reading(Path(root))
     for path in coco_files(reading.root): CocoFile(reading, path).read()
+    n = sum(row['masks'] for row in reading.rows)
+    reading.notes += [f'{n} outlines are masks (RLE); of these the box is used']*bool(n)
     reading.add_outside()
     return without_twins(reading.table())
 
@@ -1539,6 +1584,13 @@ class MarkedFiles:
                               for path in lone]
         self.reading.notes += [f'{len(lone)} images have no file of LabelMe; they are read as showing nothing']*bool(lone)
 
+    def set_rest_aside(self):
+        "Images that no file of annotations tells of."
+        told = {row['path'] for row in self.reading.rows}
+        told |= {str(self.reading.root/name) for name, _ in self.reading.problems}
+        for path in _images_below(self.reading.root):
+            if str(path) not in told: self.reading.set_aside(self.reading.name(path), 'no annotations that can be read')
+
     def other_notes(self):
         "What is said about marks that outline nothing."
         n = sum(one.other for _, one in self.found)
@@ -1564,6 +1616,7 @@ def read_marked(
     marked.read()
     marked.add_background()
     reading.notes += marked.other_notes()
+    marked.set_rest_aside()
     reading.add_outside()
     return without_twins(reading.table())
 
@@ -1591,6 +1644,35 @@ def listed_below(
         return len(records) and Places(path.parent).find(records.path.iloc[0]).is_file()
     return [path for path in sorted(root.rglob('dataset.csv')) if names_images(path)]
 
+def outlines_below(
+    root:Path, # Folder of the data
+) -> tuple:    # Polygons by stem of an image; sentences on files that cannot be used
+    """Outlines beside a list of images: of COCO, else of Pascal VOC, else of YOLO.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+
+    Returns
+    -------
+    tuple
+        Polygons by stem of an image; sentences on files that cannot be used
+    """
+    reading, found = Reading(root), {}
+    marked = MarkedFiles(reading)
+    def add(name, polygons_of_file, *args):
+        try: polygons = polygons_of_file(*args)
+        except (KeyError, TypeError, ValueError, AttributeError) as e: reading.set_aside(name, f'{type(e).__name__} {e}')
+        else: found.update({Path(name).stem: polygons} if polygons else {})
+    stems = {path.stem for path in _images_below(root)}
+    for path in root.rglob('*.txt'):
+        if path.stem in stems: add(reading.name(path), read_label, path, 1000)
+    for path, one in marked.found: add(one.image or path.name, marked.polygons, marked.image(path, one), one)
+    for coco in (CocoFile(reading, path) for path in coco_files(root)):
+        for image in coco.images: add(str(image.get('file_name')), coco.polygons, image)
+    return found, [f'outlines of {name} are not used: {reason}' for name, reason in reading.problems]
+
 def read_listed(
     root:str|Path, # Folder with a `dataset.csv`
 ) -> pd.DataFrame: # Image table
@@ -1606,7 +1688,11 @@ def read_listed(
     pd.DataFrame
         Image table
     """
-    return read_csv(listed_below(Path(root))[0], whole=True)
+    path = listed_below(Path(root))[0]
+    table, (outlines, faults) = read_csv(path, whole=True), outlines_below(Path(root))
+    table['polygons'] = [own or outlines.get(Path(name).stem, []) for own, name in zip(table.polygons, table.name)]
+    table.attrs['notes'] += outline_notes(table.to_dict('records')) + faults[:5]
+    return table
 
 def dicom_files(
     root:Path, # Folder
