@@ -15,6 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..files import check_regular
+
 # %% ../../nbs/library/data/02_polygons.ipynb #0cf70c51
 OUTSIDE = .01 # how far a corner may lie outside the image, as a share of its side
 
@@ -178,7 +180,9 @@ def label_lines(
     list
         Pairs of a number, from 1, and a line that is not blank
     """
-    lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
+    check_regular(path)
+    try: lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
+    except OSError as e: raise ValueError(str(e.strerror)) from None
     return [(i, line) for i, line in enumerate(lines, 1) if line.strip()]
 
 def read_label(

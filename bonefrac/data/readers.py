@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['NO_RADIOGRAPHS', 'LEFTOVERS', 'NO_LABEL', 'NAMES_FILES', 'NO_CLASS', 'PERSON', 'COLUMN_NAMES', 'CSV_COLUMNS',
            'ANSWERS', 'LAYOUTS', 'opened', 'header_told', 'frame_notes', 'modality_notes', 'outline_notes',
-           'region_notes', 'is_leftover', 'Reading', 'names_by_id', 'check_export', 'names_in', 'told_by',
+           'region_notes', 'is_leftover', 'is_file', 'Reading', 'names_by_id', 'check_export', 'names_in', 'told_by',
            'class_names', 'region_in', 'labels_of', 'content_of', 'label_folder', 'split_of_path', 'names_file',
-           'YoloPart', 'twins_of', 'without_twins', 'unlabelled_notes', 'read_yolo', 'wraps_data', 'class_pairs',
-           'own_source', 'folder_groups', 'told_by_folders', 'folder_rows', 'read_class_folders', 'json_rows',
-           'polygons_of', 'decoded', 'separator_of', 'with_index', 'read_texts', 'column_map', 'given_columns',
-           'surest', 'Places', 'CsvRecord', 'check_columns', 'csv_records', 'is_bare_list', 'named_records',
-           'ones_completed', 'listed_images', 'add_records', 'listed_row', 'used_notes', 'read_csv', 'coco_files',
-           'CocoFile', 'read_coco', 'marked_files', 'listed_splits', 'image_below', 'MarkedFiles', 'read_marked',
-           'listed_below', 'outlines_below', 'read_listed', 'dicom_files', 'read_dicom_files', 'kinds_below',
-           'folder_reader', 'reader_of']
+           'YoloPart', 'twins_of', 'without_twins', 'unlabelled_notes', 'read_yolo', 'leads_up', 'wraps_data',
+           'class_pairs', 'own_source', 'folder_groups', 'told_by_folders', 'folder_rows', 'read_class_folders',
+           'json_rows', 'polygons_of', 'decoded', 'separator_of', 'with_index', 'read_texts', 'column_map',
+           'given_columns', 'surest', 'Places', 'CsvRecord', 'check_columns', 'csv_records', 'is_bare_list',
+           'named_records', 'ones_completed', 'listed_images', 'add_records', 'listed_row', 'used_notes', 'read_csv',
+           'coco_files', 'CocoFile', 'read_coco', 'marked_files', 'listed_splits', 'image_below', 'MarkedFiles',
+           'read_marked', 'listed_below', 'outlines_below', 'read_listed', 'dicom_files', 'read_dicom_files',
+           'kinds_below', 'folder_reader', 'reader_of']
 
 # %% ../../nbs/library/data/10_readers.ipynb #0ad7799b
 import csv
@@ -193,6 +193,23 @@ def _split_of(folder):
     "Shipped split that a folder's name stands for, or an empty text."
     return split_of(folder.name)
 
+def is_file(
+    path:str|Path, # Path that a stranger's file names
+) -> bool:         # False for what cannot be a path, too
+    """Whether a path leads to a file.
+
+    Parameters
+    ----------
+    path : str | Path
+        Path that a stranger's file names
+
+    Returns
+    -------
+    bool
+        False for what cannot be a path, too
+    """
+    return os.path.isfile(path)
+
 class Reading:
     """Rows and problems that a reader finds below a folder.
 
@@ -206,6 +223,7 @@ class Reading:
     ):
         self.root = root
         self.rows:list = []
+        self.seen:set = set() # names of the images that have a row
         self.problems:list = []
         self.notes:list = []
         self.whole = True # are all files below the folder part of the data?
@@ -220,8 +238,14 @@ class Reading:
 
     def add(self, name, row_of, *args):
         "Make a row; where that is refused, the reason is a problem of the file."
-        try: self.rows.append(row_of(*args))
+        try: self.add_row(name, row_of(*args))
         except ValueError as e: self.set_aside(name, e)
+
+    def add_row(self, name, row):
+        "Keep a row, unless its image has one."
+        if row['name'] in self.seen: return self.set_aside(name, f'{row["name"]} is listed more than once')
+        self.rows.append(row)
+        self.seen.add(row['name'])
 
     def add_outside(self):
         "Set aside the image files that the layout has no place for."
@@ -239,9 +263,10 @@ class Reading:
 
     def counts(self):
         "Files below the folder: how many were read, set aside, or are no image; these three add up."
-        n, read = sum(path.is_file() for path in self.root.rglob('*')), len(self.rows)
-        aside = sum((self.root/name).is_file() for name in {name for name, _ in self.problems})
-        return dict(files=n, read=read, aside=aside, other=n - read - aside)
+        read = {row['name'] for row in self.rows}
+        aside = {name for name, _ in self.problems if is_file(self.root/name)} - read
+        other = {self.name(path) for path in self.root.rglob('*') if path.is_file()} - read - aside
+        return dict(files=len(read | aside | other), read=len(read), aside=len(aside), other=len(other))
 
     def opened(self, row):
         "A row with what its pixels tell, and a problem; one of them is None."
@@ -658,9 +683,26 @@ def read_yolo(
 # %% ../../nbs/library/data/10_readers.ipynb #63f5093a
 NO_CLASS = ('labels', 'masks', 'annotations', '__macosx')
 
+def leads_up(
+    path:Path, # File or folder
+) -> bool:     # True for a link to a folder that holds the link itself
+    """Whether a path leads back to a folder above it.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder
+
+    Returns
+    -------
+    bool
+        True for a link to a folder that holds the link itself
+    """
+    return path.is_symlink() and path.parent.resolve().is_relative_to(os.path.realpath(path))
+
 def _subfolders(folder):
     "Folders in a folder that hold images at any depth."
-    below = [path for path in sorted(folder.iterdir()) if path.name.lower() not in NO_CLASS]
+    below = [path for path in sorted(folder.iterdir()) if path.name.lower() not in NO_CLASS and not leads_up(path)]
     return [path for path in below if path.name[0] != '.' and _images_below(path)]
 
 def wraps_data(
@@ -1061,9 +1103,9 @@ class Places:
 
     def find(self, text):
         "Path of an image or a folder of images; where there is none, where it should be."
-        path = Path(text if Path(text).exists() else text.replace('\\', '/'))
+        path = Path(text if os.path.exists(text) else text.replace('\\', '/'))
         for folder in self.starts(path):
-            if (folder/path).exists(): return folder/path
+            if os.path.exists(folder/path): return folder/path
         if len(path.parts) > 1: return self.folder/path # another image of that name would be another one
         if self.names is None: self.names = self.index()
         return self.names.get(path.name, self.folder/path)
@@ -1182,7 +1224,7 @@ def is_bare_list(
         True where the first line names an image
     """
     first = table.iloc[0, 0]
-    return table.shape[1] < 3 and bool(first) and Places(folder).find(first).exists()
+    return table.shape[1] < 3 and bool(first) and os.path.exists(Places(folder).find(first))
 
 def named_records(
     table:pd.DataFrame, # What `read_texts` gives, with a header as its first line
@@ -1416,7 +1458,7 @@ class CocoFile:
         "Row of an image."
         name, polygons = str(image['file_name']), self.polygons(image)
         places = self.beside.find(name), self.below.find(name)
-        path = next(filter(Path.exists, places), places[0])
+        path = next(filter(os.path.exists, places), places[0])
         found = labels_of(self.names[mark['category_id']] for mark in self.marks[image['id']])
         found['masks'] = sum(isinstance(mark.get('segmentation'), dict) for mark in self.marks[image['id']])
         split = split_of_path(path_below(self.reading.root, path).parent) or split_of(self.path.stem)
@@ -1425,7 +1467,7 @@ class CocoFile:
     def read(self):
         "Add every image to the reading."
         for image in self.images:
-            try: self.reading.rows.append(self.row(image))
+            try: self.reading.add_row(str(image['file_name']), self.row(image))
             except (KeyError, TypeError) as e: fault = f'{self.path.name}: {type(e).__name__} {e}'
             except ValueError as e: fault = f'{self.path.name}: {e}'
             else: continue
@@ -1515,7 +1557,7 @@ def image_below(
         text = text.replace('\\', '/')
         return [Path(os.path.normpath(place.folder/text)), place.find(PurePosixPath(text).name)]
     found = [path for name in filter(None, names) for place in folders for path in paths(place, name)]
-    return next((path for path in found if path.is_relative_to(root) and path.is_file() and is_image(path)),
+    return next((path for path in found if path.is_relative_to(root) and is_file(path) and is_image(path)),
                 folders[0].folder/PurePosixPath(names[0].replace('\\', '/')).name)
 
 class MarkedFiles:
@@ -1564,15 +1606,7 @@ class MarkedFiles:
 
     def read(self):
         "Add every image; one that is marked again is a problem."
-        seen = set()
-        for path, one in self.found:
-            try: row = self.row(path, one)
-            except ValueError as e:
-                self.reading.set_aside(self.reading.name(path), e)
-                continue
-            if row['name'] in seen: self.reading.set_aside(self.reading.name(path), f'{row["name"]} is marked twice')
-            else: self.reading.rows.append(row)
-            seen.add(row['name'])
+        for path, one in self.found: self.reading.add(self.reading.name(path), self.row, path, one)
 
     def add_background(self):
         "Images without a file in folders of LabelMe."
@@ -1641,8 +1675,8 @@ def listed_below(
     def names_images(path):
         try: records = csv_records(path)
         except ValueError: return False
-        return len(records) and Places(path.parent).find(records.path.iloc[0]).is_file()
-    return [path for path in sorted(root.rglob('dataset.csv')) if names_images(path)]
+        return len(records) and is_file(Places(path.parent).find(records.path.iloc[0]))
+    return [path for path in sorted(root.rglob('dataset.csv')) if is_file(path) and names_images(path)]
 
 def outlines_below(
     root:Path, # Folder of the data
@@ -1666,8 +1700,8 @@ def outlines_below(
         except (KeyError, TypeError, ValueError, AttributeError) as e: reading.set_aside(name, f'{type(e).__name__} {e}')
         else: found.update({Path(name).stem: polygons} if polygons else {})
     stems = {path.stem for path in _images_below(root)}
-    for path in root.rglob('*.txt'):
-        if path.stem in stems: add(reading.name(path), read_label, path, 1000)
+    for path in reading.files():
+        if path.suffix == '.txt' and path.stem in stems: add(reading.name(path), read_label, path, 1000)
     for path, one in marked.found: add(one.image or path.name, marked.polygons, marked.image(path, one), one)
     for coco in (CocoFile(reading, path) for path in coco_files(root)):
         for image in coco.images: add(str(image.get('file_name')), coco.polygons, image)
