@@ -17,7 +17,8 @@ from bonefrac.data.sources import read_images
 
 NAMES = ['é.png', 'a b', 'train', 'labels', 'images', '.hidden', 'data.yaml', 'dataset.csv', 'x.json', 'x.xml', 'x.dcm',
          '_annotations.csv', '_classes.csv', 'wrist', 'XR_HAND', '0.txt', "it's", 'n\nl', '=1+1', 'C:\\x.png']
-TEXTS = [b'nan', b'-1', b'1e999', b'\0', b'\xff\xfe', b'"', b'[]', b'{}', b'null', b',,,', b'\r', b'\n\n', b'<', b'9'*5000]
+TEXTS = [b'nan', b'-1', b'1e999', b'\0', b'\xff\xfe', b'"', b'[]', b'{}', b'null', b',,,', b'\r', b'\n\n', b'<',
+         b'9'*5000]
 
 def files_of(root):
     "Files below a folder."
@@ -130,11 +131,12 @@ def main(folder, seconds=300, seed=0):
                 seen['fault'] += 1
                 at = traceback.extract_tb(e.__traceback__)
                 own = next((step for step in reversed(at) if 'bonefrac' in step.filename), at[-1])
-                key = type(e).__name__, Path(own.filename).name, own.name, '' if own.filename != __file__ else str(e)[:90]
+                said = str(e)[:90] if own.filename == __file__ else ''
+                key = type(e).__name__, Path(own.filename).name, own.name, said
                 if key not in faults: print(f'seed {i - 1} {case.name}: {done}: {key}: {str(e)[:300]}', flush=True)
                 faults.setdefault(key, i - 1)
-    print(f'{sum(seen.values())} damaged data sets of {len(cases)} kinds, seeds {seed} to {i - 1}: {seen["read"]} read, '
-          f'{seen["refused"]} refused, {seen["fault"]} faults of {len(faults)} kinds')
+    print(f'{sum(seen.values())} damaged data sets of {len(cases)} kinds, seeds {seed} to {i - 1}: '
+          f'{seen["read"]} read, {seen["refused"]} refused, {seen["fault"]} faults of {len(faults)} kinds')
     return bool(faults)
 
 if __name__ == '__main__': sys.exit(main(*sys.argv[1:]))

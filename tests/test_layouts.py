@@ -19,7 +19,7 @@ def voc(image, label='wrist', size=SIZE):
 
 def labelme(image, kind='rectangle'):
     "A file of LabelMe."
-    shape = dict(label='elbow', shape_type=kind, points=[[3, 4], [9, 12]])
+    shape = dict(label='elbow', shape_type=kind, points=[[12, 14], [15, 18]])
     return json.dumps(dict(version='5.0', flags={}, shapes=[shape], imagePath=image, imageHeight=40, imageWidth=30))
 
 def coco(segmentation):
@@ -35,8 +35,8 @@ READ = {
     'VOC in folders': ({'JPEGImages/0.png': None, 'JPEGImages/1.png': None, 'Annotations/0.xml': voc('0.jpg'),
                         'Annotations/1.xml': voc('C:\\x\\1.png', size=NO_SIZE), 'ImageSets/Main/train.txt': '0\n',
                         'ImageSets/Main/val.txt': '1\n'}, 2, 0, 2, 'train valid'),
-    'VOC with an entity': ({'0.png': None, '1.png': None, '0.xml': voc('0.png'), '1.xml': '<!DOCTYPE a [<!ENTITY b "c">]>'
-                            + voc('1.png', '&b;')}, 1, 2, 1, ''),
+    'VOC with an entity': ({'0.png': None, '1.png': None, '0.xml': voc('0.png'),
+                            '1.xml': '<!DOCTYPE a [<!ENTITY b "c">]>' + voc('1.png', '&b;')}, 1, 2, 1, ''),
     'VOC cut': ({'0.png': None, '1.png': None, '0.xml': voc('0.png'), '1.xml': voc('1.png')[:99]}, 1, 2, 1, ''),
     'LabelMe': ({'a/0.png': None, 'a/1.png': None, 'a/2.png': None, 'a/0.json': labelme('..\\a\\0.png'),
                  'a/1.json': labelme('/home/me/1.png', 'circle')}, 3, 0, 2, ''),

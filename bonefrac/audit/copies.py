@@ -31,7 +31,18 @@ SIDE = 128  # side of the central square in pixels
 def central_square(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # float32, (128, 128), grey values
-    "The largest square about the centre, reduced without rounding."
+    """The largest square about the centre, reduced without rounding.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        float32, (128, 128), grey values
+    """
     h, w = image.shape
     s = min(h, w)
     y, x = (h - s)//2, (w - s)//2
@@ -50,7 +61,18 @@ def _polar(square, angles, radii):
 def ring_spectrum(
     square:np.ndarray, # float32, (128, 128)
 ) -> np.ndarray:       # float32, (288,), length 1; next to nothing for a constant image
-    "Magnitudes of 12 angular frequencies on 24 rings."
+    """Magnitudes of 12 angular frequencies on 24 rings.
+
+    Parameters
+    ----------
+    square : np.ndarray
+        float32, (128, 128)
+
+    Returns
+    -------
+    np.ndarray
+        float32, (288,), length 1; next to nothing for a constant image
+    """
     rings = _polar(square, 96, 24)
     waves = np.abs(np.fft.rfft(rings - rings.mean(), axis=0))[:12]
     waves[1:] *= np.sqrt(2)
@@ -63,13 +85,35 @@ FLIPS = dict(top_left=(1, 1), top_right=(1, -1), bottom_left=(-1, 1), bottom_rig
 def from_corners(
     image:np.ndarray, # Any array, (height, width)
 ) -> dict:            # Name of a corner -> view of the array that begins there
-    "An image as seen from each corner."
+    """An image as seen from each corner.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Any array, (height, width)
+
+    Returns
+    -------
+    dict
+        Name of a corner -> view of the array that begins there
+    """
     return {corner: image[::down, ::right] for corner, (down, right) in FLIPS.items()}
 
 def black_corners(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> float:           # 0 to 1, share of a side
-    "Shortest run of black pixels that starts at a corner."
+    """Shortest run of black pixels that starts at a corner.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    float
+        0 to 1, share of a side
+    """
     def run(line): return 1. if line.all() else int(np.argmin(line))/len(line)
     views = from_corners(image <= 3).values()
     return min(min(run(view[0]), run(view[:, 0])) for view in views)
@@ -78,14 +122,36 @@ def black_corners(
 def central_half(
     image:np.ndarray, # Grey, (height, width)
 ) -> np.ndarray:      # View of half the height and half the width
-    "The middle of an image, where the bone is."
+    """The middle of an image, where the bone is.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        View of half the height and half the width
+    """
     h, w = image.shape
     return image[h//4:h - h//4, w//4:w - w//4]
 
 def detail(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> float:           # At least 0; no unit
-    "Energy of the finest detail in the central half, relative to coarser detail."
+    """Energy of the finest detail in the central half, relative to coarser detail.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    float
+        At least 0; no unit
+    """
     centre = central_half(image).astype(np.float32)
     blurred = cv2.GaussianBlur(centre, (0, 0), 2)
     fine, coarse = ((cv2.Laplacian(x, cv2.CV_32F)**2).mean() for x in (centre, blurred))
@@ -97,7 +163,22 @@ def best_first(
     corners:np.ndarray, # `black_corners` of each image, (n,)
     details:np.ndarray, # `detail` of each image, or what rises with it, (n,)
 ) -> np.ndarray:        # Positions, int, (n,)
-    "Order images by group, and within a group from the likeliest original on."
+    """Order images by group, and within a group from the likeliest original on.
+
+    Parameters
+    ----------
+    group : np.ndarray
+        Group of each image, int, (n,)
+    corners : np.ndarray
+        `black_corners` of each image, (n,)
+    details : np.ndarray
+        `detail` of each image, or what rises with it, (n,)
+
+    Returns
+    -------
+    np.ndarray
+        Positions, int, (n,)
+    """
     return np.lexsort((-details, np.floor(corners/.02 + .5), group))
 
 # %% ../../nbs/library/audit/00_copies.ipynb #18067382
@@ -107,21 +188,54 @@ TRAITS = ('log_width', 'log_height', 'dark', 'low', 'middle', 'high', 'bright', 
 def noise_level(
     grey:np.ndarray, # float32, (height, width), grey values
 ) -> float:          # Grey values
-    "Median deviation of a pixel from its blurred neighbourhood."
+    """Median deviation of a pixel from its blurred neighbourhood.
+
+    Parameters
+    ----------
+    grey : np.ndarray
+        float32, (height, width), grey values
+
+    Returns
+    -------
+    float
+        Grey values
+    """
     smooth = cv2.GaussianBlur(grey, (0, 0), 1)
     return np.median(np.abs(grey - smooth))
 
 def border_means(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> list:            # Top, bottom, left, right, 0 to 1
-    "Mean brightness of the outer 8 pixels of each side."
+    """Mean brightness of the outer 8 pixels of each side.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    list
+        Top, bottom, left, right, 0 to 1
+    """
     sides = image[:8], image[-8:], image[:, :8], image[:, -8:]
     return [side.mean()/255 for side in sides]
 
 def image_traits(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> list:            # The values of `TRAITS`
-    "How an image was taken."
+    """How an image was taken.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    list
+        The values of `TRAITS`
+    """
     h, w = image.shape
     grey = image[::2, ::2].astype(np.float32)
     levels = np.quantile(grey, [.05, .25, .5, .75, .95])/255
@@ -133,7 +247,13 @@ def image_traits(
 def reserved_file(
     size:int, # Bytes
 ):            # Open file without a name, which is gone when it is closed
-    "A file in the cache whose room on the disk is taken at once."
+    """A file in the cache whose room on the disk is taken at once.
+
+    Parameters
+    ----------
+    size : int
+        Bytes
+    """
     folder = cache_dir('audit')
     file = TemporaryFile(dir=folder)
     try: os.posix_fallocate(file.fileno(), 0, size)
@@ -146,7 +266,19 @@ def reserved_file(
 # %% ../../nbs/library/audit/00_copies.ipynb #56b7bae1
 @dataclass(frozen=True)
 class Looks:
-    "What one reading of all images leaves behind, by position in the image table."
+    """What one reading of all images leaves behind, by position in the image table.
+
+    Parameters
+    ----------
+    squares : np.ndarray
+        float16, (n, 128, 128), in a temporary file
+    spectra : np.ndarray
+        float32, (n, 288)
+    traits : np.ndarray
+        float64, (n, 14), as `TRAITS`
+    corners : np.ndarray
+        float64, (n,), `black_corners`
+    """
     squares:np.ndarray # float16, (n, 128, 128), in a temporary file
     spectra:np.ndarray # float32, (n, 288)
     traits:np.ndarray  # float64, (n, 14), as `TRAITS`
@@ -182,7 +314,18 @@ class Looks:
 def measure(
     images:pd.DataFrame, # Image table
 ) -> Looks:              # One entry per image
-    "Read every image once."
+    """Read every image once.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    Looks
+        One entry per image
+    """
     seen = Looks.empty(len(images))
     def look(item): seen.see(item[0], load_grey(item[1]))
     in_threads(look, enumerate(images.path), 'audit: reading', 'image', quiet_below=500)
@@ -196,7 +339,22 @@ def nearest_of_all(
     k:int,              # Number of neighbours, below n
     block:int=2048,     # Spectra that are compared at a time
 ) -> tuple:             # As `neighbours`
-    "Neighbours by comparing all with all."
+    """Neighbours by comparing all with all.
+
+    Parameters
+    ----------
+    spectra : np.ndarray
+        float32, (n, 288)
+    k : int
+        Number of neighbours, below n
+    block : int, default 2048
+        Spectra that are compared at a time
+
+    Returns
+    -------
+    tuple
+        As `neighbours`
+    """
     found = []
     for start in range(0, len(spectra), block):
         alike = spectra[start:start + block] @ spectra.T
@@ -210,7 +368,13 @@ def nearest_of_all(
 def spectrum_index(
     spectra:np.ndarray, # float32, (n, 288)
 ):                      # HNSW index of faiss, by inner product
-    "An index for approximate neighbours, the same each time."
+    """An index for approximate neighbours, the same each time.
+
+    Parameters
+    ----------
+    spectra : np.ndarray
+        float32, (n, 288)
+    """
     import faiss
     index = faiss.IndexHNSWFlat(spectra.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efSearch = 128
@@ -224,7 +388,20 @@ def nearest_by_index(
     spectra:np.ndarray, # float32, (n, 288)
     k:int,              # Number of neighbours, below n
 ) -> tuple:             # As `neighbours`, with the image itself at similarity -1
-    "Neighbours by an HNSW index."
+    """Neighbours by an HNSW index.
+
+    Parameters
+    ----------
+    spectra : np.ndarray
+        float32, (n, 288)
+    k : int
+        Number of neighbours, below n
+
+    Returns
+    -------
+    tuple
+        As `neighbours`, with the image itself at similarity -1
+    """
     alike, best = spectrum_index(spectra).search(spectra, k + 1)
     itself = best == np.arange(len(spectra))[:, None]
     alike[itself | (best < 0)] = -1
@@ -236,7 +413,22 @@ def neighbours(
     k:int=6,            # Number of neighbours
     exact:int=EXACT,    # Largest n for which all are compared
 ) -> tuple:             # Positions and similarities from -1 to 1, both (n, k), in no order
-    "The most alike images of each image."
+    """The most alike images of each image.
+
+    Parameters
+    ----------
+    spectra : np.ndarray
+        float32, (n, 288)
+    k : int, default 6
+        Number of neighbours
+    exact : int, default EXACT
+        Largest n for which all are compared
+
+    Returns
+    -------
+    tuple
+        Positions and similarities from -1 to 1, both (n, k), in no order
+    """
     n = len(spectra)
     k = min(k, n-1)
     if k < 1: return np.zeros((n, 0), int), np.zeros((n, 0), np.float32)
@@ -260,7 +452,20 @@ def correlation(
     a:np.ndarray, # float32, (128, 128)
     b:np.ndarray, # float32, (128, 128)
 ) -> float:       # -1 to 1; 0 where one side is flat
-    "Correlation of two squares of mean 0 within the disc."
+    """Correlation of two squares of mean 0 within the disc.
+
+    Parameters
+    ----------
+    a : np.ndarray
+        float32, (128, 128)
+    b : np.ndarray
+        float32, (128, 128)
+
+    Returns
+    -------
+    float
+        -1 to 1; 0 where one side is flat
+    """
     inside = DISC > 0
     a, b = a[inside], b[inside]
     size = np.sqrt((a*a).sum()*(b*b).sum())
@@ -320,7 +525,20 @@ def align(
     one:np.ndarray, # Grey uint8, (height, width)
     two:np.ndarray, # Grey uint8, (height, width)
 ) -> dict:          # `angle` in degrees that turns `two` onto `one`, `mirrored`, `score` from -1 to 1
-    "Register two images and correlate their fine structure."
+    """Register two images and correlate their fine structure.
+
+    Parameters
+    ----------
+    one : np.ndarray
+        Grey uint8, (height, width)
+    two : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    dict
+        `angle` in degrees that turns `two` onto `one`, `mirrored`, `score` from -1 to 1
+    """
     first, second = (_Prepared(central_square(image)) for image in (one, two))
     return first.align(second)
 
@@ -333,7 +551,20 @@ def needed_score(
     angle:np.ndarray,    # Degrees, of `align`
     namesake:np.ndarray, # bool; are both of one name and one shipped part?
 ) -> np.ndarray:         # 0 to 1
-    "The score from which on aligned pairs are copies."
+    """The score from which on aligned pairs are copies.
+
+    Parameters
+    ----------
+    angle : np.ndarray
+        Degrees, of `align`
+    namesake : np.ndarray
+        bool; are both of one name and one shipped part?
+
+    Returns
+    -------
+    np.ndarray
+        0 to 1
+    """
     beyond = np.abs((np.asarray(angle) + 90) % 180 - 90) > MAX_ANGLE
     by_name = np.where(namesake, NAMESAKE_SCORE, COPY_SCORE)
     return np.where(beyond, TURNED_SCORE, by_name)
@@ -343,7 +574,20 @@ def components(
     n:int, # Number of things
     pairs, # Pairs of positions that belong together
 ) -> np.ndarray: # Number of the group of each thing, int, (n,)
-    "Groups of things that pairs connect, directly or through others."
+    """Groups of things that pairs connect, directly or through others.
+
+    Parameters
+    ----------
+    n : int
+        Number of things
+    pairs : object
+        Pairs of positions that belong together
+
+    Returns
+    -------
+    np.ndarray
+        Number of the group of each thing, int, (n,)
+    """
     a, b = np.asarray(pairs, dtype=int).reshape(-1, 2).T
     graph = coo_matrix((np.ones(len(a)), (a, b)), shape=(n, n))
     return connected_components(graph, directed=False)[1]
@@ -352,7 +596,18 @@ def components(
 def identical_pairs(
     images:pd.DataFrame, # Image table
 ) -> list:               # Pairs of positions
-    "Files of the same bytes, each paired with the first of them."
+    """Files of the same bytes, each paired with the first of them.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    list
+        Pairs of positions
+    """
     same = images.groupby('sha256').indices.values()
     return [(group[0], other) for group in same for other in group[1:]]
 
@@ -414,7 +669,20 @@ def find_copies(
     images:pd.DataFrame, # Image table
     looks:Looks,         # What `measure` saw of it
 ) -> tuple:              # Group of each image, int (n,), and the table of aligned pairs
-    "Groups of images that are copies of one source."
+    """Groups of images that are copies of one source.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+    looks : Looks
+        What `measure` saw of it
+
+    Returns
+    -------
+    tuple
+        Group of each image, int (n,), and the table of aligned pairs
+    """
     search, same = _Search(images, looks), identical_pairs(images)
     group, before = components(len(images), same), None
     while group.max() != before and (new := search.new_pairs(group)):
@@ -428,7 +696,20 @@ def likeliest_original(
     group:np.ndarray, # Group of each image, int, (n,)
     looks:Looks,      # What `measure` saw
 ) -> np.ndarray:      # bool, (n,); one True per group
-    "The version with the fewest black corners and the most detail."
+    """The version with the fewest black corners and the most detail.
+
+    Parameters
+    ----------
+    group : np.ndarray
+        Group of each image, int, (n,)
+    looks : Looks
+        What `measure` saw
+
+    Returns
+    -------
+    np.ndarray
+        bool, (n,); one True per group
+    """
     order = best_first(group, looks.corners, looks.details())
     first = np.unique(group[order], return_index=True)[1]
     return np.isin(np.arange(len(group)), order[first])

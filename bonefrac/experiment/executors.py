@@ -32,7 +32,15 @@ from ..files import written_folder
 
 # %% ../../nbs/library/experiment/04_executors.ipynb #3a93923e
 class Cell(NamedTuple):
-    "One run of a grid."
+    """One run of a grid.
+
+    Parameters
+    ----------
+    name : str
+        Name of the run's folder; of its log, too
+    config : RunConfig
+        Configuration
+    """
     name:str         # Name of the run's folder; of its log, too
     config:RunConfig # Configuration
 
@@ -46,14 +54,31 @@ def _tree(pid):
 def stop_tree(
     pid:int, # Number of a process
 ):
-    "Kill a process and what it started."
+    """Kill a process and what it started.
+
+    Parameters
+    ----------
+    pid : int
+        Number of a process
+    """
     for process in _tree(pid):
         with suppress(psutil.NoSuchProcess): process.kill()
 
 def tree_memory(
     pid:int, # Number of a process
 ) -> float:  # GB
-    "Resident memory of a process and what it started."
+    """Resident memory of a process and what it started.
+
+    Parameters
+    ----------
+    pid : int
+        Number of a process
+
+    Returns
+    -------
+    float
+        GB
+    """
     total = 0
     for process in _tree(pid):
         with suppress(psutil.NoSuchProcess): total += process.memory_info().rss
@@ -91,7 +116,20 @@ def failure_reason(
     log:Path,   # What a process wrote
     status:int, # Its exit status
 ) -> str:       # One line
-    "Why a process failed: its last line, or its status where it could not say."
+    """Why a process failed: its last line, or its status where it could not say.
+
+    Parameters
+    ----------
+    log : Path
+        What a process wrote
+    status : int
+        Its exit status
+
+    Returns
+    -------
+    str
+        One line
+    """
     text = log.read_text(errors='replace').rstrip()
     if status == 1 and text: return text.splitlines()[-1][:500]
     return f'its process ended with status {status}'
@@ -103,7 +141,22 @@ def cell_command(
     runs:str|Path, # Folder of runs
     store:str='',  # URL of a store
 ) -> list:         # Program and arguments
-    "What starts the process of a cell."
+    """What starts the process of a cell.
+
+    Parameters
+    ----------
+    cell : Cell
+        Name and configuration
+    runs : str | Path
+        Folder of runs
+    store : str, default ''
+        URL of a store
+
+    Returns
+    -------
+    list
+        Program and arguments
+    """
     config = json.dumps(asdict(cell.config))
     command = [sys.executable, '-c', CHILD, cell.name, config, str(runs)]
     return [*command, store] if store else command
@@ -117,7 +170,30 @@ def run_cell(
     store:str='',          # URL of a store to publish the run in
     stop=None,             # `threading.Event` that ends the run
 ) -> dict:                 # `state` (done or failed), `reason`, `log`, `seconds`, `host`
-    "Make one run in a process of its own."
+    """Make one run in a process of its own.
+
+    Parameters
+    ----------
+    cell : Cell
+        Name and configuration
+    runs : str | Path, default 'runs'
+        Folder of runs
+    threads : int, default 0
+        Threads of the process; 0: as many as there are cores
+    minutes : float, default 0
+        Longest time; 0: any
+    memory : float, default 0
+        Largest resident memory in GB; 0: any
+    store : str, default ''
+        URL of a store to publish the run in
+    stop : object, default None
+        `threading.Event` that ends the run
+
+    Returns
+    -------
+    dict
+        `state` (done or failed), `reason`, `log`, `seconds`, `host`
+    """
     log, start = Path(runs)/'logs'/f'{cell.name}.log', time.time()
     log.parent.mkdir(parents=True, exist_ok=True)
     command = cell_command(cell, runs, store)
@@ -140,7 +216,24 @@ def on_this_machine(
     jobs:int=1,       # Processes at a time
     **limits,         # `minutes`, `memory` and `store` of `run_cell`
 ) -> Iterator:        # Of (cell, outcome)
-    "Make cells by processes of this machine."
+    """Make cells by processes of this machine.
+
+    Parameters
+    ----------
+    cells : list
+        Of `Cell`
+    runs : str | Path
+        Folder of runs
+    jobs : int, default 1
+        Processes at a time
+    limits : object
+        `minutes`, `memory` and `store` of `run_cell`
+
+    Returns
+    -------
+    Iterator
+        Of (cell, outcome)
+    """
     stop, threads = threading.Event(), _share_of_cores(jobs)
     with ThreadPoolExecutor(jobs) as pool:
         tasks = {pool.submit(run_cell, cell, runs, threads, stop=stop, **limits): cell for cell in cells}
@@ -163,7 +256,18 @@ def _client(jobs, scheduler):
 def outcome_of(
     task,     # Finished future of Dask
 ) -> dict:    # As `run_cell`
-    "What became of a task of Dask."
+    """What became of a task of Dask.
+
+    Parameters
+    ----------
+    task : object
+        Finished future of Dask
+
+    Returns
+    -------
+    dict
+        As `run_cell`
+    """
     if task.status == 'finished': return task.result()
     return dict(state='failed', reason=last_line(task.exception()), log='', seconds=0, host='')
 
@@ -175,7 +279,28 @@ def on_dask(
     gpus:bool=False,  # Take one unit of the resource GPU per cell?
     **limits,         # `minutes`, `memory` and `store` of `run_cell`
 ) -> Iterator:        # Of (cell, outcome)
-    "Make cells by Dask workers."
+    """Make cells by Dask workers.
+
+    Parameters
+    ----------
+    cells : list
+        Of `Cell`
+    runs : str | Path
+        Folder of runs that all workers see, or that each has for itself where there is a store
+    jobs : int, default 1
+        Workers of a local cluster
+    scheduler : str, default ''
+        Address of a running scheduler; empty: a local cluster
+    gpus : bool, default False
+        Take one unit of the resource GPU per cell?
+    limits : object
+        `minutes`, `memory` and `store` of `run_cell`
+
+    Returns
+    -------
+    Iterator
+        Of (cell, outcome)
+    """
     threads = 0 if scheduler else _share_of_cores(jobs)
     options = dict(pure=False, resources=dict(GPU=1) if gpus else {}, **limits)
     with _client(jobs, scheduler) as client:
@@ -199,7 +324,20 @@ def publish(
     folder:str|Path, # Folder of a finished run
     store:str,       # URL of a store
 ) -> str:            # Path of the run in the store
-    "Copy a finished run into a store."
+    """Copy a finished run into a store.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a finished run
+    store : str
+        URL of a store
+
+    Returns
+    -------
+    str
+        Path of the run in the store
+    """
     (system, root), folder = _store(store), Path(folder)
     to = f'{root}/{folder.name}'
     system.makedirs(to, exist_ok=True)
@@ -211,7 +349,20 @@ def fetch(
     store:str,            # URL of a store
     runs:str|Path='runs', # Folder of runs
 ) -> list:                # Folders of runs that were not here before
-    "Copy the finished runs of a store that are not here."
+    """Copy the finished runs of a store that are not here.
+
+    Parameters
+    ----------
+    store : str
+        URL of a store
+    runs : str | Path, default 'runs'
+        Folder of runs
+
+    Returns
+    -------
+    list
+        Folders of runs that were not here before
+    """
     system, root = _store(store)
     sources = [file.rpartition('/')[0] for file in system.glob(f'{root}/*/metrics.json')]
     folders = {source: Path(runs)/source.rpartition('/')[2] for source in sources}
