@@ -436,7 +436,10 @@ def _simulated(images):
     if not images.attrs.get('simulated'): return None
     return f'SIMULATED data: {len(images)} phantoms. Scores on them say nothing about real radiographs.'
 
-def _from(source): return f' --data {shlex.quote(source)}' if source else '' # as typed
+def _from(source):
+    "An option of a command line that may be shown."
+    from bonefrac.data.sources import public_source
+    return f' --data {shlex.quote(public_source(source))}' if source else ''
 
 def _lines(*parts):
     "Parts one below the other; those that are None are left out."
@@ -794,11 +797,12 @@ class Asked(NamedTuple):
 def _read_grids(files, data):
     "Grids of files and the images that they are about."
     from bonefrac.audit.manifests import content_hash
+    from bonefrac.data.sources import public_source
     from bonefrac.experiment.grid import read_grid
     grids = {file: read_grid(file, **(dict(data=data) if data else {})) for file in files}
     configs = list(dict.fromkeys(chain(*grids.values())))
     images = _one_source(configs)
-    source = configs[0].data or str(_short(images.attrs['root']))
+    source = public_source(configs[0].data) or str(_short(images.attrs['root']))
     return Asked(grids, configs, source, content_hash(images), _simulated(images))
 
 def _states(asked, record, runs):

@@ -6,8 +6,8 @@
 __all__ = ['UNPACKED', 'KAGGLE', 'READERS_VERSION', 'N_PHANTOMS', 'is_link', 'leaves_folder', 'member_fault', 'same_place',
            'places', 'check_names', 'check_content', 'check_members', 'extract', 'is_as_unpacked', 'in_cache',
            'not_whole', 'unpack', 'fetch_kaggle', 'checksum_of', 'in_time', 'Download', 'check_sum', 'fetch',
-           'file_line', 'listing_hash', 'is_simulated', 'source_columns', 'kept_table', 'read_images', 'phantom_name',
-           'phantom_images', 'load_images']
+           'public_source', 'file_line', 'listing_hash', 'is_simulated', 'source_columns', 'kept_table', 'read_images',
+           'phantom_name', 'phantom_images', 'load_images']
 
 # %% ../../nbs/library/data/11_sources.ipynb #b87c3487
 import hashlib
@@ -516,6 +516,30 @@ def fetch(
     if text.strip() and path.exists(): return path
     doors = 'an archive, a folder, a CSV, a URL, "kaggle" or "phantom"'
     raise ValueError(f'{text!r}: no such file or folder; name {doors}')
+
+# %% ../../nbs/library/data/11_sources.ipynb #245cc993
+def public_source(
+    source:str|Path, # What a user names
+) -> str:            # The same, or the file that a signed address was downloaded to
+    """A source that may be written down and shown.
+
+    Parameters
+    ----------
+    source : str | Path
+        What a user names
+
+    Returns
+    -------
+    str
+        The same, or the file that a signed address was downloaded to
+    """
+    text = str(source)
+    if not re.match(r'https?://', text, re.I): return text
+    address, _, columns = text.partition('#')
+    parts = urlsplit(address)
+    if not parts.query and '@' not in parts.netloc: return text
+    kept = [one for one in columns.split(',') if one and not one.startswith('sha256=')]
+    return '#'.join(filter(None, (str(fetch(text)), ','.join(kept))))
 
 # %% ../../nbs/library/data/11_sources.ipynb #60ca99ea
 READERS_VERSION = 5 # counts up whenever a reader gives other rows for the same files

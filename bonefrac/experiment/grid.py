@@ -7,13 +7,13 @@ __all__ = ['EXAMPLE', 'combinations', 'read_yaml', 'read_grid', 'failures', 'don
            'clock', 'grid_counts', 'left_table', 'grid_text', 'named_cell', 'write_failure', 'outcome_text', 'run_grid']
 
 # %% ../../nbs/library/experiment/05_grid.ipynb #3f6808ad
+import math
 import sys
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from ..audit.manifests import content_hash
 from ..data.sources import load_images
@@ -21,7 +21,7 @@ from .config import DEFAULTS, RunConfig, run_config
 from .executors import EXECUTORS, Cell, fetch
 from .record import collect, config_key, finished, read_record, recorded
 from .run import Prepared, read_run
-from ..files import progress, read_json, write_json
+from ..files import check_limit, progress, read_fields, safe_yaml, say_once, write_json
 from ..training.recipes import RECIPES
 from ..vocabulary import choose, known
 
@@ -48,6 +48,7 @@ def combinations(
     empty = [key for key, value in entry.items() if value == []]
     if empty: raise ValueError(f'{", ".join(empty)}: an empty list')
     lists = [value if isinstance(value, list) else [value] for value in entry.values()]
+    check_limit('cells', math.prod(map(len, lists)))
     return [dict(zip(entry, values)) for values in product(*lists)]
 
 def read_yaml(
@@ -60,10 +61,9 @@ def read_yaml(
     path : str | Path
         YAML file
     """
-    try: return yaml.safe_load(Path(path).read_text(encoding='utf8'))
-    except FileNotFoundError: raise ValueError('no such grid file') from None
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise ValueError(f'not YAML: {" ".join(str(e).split())}') from None
+    if not Path(path).exists(): raise ValueError('no such grid file')
+    try: return safe_yaml(Path(path))
+    except ValueError as e: raise ValueError(str(e).removeprefix(f'{path}: ')) from None
 
 def _entries(path):
     "Entries of a grid file, each with the file's defaults."
@@ -105,7 +105,7 @@ def read_grid(
 def failures(
     results:str|Path, # Folder of the record
 ) -> dict:            # Key, as `config_key`, -> (note, file)
-    """Recorded failures.
+    """Recorded failures; notes that cannot be read are said and left out.
 
     Parameters
     ----------
@@ -117,9 +117,13 @@ def failures(
     dict
         Key, as `config_key`, -> (note, file)
     """
-    files = sorted((Path(results)/'failed').glob('*.json'))
-    notes = [(read_json(file), file) for file in files]
-    return {config_key(note['config'], note['data']): (note, file) for note, file in notes}
+    notes = {}
+    for file in sorted((Path(results)/'failed').glob('[!.]*.json')):
+        try:
+            note = read_fields(file, 'config', 'data', 'reason')
+            notes[config_key(dict(note['config']), note['data'])] = note, file
+        except (ValueError, TypeError) as e: say_once(f'{file}: left out: {str(e).removeprefix(f"{file}: ")}')
+    return notes
 
 def done_runs(
     results:str|Path, # Folder of the record
@@ -332,8 +336,8 @@ def named_cell(
         Called as its folder
     """
     prepared = Prepared(config, images, content)
-    try: return Cell(prepared.name, config)
-    except (OSError, ValueError): return Cell(prepared.name_without_weights, config)
+    try: return Cell(prepared.name, prepared.config)
+    except (OSError, ValueError): return Cell(prepared.name_without_weights, prepared.config)
 
 def write_failure(
     cell:Cell,        # What failed

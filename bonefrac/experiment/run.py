@@ -14,7 +14,7 @@ import platform
 import subprocess
 import time
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 
 import bonefrac
 from ..audit.manifests import content_hash
-from ..data.sources import load_images
+from ..data.sources import load_images, public_source
 from ..evaluation.judge import scores
 from ..evaluation.metrics import threshold_at
 from ..evaluation.predictions import kind_of, part_of
@@ -98,7 +98,7 @@ class Prepared:
         images:pd.DataFrame|None=None,  # Its image table, where it is loaded already
         content:str='',                 # `content_hash` of the images, where it is known already
     ):
-        self.config = config
+        self.config = replace(config, data=public_source(config.data))
         if images is not None: self.images = images
         if content: self.content = content
 

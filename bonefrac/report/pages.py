@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import quote
 
-from ..data.sources import load_images
+from ..data.sources import load_images, public_source
 from ..experiment.config import run_config
 from ..experiment.notebooks import execute, last_line, notebook_path
 from ..experiment.run import read_run
@@ -199,7 +199,7 @@ def audit_report(
     Path
         `index.html`
     """
-    source, out = str(source or os.environ.get('BONEFRAC_DATA') or ''), Path(out).resolve()
+    source, out = public_source(source or os.environ.get('BONEFRAC_DATA') or ''), Path(out).resolve()
     if known < 1: raise ValueError(f'known must be at least 1, not {known}')
     if out.exists() and not out.is_dir(): raise ValueError(f'{out}: a file of that name is in the way; name a folder')
     simulated = not source or load_images(source).attrs.get('simulated', False)

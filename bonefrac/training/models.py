@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['published_start', 'CustomCNN', 'Families', 'random_model', 'WeightsMissing', 'files_of', 'weights_in_folder',
-           'packaged_weights', 'published_url', 'hub_weights', 'find_weights', 'read_state', 'mismatch', 'renamed',
-           'first_of', 'load_weights', 'create_model', 'set_dropout', 'param_groups']
+           'packaged_weights', 'published_url', 'hub_weights', 'find_weights', 'tensor_fault', 'read_state', 'mismatch',
+           'renamed', 'first_of', 'load_weights', 'create_model', 'set_dropout', 'param_groups']
 
 # %% ../../nbs/library/training/05_models.ipynb #99b611c9
 import importlib
@@ -238,6 +238,30 @@ def find_weights(
     return weights_in_folder(name) or (packaged_weights(arch) if arch.package else hub_weights(name))
 
 # %% ../../nbs/library/training/05_models.ipynb #bccbd2a6
+def _weights_of(state):
+    "Tensors of a state dict without the counters of batch normalisation."
+    return {key: value for key, value in state.items() if not key.endswith('num_batches_tracked')}
+
+def tensor_fault(
+    state:dict, # Name -> tensor
+) -> str:       # Empty where all are floating point numbers, and finite
+    """Why tensors are no weights.
+
+    Parameters
+    ----------
+    state : dict
+        Name -> tensor
+
+    Returns
+    -------
+    str
+        Empty where all are floating point numbers, and finite
+    """
+    for name, value in _weights_of(state).items():
+        if not value.is_floating_point(): return f'{name} holds {str(value.dtype).removeprefix("torch.")}, not weights'
+        if not torch.isfinite(value).all(): return f'{name} holds NaN or infinity'
+    return ''
+
 def read_state(
     path:Path, # `.safetensors` or `.pth` file
 ) -> dict:     # Name -> tensor
@@ -259,13 +283,11 @@ def read_state(
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as e: reason = str(e) or type(e).__name__
     except Exception as e: reason = f'not a plain state dict ({type(e).__name__})'
     else:
-        if isinstance(state, dict) and all(isinstance(value, torch.Tensor) for value in state.values()): return state
-        raise ValueError(f'{path}: not a state dict of tensors')
+        plain = isinstance(state, dict) and all(isinstance(value, torch.Tensor) for value in state.values())
+        reason = tensor_fault(state) if plain else 'not a state dict of tensors'
+        if not reason: return state
+        raise ValueError(f'{path}: {reason}')
     raise ValueError(f'{path}: unreadable weights: {reason.splitlines()[0]}')
-
-def _weights_of(state):
-    "Tensors of a state dict without the counters of batch normalisation."
-    return {key: value for key, value in state.items() if not key.endswith('num_batches_tracked')}
 
 def mismatch(
     model:nn.Module, # Model that is to be filled
