@@ -1720,7 +1720,8 @@ class Outlines:
     def __init__(self,
         root:Path, # Folder of the data
     ):
-        self.reading, self.found = Reading(root), {}
+        self.reading = Reading(root)
+        self.found:dict = {}
 
     def add(self, name, polygons_of_file, *args):
         "Keep the outlines of one image; what cannot be read is a problem."
