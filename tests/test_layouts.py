@@ -106,6 +106,11 @@ def test_what_is_named(made, kind):
     with pytest.raises(ValueError) as refused: read_images(made({'images/0.png': None, name: text}), cache=False)
     assert f'{kind} is not read (1 file): ' in str(refused.value)
 
+def test_what_is_named_beside_what_is_read(made):
+    files = {'wrist/0.png': None, 'elbow/0.png': None, 'via.json': '{"_via_settings": {}}'}
+    images = read_images(made(files), cache=False)
+    assert images.attrs['notes'] == ['VGG Image Annotator is not read (1 file): export it as COCO, YOLO or Pascal VOC']
+
 @pytest.mark.parametrize('text', ['\tDatei\tKörperregion\n0\t0.png\tHandgelenk\n'.encode('latin1'),
                                   b'path,region\n0,0.png,wrist\n', b'id;path;region\n0;0.png;wrist\n'])
 def test_odd_tables(made, text):

@@ -291,7 +291,8 @@ class Reading:
     def attrs(self):
         "What the table says about itself."
         notes = region_notes(row['unknown'] for row in self.rows) + outline_notes(self.rows) + self.film_notes()
-        counts = self.counts() if self.whole else {}
+        counts, files = (self.counts(), self.files()) if self.whole else ({}, [])
+        notes += named_notes(path for path in files if path.suffix != '.txt')
         given = ['study']*any(row['film_study'] for row in self.rows)
         return dict(root=str(self.root), problems=sorted(self.problems), twins=0, notes=notes + self.notes,
                     counts=counts, given=given)
