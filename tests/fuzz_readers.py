@@ -1,7 +1,8 @@
-"""Damage data sets at random and read them: `python tests/fuzz_readers.py FOLDER [SECONDS] [SEED]`.
+"""Damage data sets at random and read them: `python tests/fuzz_readers.py SECONDS [SEED] [FOLDER]`.
 
-Each folder in FOLDER is a data set. A copy is changed one to four times: bytes, names, cut files, nested folders. Then
-it must be read, with counts that add up, or be refused by a `ValueError` that names its path and nothing beside it.
+The data sets are those of `test_layouts.py` and the folders in FOLDER. A copy is changed one to four times: bytes,
+names, cut files, nested folders. Then it must be read, with counts that add up, or be refused by a `ValueError` that
+names its path. A kind of fault is printed once, with its seed.
 """
 import os
 import random
@@ -12,6 +13,8 @@ import traceback
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from test_layouts import NAMED, READ, write
 
 from bonefrac.data.sources import read_images
 
@@ -115,9 +118,16 @@ def outcome(root):
     assert not images.name.duplicated().any(), 'a name twice'
     return 'read'
 
-def main(folder, seconds=300, seed=0):
-    "Fuzz for some seconds."
-    cases = sorted(path for path in Path(folder).iterdir() if path.is_dir() and len(files_of(path)) < 120)
+def cases_in(made, folder):
+    "Small data sets: those of the tests, written to the folder `made`, and those in another folder."
+    forms = {name: files for name, (files, *_) in READ.items()}
+    forms |= {name: {'images/0.png': None, file: text} for name, (file, text) in NAMED.items()}
+    own = [write(made/name, files) for name, files in forms.items()]
+    others = Path(folder).iterdir() if folder else ()
+    return own + sorted(path for path in others if path.is_dir() and len(files_of(path)) < 120)
+
+def fuzz(cases, seconds, seed):
+    "Damage and read for some seconds."
     seen, faults, end, i = Counter(), {}, time.monotonic() + float(seconds), int(seed)
     while time.monotonic() < end:
         rng, i = random.Random(i), i + 1
@@ -138,5 +148,9 @@ def main(folder, seconds=300, seed=0):
     print(f'{sum(seen.values())} damaged data sets of {len(cases)} kinds, seeds {seed} to {i - 1}: '
           f'{seen["read"]} read, {seen["refused"]} refused, {seen["fault"]} faults of {len(faults)} kinds')
     return bool(faults)
+
+def main(seconds=300, seed=0, folder=''):
+    "Fuzz, and forget the data sets."
+    with TemporaryDirectory() as made: return fuzz(cases_in(Path(made), folder), seconds, seed)
 
 if __name__ == '__main__': sys.exit(main(*sys.argv[1:]))

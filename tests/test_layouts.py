@@ -65,18 +65,20 @@ READ = {
     'German folders': ({'Handgelenk /0.png': None, 'Unterarm/0.png': None}, 2, 0, 0, ''),
 }
 
+def write(folder, files):
+    "Write a data set."
+    for i, (name, text) in enumerate(files.items()):
+        path = folder/name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(i).integers(0, 255, (40, 30), np.uint8)
+        if text is None: Image.fromarray(pixels).save(path)
+        else: path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return folder
+
 @pytest.fixture
 def made(tmp_path):
-    "Writes a data set."
-    def make(files):
-        for i, (name, text) in enumerate(files.items()):
-            path = tmp_path/'set'/name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pixels = np.random.default_rng(i).integers(0, 255, (40, 30), np.uint8)
-            if text is None: Image.fromarray(pixels).save(path)
-            else: path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return tmp_path/'set'
-    return make
+    "Writes a data set below a folder of the test."
+    return lambda files: write(tmp_path/'set', files)
 
 @pytest.mark.parametrize('form', READ)
 def test_what_is_read(made, form):
