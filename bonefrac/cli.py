@@ -326,7 +326,7 @@ DOORS = { # what one has: what to type
     'one folder per class, at any depth, as MURA': 'bonefrac run --data my-images/',
     'folders fractured, not fractured': 'bonefrac run --task abnormal --data my-images/',
     'YOLO: boxes, polygons or both': 'bonefrac run --task abnormal --data export.zip',
-    'COCO json': 'bonefrac data my-images/',
+    'COCO json, Pascal VOC, LabelMe': 'bonefrac data my-images/',
     'FracAtlas, GRAZPEDWRI-DX as published': 'bonefrac data FracAtlas/',
     'DICOM files, in folders or in one': 'bonefrac data scans/',
     'a CSV with path and region or label': 'bonefrac run --data list.csv',

@@ -105,7 +105,8 @@ REGION_NAMES = {
     'knee': 'knee*, *patella*, knie*, genu, kniescheibe',
     'tibia': '*tibia*, *fibula*, tibfib, tib fib, unterschenkel*, schienbein*, wadenbein, lower leg, crus, shin',
     'ankle': '*ankle*, sprunggelenk*, knöchel*, knoechel*, malleol*, talus',
-    'foot': 'foot, feet, forefoot, hindfoot, fuß, fuss, füße, calcane*, *metatars*, tarsal*, heel*, pes, mittelfuß*',
+    'foot': 'foot, feet, forefoot, hindfoot, fuß, fuss, füße, füsse, fuesse, calcane*, *metatars*, tarsal*, heel*, '
+            'pes, mittelfuß*, mittelfuss*',
     'toes': 'toe, hallux, zehe*, digiti pedis, digitus pedis',
     'leg': 'leg, bein, lower extremity, lower limb',
     'skull': '*skull*, *crani*, schädel*, schaedel*, orbit*, facial bone, face',

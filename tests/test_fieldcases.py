@@ -46,7 +46,7 @@ READ = {
 
 REFUSED = {
     'names_missing': 'no list `names` of classes',
-    'zip_encrypted/locked.zip': 'password required',
+    'zip_encrypted/locked.zip': 'needs a password',
     'zip_in_zip/outer.zip': '2 ZIP files lie there',
 }
 

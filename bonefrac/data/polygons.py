@@ -15,6 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..files import check_regular
+
 # %% ../../nbs/library/data/02_polygons.ipynb #0cf70c51
 OUTSIDE = .01 # how far a corner may lie outside the image, as a share of its side
 
@@ -54,7 +56,8 @@ def corners_fault(
         What is wrong, or None
     """
     if len(xy) < 6 or len(xy) % 2:
-        return f'{len(xy)} coordinates; a polygon has at least three x y pairs, a box has four numbers'
+        hint = ' (a fifth may be a confidence: leave that column out)'*(len(xy) == 5)
+        return f'{len(xy)} coordinates; a polygon has at least three x y pairs, a box has four numbers{hint}'
     if xy.min() < -OUTSIDE or xy.max() > 1 + OUTSIDE: return 'a coordinate outside [0, 1]'
 
 def is_outside(
@@ -177,7 +180,9 @@ def label_lines(
     list
         Pairs of a number, from 1, and a line that is not blank
     """
-    lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
+    check_regular(path)
+    try: lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
+    except OSError as e: raise ValueError(str(e.strerror)) from None
     return [(i, line) for i, line in enumerate(lines, 1) if line.strip()]
 
 def read_label(

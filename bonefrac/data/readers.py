@@ -5,29 +5,34 @@
 # %% auto #0
 __all__ = ['NO_RADIOGRAPHS', 'LEFTOVERS', 'NO_LABEL', 'NAMES_FILES', 'NO_CLASS', 'PERSON', 'COLUMN_NAMES', 'CSV_COLUMNS',
            'ANSWERS', 'LAYOUTS', 'opened', 'header_told', 'frame_notes', 'modality_notes', 'outline_notes',
-           'region_notes', 'is_leftover', 'Reading', 'names_by_id', 'check_export', 'names_in', 'told_by',
-           'class_names', 'region_in', 'labels_of', 'label_folder', 'split_of_path', 'names_file', 'YoloPart',
-           'twins_of', 'without_twins', 'unlabelled_notes', 'read_yolo', 'wraps_data', 'class_pairs', 'own_source',
-           'folder_groups', 'told_by_folders', 'folder_rows', 'read_class_folders', 'json_rows', 'polygons_of',
-           'decoded', 'separator_of', 'read_texts', 'column_map', 'given_columns', 'surest', 'Places', 'CsvRecord',
-           'check_columns', 'csv_records', 'is_bare_list', 'named_records', 'ones_completed', 'listed_images',
-           'add_records', 'listed_row', 'used_notes', 'read_csv', 'coco_files', 'CocoFile', 'read_coco', 'listed_below',
-           'read_listed', 'dicom_files', 'read_dicom_files', 'kinds_below', 'folder_reader', 'reader_of']
+           'region_notes', 'is_leftover', 'is_file', 'Reading', 'names_by_id', 'check_export', 'names_in', 'told_by',
+           'class_names', 'region_in', 'labels_of', 'content_of', 'label_folder', 'split_of_path', 'names_file',
+           'YoloPart', 'twins_of', 'without_twins', 'unlabelled_notes', 'read_yolo', 'leads_up', 'wraps_data',
+           'class_pairs', 'own_source', 'folder_groups', 'told_by_folders', 'folder_rows', 'read_class_folders',
+           'json_rows', 'polygons_of', 'decoded', 'separator_of', 'with_index', 'read_texts', 'column_map',
+           'given_columns', 'surest', 'Places', 'CsvRecord', 'check_columns', 'csv_records', 'is_bare_list',
+           'named_records', 'ones_completed', 'listed_images', 'add_records', 'listed_row', 'used_notes', 'read_csv',
+           'coco_files', 'CocoFile', 'coco_parts', 'read_coco', 'marked_files', 'listed_splits', 'image_below',
+           'MarkedFiles', 'read_marked', 'listed_below', 'Outlines', 'read_listed', 'dicom_files', 'read_dicom_files',
+           'kinds_below', 'folder_reader', 'reader_of']
 
 # %% ../../nbs/library/data/10_readers.ipynb #0ad7799b
+import csv
 import json
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from io import StringIO
-from itertools import chain
-from pathlib import Path, PurePath
+from itertools import chain, islice
+from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
 import pandas as pd
 
 from ..files import file_sha256, in_threads, read_json, safe_yaml, text_of, unguarded
 from ..vocabulary import SPLITS, choose, finding_of, split_of, words_of
+from .annotations import READ, format_in, named_notes
 from .groups import joined_groups
 from .pixels import file_format, film_fault, is_image, read_film, sharpness
 from .polygons import is_box, moves_corners, polygon_of_row, read_label
@@ -188,6 +193,23 @@ def _split_of(folder):
     "Shipped split that a folder's name stands for, or an empty text."
     return split_of(folder.name)
 
+def is_file(
+    path:str|Path, # Path that a stranger's file names
+) -> bool:         # False for what cannot be a path, too
+    """Whether a path leads to a file.
+
+    Parameters
+    ----------
+    path : str | Path
+        Path that a stranger's file names
+
+    Returns
+    -------
+    bool
+        False for what cannot be a path, too
+    """
+    return os.path.isfile(path)
+
 class Reading:
     """Rows and problems that a reader finds below a folder.
 
@@ -201,6 +223,7 @@ class Reading:
     ):
         self.root = root
         self.rows:list = []
+        self.seen:set = set() # names of the images that have a row
         self.problems:list = []
         self.notes:list = []
         self.whole = True # are all files below the folder part of the data?
@@ -215,8 +238,14 @@ class Reading:
 
     def add(self, name, row_of, *args):
         "Make a row; where that is refused, the reason is a problem of the file."
-        try: self.rows.append(row_of(*args))
+        try: self.add_row(name, row_of(*args))
         except ValueError as e: self.set_aside(name, e)
+
+    def add_row(self, name, row):
+        "Keep a row, unless its image has one."
+        if row['name'] in self.seen: return self.set_aside(name, f'{row["name"]} is listed more than once')
+        self.rows.append(row)
+        self.seen.add(row['name'])
 
     def add_outside(self):
         "Set aside the image files that the layout has no place for."
@@ -234,9 +263,10 @@ class Reading:
 
     def counts(self):
         "Files below the folder: how many were read, set aside, or are no image; these three add up."
-        n, read = sum(path.is_file() for path in self.root.rglob('*')), len(self.rows)
-        aside = sum((self.root/name).is_file() for name in {name for name, _ in self.problems})
-        return dict(files=n, read=read, aside=aside, other=n - read - aside)
+        read = {row['name'] for row in self.rows}
+        aside = {name for name, _ in self.problems if is_file(self.root/name)} - read
+        other = {self.name(path) for path in self.root.rglob('*') if path.is_file()} - read - aside
+        return dict(files=len(read | aside | other), read=len(read), aside=len(aside), other=len(other))
 
     def opened(self, row):
         "A row with what its pixels tell, and a problem; one of them is None."
@@ -253,15 +283,16 @@ class Reading:
     def check(self):
         "Refuse a folder without a readable image, and say what was wrong first."
         if self.rows: return
-        hint = f'; the first problem: {": ".join(self.problems[0])}' if self.problems else ''
-        raise ValueError(f'{self.root}: no readable image{hint}')
+        hint = [f'the first problem: {": ".join(self.problems[0])}'] if self.problems else []
+        raise ValueError('; '.join([f'{self.root}: no readable image', *hint, *named_notes(self.files())]))
 
     def film_notes(self): return frame_notes(self.rows) + modality_notes(self.rows)
 
     def attrs(self):
         "What the table says about itself."
         notes = region_notes(row['unknown'] for row in self.rows) + outline_notes(self.rows) + self.film_notes()
-        counts = self.counts() if self.whole else {}
+        counts, files = (self.counts(), self.files()) if self.whole else ({}, [])
+        notes += named_notes(path for path in files if path.suffix != '.txt')
         given = ['study']*any(row['film_study'] for row in self.rows)
         return dict(root=str(self.root), problems=sorted(self.problems), twins=0, notes=notes + self.notes,
                     counts=counts, given=given)
@@ -423,6 +454,23 @@ def labels_of(
 NO_LABEL = 'no label file'
 NAMES_FILES = ('data.yaml', 'data.yml', 'dataset.yaml', 'meta.yaml', 'obj.names', 'classes.txt', 'labels.txt')
 
+def content_of(
+    folder:Path, # Folder, or the path of none
+) -> list:       # What lies in it, sorted
+    """Content of a folder; nothing where there is none.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder, or the path of none
+
+    Returns
+    -------
+    list
+        What lies in it, sorted
+    """
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
 def label_folder(
     images:Path, # Folder with images
 ) -> Path:       # `labels/train` for `images/train`, `train/labels` for `train/images`, else the folder itself
@@ -440,7 +488,9 @@ def label_folder(
     """
     at = [i for i, part in enumerate(images.parts) if part.lower() == 'images']
     if not at: return images
-    return Path(*images.parts[:at[-1]], 'labels', *images.parts[at[-1] + 1:])
+    above = Path(*images.parts[:at[-1]])
+    name = next((path.name for path in content_of(above) if path.name.lower() == 'labels'), 'labels')
+    return Path(above, name, *images.parts[at[-1] + 1:])
 
 def split_of_path(
     path:PurePath, # Folder, relative to the folder of the data
@@ -478,7 +528,8 @@ def names_file(
         `data.yaml` or another of `NAMES_FILES`; where there is none, the `data.yaml` that is missing
     """
     above = [path for path in (label_folder(folder), folder, *folder.parents) if path.is_relative_to(root)]
-    found = (path/name for path in above for name in NAMES_FILES if (path/name).is_file())
+    by_name = ({path.name.lower(): path for path in content_of(folder) if path.is_file()} for folder in above)
+    found = (files[name] for files in by_name for name in NAMES_FILES if name in files)
     return next(found, root/'data.yaml')
 
 class YoloPart:
@@ -523,7 +574,7 @@ class YoloPart:
     def lonely(self):
         "Label files without an image."
         labels = sorted(self.labels.glob('*.txt'))
-        return [path for path in labels if path.stem not in self.stems and path.name not in NAMES_FILES]
+        return [path for path in labels if path.stem not in self.stems and path.name.lower() not in NAMES_FILES]
 
     def read(self):
         "Add every image and every lonely label file to the reading."
@@ -633,9 +684,26 @@ def read_yolo(
 # %% ../../nbs/library/data/10_readers.ipynb #63f5093a
 NO_CLASS = ('labels', 'masks', 'annotations', '__macosx')
 
+def leads_up(
+    path:Path, # File or folder
+) -> bool:     # True for a link to a folder that holds the link itself
+    """Whether a path leads back to a folder above it.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder
+
+    Returns
+    -------
+    bool
+        True for a link to a folder that holds the link itself
+    """
+    return path.is_symlink() and path.parent.resolve().is_relative_to(os.path.realpath(path))
+
 def _subfolders(folder):
     "Folders in a folder that hold images at any depth."
-    below = [path for path in sorted(folder.iterdir()) if path.name.lower() not in NO_CLASS]
+    below = [path for path in sorted(folder.iterdir()) if path.name.lower() not in NO_CLASS and not leads_up(path)]
     return [path for path in below if path.name[0] != '.' and _images_below(path)]
 
 def wraps_data(
@@ -889,6 +957,25 @@ def separator_of(
     first = re.sub(r'"[^"]*"', '', text.lstrip().partition('\n')[0])
     return max(',;\t|', key=first.count)
 
+def with_index(
+    text:str, # Content of a CSV file
+) -> str:     # The same with as many columns in the header as below it
+    """Text of a CSV whose header names no index, as R writes it, with a column without a name.
+
+    Parameters
+    ----------
+    text : str
+        Content of a CSV file
+
+    Returns
+    -------
+    str
+        The same with as many columns in the header as below it
+    """
+    mark = separator_of(text)
+    first, second = ([*islice(csv.reader(StringIO(text), delimiter=mark), 2), [], []])[:2]
+    return mark + text.lstrip() if first and len(second) == len(first) + 1 else text
+
 def read_texts(
     path:Path,     # CSV file
 ) -> pd.DataFrame: # Texts without blanks around them; an empty field is an empty text; columns are numbered
@@ -905,11 +992,11 @@ def read_texts(
         Texts without blanks around them; an empty field is an empty text; columns are numbered
     """
     try:
-        text = decoded(path.read_bytes())
+        text = with_index(decoded(path.read_bytes()))
         table = pd.read_csv(StringIO(text), sep=separator_of(text), header=None, dtype=str, keep_default_na=False,
                             skipinitialspace=True)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
-        raise ValueError(f'{path}: not a CSV file: {e}') from None
+    except (csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
+        raise ValueError(f'{path}: not a CSV file: {str(e).strip()}') from None
     return table.map(str.strip).map(unguarded)
 
 # %% ../../nbs/library/data/10_readers.ipynb #7d3e90b4
@@ -917,7 +1004,8 @@ COLUMN_NAMES = dict( # column of the image table -> names that people give it, t
     path='path, file, filename, filepath, image, image id, image path, image name, image file, img, img path, '
          'filestem, pfad, datei, dateiname, bild',
     label='label, class, class name, category, diagnosis, target, klasse, diagnose',
-    region='region, bone, body part, bodypart, body part examined, anatomy, body region, anatomical region, knochen',
+    region='region, bone, body part, bodypart, body part examined, anatomy, body region, anatomical region, knochen, '
+           'körperregion, koerperregion, körperteil, lokalisation',
     annotated='annotated, fractured, fracture, fracture visible, abnormal, positive, finding, has fracture, befund',
     split='split, subset, set, partition, part',
     source='source',
@@ -1016,9 +1104,9 @@ class Places:
 
     def find(self, text):
         "Path of an image or a folder of images; where there is none, where it should be."
-        path = Path(text if Path(text).exists() else text.replace('\\', '/'))
+        path = Path(text if os.path.exists(text) else text.replace('\\', '/'))
         for folder in self.starts(path):
-            if (folder/path).exists(): return folder/path
+            if os.path.exists(folder/path): return folder/path
         if len(path.parts) > 1: return self.folder/path # another image of that name would be another one
         if self.names is None: self.names = self.index()
         return self.names.get(path.name, self.folder/path)
@@ -1137,7 +1225,7 @@ def is_bare_list(
         True where the first line names an image
     """
     first = table.iloc[0, 0]
-    return table.shape[1] < 3 and bool(first) and Places(folder).find(first).exists()
+    return table.shape[1] < 3 and bool(first) and os.path.exists(Places(folder).find(first))
 
 def named_records(
     table:pd.DataFrame, # What `read_texts` gives, with a header as its first line
@@ -1200,7 +1288,7 @@ def listed_images(
     list
         Paths
     """
-    return _images_below(path) if path.is_dir() else [path]
+    return _images_below(path) if os.path.isdir(path) else [path]
 
 def add_records(
     reading:Reading,      # Gathers rows and problems
@@ -1348,8 +1436,13 @@ class CocoFile:
         self.names = {one['id']: str(one['name']) for one in content['categories']}
         self.ids = {key: i for i, key in enumerate(sorted(self.names))}
         self.images, self.marks = content['images'], defaultdict(list)
-        for one in content['annotations']: self.marks[one['image_id']].append(one)
+        for one in content['annotations']: self.marks[one.get('image_id')].append(one)
+        if None in self.marks: reading.set_aside(reading.name(path), 'annotations without image_id are not used')
         self.beside, self.below = Places(path.parent), Places(reading.root)
+
+    def name_of(self, image):
+        "Name of an image, as far as the file tells it."
+        return str(image.get('file_name') or self.path.name) if isinstance(image, dict) else self.path.name
 
     def outlines(self, mark):
         "Corners in pixels: polygons, or the box where a mask has none."
@@ -1371,19 +1464,43 @@ class CocoFile:
         "Row of an image."
         name, polygons = str(image['file_name']), self.polygons(image)
         places = self.beside.find(name), self.below.find(name)
-        path = next(filter(Path.exists, places), places[0])
+        path = next(filter(os.path.exists, places), places[0])
         found = labels_of(self.names[mark['category_id']] for mark in self.marks[image['id']])
+        found['masks'] = sum(isinstance(mark.get('segmentation'), dict) for mark in self.marks[image['id']])
         split = split_of_path(path_below(self.reading.root, path).parent) or split_of(self.path.stem)
         return image_row(self.reading.root, path, split, polygons=polygons, **found)
 
     def read(self):
         "Add every image to the reading."
         for image in self.images:
-            try: self.reading.rows.append(self.row(image))
+            try: self.reading.add_row(self.name_of(image), self.row(image))
             except (KeyError, TypeError) as e: fault = f'{self.path.name}: {type(e).__name__} {e}'
             except ValueError as e: fault = f'{self.path.name}: {e}'
             else: continue
-            self.reading.set_aside(str(image.get('file_name', self.path.name)), fault)
+            self.reading.set_aside(self.name_of(image), fault)
+
+def coco_parts(
+    reading:Reading, # Gathers rows and problems
+) -> list:           # One `CocoFile` per file that can be read; the others are problems
+    """Files of COCO annotations below the folder of a reading.
+
+    Parameters
+    ----------
+    reading : Reading
+        Gathers rows and problems
+
+    Returns
+    -------
+    list
+        One `CocoFile` per file that can be read; the others are problems
+    """
+    parts = []
+    for path in coco_files(reading.root):
+        try: parts.append(CocoFile(reading, path))
+        except (AttributeError, KeyError, TypeError) as e: fault = f'not COCO: {type(e).__name__} {e}'
+        else: continue
+        reading.set_aside(reading.name(path), fault)
+    return parts
 
 def read_coco(
     root:str|Path, # Folder with JSON files of COCO beside the images, or above them
@@ -1401,12 +1518,176 @@ def read_coco(
         Image table
     """
     reading = Reading(Path(root))
-    for path in coco_files(reading.root): CocoFile(reading, path).read()
+    for coco in coco_parts(reading): coco.read()
+    n = sum(row['masks'] for row in reading.rows)
+    reading.notes += [f'{n} outlines are masks (RLE); of these the box is used']*bool(n)
+    reading.add_outside()
+    return without_twins(reading.table())
+
+# %% ../../nbs/library/data/10_readers.ipynb #7be73568
+def marked_files(
+    root:Path, # Folder of the data
+) -> list:     # Files in the formats of `READ`
+    """Files of annotations below a folder.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+
+    Returns
+    -------
+    list
+        Files in the formats of `READ`
+    """
+    return [path for path in Reading(root).files() if format_in(path, READ)]
+
+def listed_splits(
+    root:Path, # Folder of the data
+) -> dict:     # Shipped split by stem of an image
+    """What the lists in `ImageSets/Main` of Pascal VOC say; later lists win.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+
+    Returns
+    -------
+    dict
+        Shipped split by stem of an image
+    """
+    lists = [path for path in sorted(root.rglob('ImageSets/Main/*.txt')) if split_of(path.stem)]
+    lines = [(line.split(), split_of(path.stem)) for path in lists for line in text_of(path).splitlines()]
+    return {words[0]: split for words, split in lines if words}
+
+def image_below(
+    root:Path,       # Folder of the data
+    folders:list,    # `Places`, the likeliest first
+    names:list,      # Names that the image may have, the surest first
+) -> Path:           # Image below `root`; where there is none, where it should be
+    """The image that a file of annotations means.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+    folders : list
+        `Places`, the likeliest first
+    names : list
+        Names that the image may have, the surest first
+
+    Returns
+    -------
+    Path
+        Image below `root`; where there is none, where it should be
+    """
+    def paths(place, text):
+        text = text.replace('\\', '/')
+        return [Path(os.path.normpath(place.folder/text)), place.find(PurePosixPath(text).name)]
+    found = [path for name in filter(None, names) for place in folders for path in paths(place, name)]
+    return next((path for path in found if path.is_relative_to(root) and is_file(path) and is_image(path)),
+                folders[0].folder/PurePosixPath(names[0].replace('\\', '/')).name)
+
+class MarkedFiles:
+    """Files of Pascal VOC, LabelMe and others of `READ`, and their images.
+
+    Parameters
+    ----------
+    reading : Reading
+        Gathers rows and problems
+    """
+    def __init__(self,
+        reading:Reading, # Gathers rows and problems
+    ):
+        self.reading = reading
+        self.places:dict = {}
+        self.files = marked_files(reading.root)
+        self.splits = listed_splits(reading.root)
+        self.found = [(path, one) for path in self.files for one in self.images(path)]
+        self.ids = {name: i for i, name in enumerate(sorted({name for _, one in self.found for name, _ in one.marks}))}
+
+    def images(self, path):
+        "Marked images of a file; a file that cannot be read is a problem."
+        try: return READ[str(format_in(path, READ))][2](path)
+        except ValueError as e: fault = str(e).removeprefix(f'{path}: ')
+        self.reading.set_aside(self.reading.name(path), fault)
+        return []
+
+    def image(self, path, one):
+        "Path of an image."
+        root = self.reading.root
+        folders = [self.places.setdefault(folder, Places(folder)) for folder in (path.parent, path.parent.parent, root)
+                   if folder.is_relative_to(root)]
+        return image_below(root, folders, [one.image or path.stem, path.stem])
+
+    def polygons(self, path, one):
+        "Polygons of an image, as shares of its sides."
+        size = one.size if min(one.size) > 0 else read_film(path).grey.shape[::-1]
+        marks = [(self.ids[name], np.reshape(corners, (-1, 2))/size) for name, corners in one.marks if len(corners)]
+        return [polygon_of_row([key, *shares.ravel()], len(self.ids)) for key, shares in marks]
+
+    def row(self, path, one):
+        "Row of an image."
+        root, image = self.reading.root, self.image(path, one)
+        split = self.splits.get(image.stem) or split_of_path(path_below(root, image).parent) or split_of(path.stem)
+        found = labels_of(name for name, _ in one.marks)
+        return image_row(root, image, split, polygons=self.polygons(image, one), **found)
+
+    def read(self):
+        "Add every image; one that is marked again is a problem."
+        for path, one in self.found: self.reading.add(self.reading.name(path), self.row, path, one)
+
+    def add_background(self):
+        "Images without a file in folders of LabelMe."
+        folders = {path.parent for path in self.files if format_in(path, READ) == 'LabelMe'}
+        root, seen = self.reading.root, {row['path'] for row in self.reading.rows}
+        lone = [path for folder in folders for path in sorted(filter(is_image, folder.iterdir()))
+                if str(path) not in seen and not path.with_suffix('.json').exists()]
+        self.reading.rows += [image_row(root, path, split_of_path(path_below(root, path).parent), **labels_of([]))
+                              for path in lone]
+        note = f'{len(lone)} images have no file of LabelMe; they are read as showing nothing'
+        self.reading.notes += [note]*bool(lone)
+
+    def set_rest_aside(self):
+        "Images that no file of annotations tells of."
+        told = {row['path'] for row in self.reading.rows}
+        told |= {str(self.reading.root/name) for name, _ in self.reading.problems}
+        for path in _images_below(self.reading.root):
+            if str(path) not in told: self.reading.set_aside(self.reading.name(path), 'no annotations that can be read')
+
+    def other_notes(self):
+        "What is said about marks that outline nothing."
+        n = sum(one.other for _, one in self.found)
+        return [f'{n} points, lines or other marks without an outline are not used']*bool(n)
+
+def read_marked(
+    root:str|Path, # Folder with files of Pascal VOC, LabelMe or another format of `READ`
+) -> pd.DataFrame: # Image table
+    """Image table of images with files of annotations.
+
+    Parameters
+    ----------
+    root : str | Path
+        Folder with files of Pascal VOC, LabelMe or another format of `READ`
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
+    reading = Reading(Path(root))
+    marked = MarkedFiles(reading)
+    marked.read()
+    marked.add_background()
+    reading.notes += marked.other_notes()
+    marked.set_rest_aside()
     reading.add_outside()
     return without_twins(reading.table())
 
 # %% ../../nbs/library/data/10_readers.ipynb #ac39ad86
-_LAYOUTS = 'COCO json, images/ beside labels/, or one folder of images per class, with two classes or more'
+_LAYOUTS = ('COCO json, Pascal VOC or LabelMe, images/ beside labels/, '
+            'or one folder of images per class, with two classes or more')
 
 def listed_below(
     root:Path, # Folder
@@ -1426,8 +1707,42 @@ def listed_below(
     def names_images(path):
         try: records = csv_records(path)
         except ValueError: return False
-        return len(records) and Places(path.parent).find(records.path.iloc[0]).is_file()
-    return [path for path in sorted(root.rglob('dataset.csv')) if names_images(path)]
+        return len(records) and is_file(Places(path.parent).find(records.path.iloc[0]))
+    return [path for path in sorted(root.rglob('dataset.csv')) if is_file(path) and names_images(path)]
+
+class Outlines:
+    """Outlines beside a list of images, by the stem of an image: of COCO, else of Pascal VOC, else of YOLO.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+    """
+    def __init__(self,
+        root:Path, # Folder of the data
+    ):
+        self.reading = Reading(root)
+        self.found:dict = {}
+
+    def add(self, name, polygons_of_file, *args):
+        "Keep the outlines of one image; what cannot be read is a problem."
+        try: polygons = polygons_of_file(*args)
+        except (KeyError, TypeError, ValueError) as e: self.reading.set_aside(name, f'{type(e).__name__} {e}')
+        else: self.found.update({Path(name).stem: polygons} if polygons else {})
+
+    def read(self):
+        "Go through all files of annotations, the least telling first."
+        root, marked = self.reading.root, MarkedFiles(self.reading)
+        stems = {path.stem for path in _images_below(root)}
+        for path in (path for path in self.reading.files() if path.suffix == '.txt' and path.stem in stems):
+            self.add(self.reading.name(path), read_label, path, 1000)
+        for path, one in marked.found: self.add(one.image or path.name, marked.polygons, marked.image(path, one), one)
+        for coco in coco_parts(self.reading):
+            for image in coco.images: self.add(coco.name_of(image), coco.polygons, image)
+
+    def notes(self):
+        "Sentences on files that cannot be used."
+        return [f'outlines of {name} are not used: {reason}' for name, reason in self.reading.problems[:5]]
 
 def read_listed(
     root:str|Path, # Folder with a `dataset.csv`
@@ -1444,7 +1759,13 @@ def read_listed(
     pd.DataFrame
         Image table
     """
-    return read_csv(listed_below(Path(root))[0], whole=True)
+    path = listed_below(Path(root))[0]
+    table, outlines = read_csv(path, whole=True), Outlines(Path(root))
+    outlines.read()
+    by_stem = (outlines.found.get(Path(name).stem, []) for name in table.name)
+    table['polygons'] = [own or outline for own, outline in zip(table.polygons, by_stem)]
+    table.attrs['notes'] += outline_notes(table.to_dict('records')) + outlines.notes()
+    return table
 
 def dicom_files(
     root:Path, # Folder
@@ -1487,6 +1808,7 @@ def read_dicom_files(
 LAYOUTS = ( # what tells that a folder has a layout, and its reader; the first that fits is taken
     (listed_below, read_listed),
     (coco_files, read_coco),
+    (marked_files, read_marked),
     (_image_folders, read_yolo),
     (_class_folders, read_class_folders),
     (dicom_files, read_dicom_files))
@@ -1523,7 +1845,8 @@ def folder_reader(
     """
     for seen, reader in LAYOUTS:
         if seen(path): return reader
-    raise ValueError(f'{path}: no known layout{kinds_below(path)}; expected {_LAYOUTS}')
+    advice = '; '.join(named_notes(Reading(path).files())) or f'expected {_LAYOUTS}'
+    raise ValueError(f'{path}: no known layout{kinds_below(path)}; {advice}')
 
 def reader_of(
     path:Path, # Folder or file
