@@ -4,11 +4,14 @@
 
 # %% auto #0
 __all__ = ['SIDE', 'CENTRE', 'PLAIN', 'FLIPS', 'TRAITS', 'EXACT', 'DISC', 'COPY_SCORE', 'NAMESAKE_SCORE', 'MIN_SIMILARITY',
-           'MAX_ANGLE', 'NEAR_SCORE', 'TURNED_SCORE', 'WHOLE_ANGLE', 'WAYS', 'central_square', 'ring_spectrum',
-           'content_range', 'content', 'whole_square', 'from_corners', 'black_corners', 'central_half', 'detail',
-           'best_first', 'noise_level', 'border_means', 'image_traits', 'reserved_file', 'Looks', 'measure',
-           'nearest_of_all', 'spectrum_index', 'nearest_by_index', 'neighbours', 'correlation', 'align', 'needed_score',
-           'whole_score', 'Way', 'align_by', 'components', 'identical_pairs', 'likeliest_original', 'find_copies']
+           'MAX_ANGLE', 'NEAR_SCORE', 'TURNED_SCORE', 'WHOLE_ANGLE', 'WAYS', 'LONG', 'POINTS', 'PART_SCORE',
+           'MIN_SHARE', 'MIN_POINTS', 'MIN_VOTES', 'central_square', 'ring_spectrum', 'content_range', 'content',
+           'whole_square', 'from_corners', 'black_corners', 'central_half', 'detail', 'best_first', 'noise_level',
+           'border_means', 'image_traits', 'reserved_file', 'Looks', 'measure', 'nearest_of_all', 'spectrum_index',
+           'nearest_by_index', 'neighbours', 'correlation', 'align', 'needed_score', 'whole_score', 'Way', 'part_score',
+           'align_by', 'components', 'identical_pairs', 'likeliest_original', 'find_copies', 'Keypoints', 'keypoints',
+           'mirrored_marks', 'matched_points', 'affine_map', 'overlap_score', 'part_fit', 'mark_index', 'Parts',
+           'join_parts']
 
 # %% ../../nbs/library/audit/00_copies.ipynb #44cac131
 import os
@@ -98,7 +101,7 @@ def content_range(
     slice
         Rows from the first to the last that is not plain; all where there are fewer than 16
     """
-    low, high = np.percentile(image, [2, 98], axis=1)
+    low, high = np.percentile(image[:, ::4], [2, 98], axis=1) # every fourth pixel is enough
     rows = np.flatnonzero(high - low > PLAIN)
     return slice(rows[0], rows[-1] + 1) if len(rows) >= 16 else slice(None)
 
@@ -514,24 +517,26 @@ def _coarse(square): return _normalised(square, 8, 12, .5)
 _MIRROR = (-1.)**np.arange(181)[:, None] # a horizontal mirror maps angle t to 180° - t
 
 def correlation(
-    a:np.ndarray, # float32, (128, 128)
-    b:np.ndarray, # float32, (128, 128)
-) -> float:       # -1 to 1; 0 where one side is flat
+    a:np.ndarray,              # float32, (128, 128), or the size of `inside`
+    b:np.ndarray,              # As `a`
+    inside:np.ndarray=DISC > 0, # bool, where to compare
+) -> float:                    # -1 to 1; 0 where one side is flat
     """Correlation of two squares of mean 0 within the disc.
 
     Parameters
     ----------
     a : np.ndarray
-        float32, (128, 128)
+        float32, (128, 128), or the size of `inside`
     b : np.ndarray
-        float32, (128, 128)
+        As `a`
+    inside : np.ndarray, default DISC > 0
+        bool, where to compare
 
     Returns
     -------
     float
         -1 to 1; 0 where one side is flat
     """
-    inside = DISC > 0
     a, b = a[inside], b[inside]
     size = np.sqrt((a*a).sum()*(b*b).sum())
     return float((a*b).sum()/size) if size > 1e-6 else 0.
@@ -666,17 +671,20 @@ class Way:
     Parameters
     ----------
     view : object
-        Function of an image to a square
+        Function of an image to a square; None where points are compared
     needed : object
         Function of angles and of what names say, to scores
     """
-    view:object   # Function of an image to a square
+    view:object   # Function of an image to a square; None where points are compared
     needed:object # Function of angles and of what names say, to scores
 
-WAYS = dict(centre=Way(central_square, needed_score), whole=Way(whole_square, whole_score))
+def part_score(angle, namesake): return np.full(np.shape(angle), PART_SCORE)
+
+WAYS = dict(
+    centre=Way(central_square, needed_score), whole=Way(whole_square, whole_score), part=Way(None, part_score))
 
 def align_by(
-    way:str,        # A key of `WAYS`
+    way:str,        # `centre`, `whole` or `part`
     one:np.ndarray, # Grey uint8, (height, width)
     two:np.ndarray, # Grey uint8, (height, width)
 ) -> dict:          # As `align`
@@ -685,7 +693,7 @@ def align_by(
     Parameters
     ----------
     way : str
-        A key of `WAYS`
+        `centre`, `whole` or `part`
     one : np.ndarray
         Grey uint8, (height, width)
     two : np.ndarray
@@ -696,6 +704,7 @@ def align_by(
     dict
         As `align`
     """
+    if way == 'part': return part_fit(keypoints(one), keypoints(two))
     first, second = (_Prepared(WAYS[way].view(image)) for image in (one, two))
     return first.align(second)
 
@@ -800,7 +809,7 @@ class _WholeSearch(_Search):
     "The search among stretched squares, with no hint by name."
     way = 'whole'
 
-    def new_pairs(self, at): return sorted(self.lookalikes(at))
+    def new_pairs(self, at): return sorted(self.lookalikes(at, k=4))
 
 # %% ../../nbs/library/audit/00_copies.ipynb #77b2cc31
 def likeliest_original(
@@ -854,3 +863,270 @@ def find_copies(
     whole.align(whole.new_pairs(np.flatnonzero(likeliest_original(group, looks))))
     group = components(len(images), [*same, *search.copies(), *whole.copies()])
     return group, pd.concat([search.judged(), whole.judged()], ignore_index=True)
+
+# %% ../../nbs/library/audit/00_copies.ipynb #a70bf24f
+LONG, POINTS = 288, 200 # pixels of the longer side, and points, of a film in the search for crops
+
+@dataclass(frozen=True)
+class Keypoints:
+    """Distinct points of a reduced film.
+
+    Parameters
+    ----------
+    film : np.ndarray
+        Grey uint8, the longer side has 288 pixels
+    at : np.ndarray
+        float32, (points, 2), x and y in pixels of `film`
+    marks : np.ndarray
+        float32, (points, 128), length 1
+    """
+    film:np.ndarray  # Grey uint8, the longer side has 288 pixels
+    at:np.ndarray    # float32, (points, 2), x and y in pixels of `film`
+    marks:np.ndarray # float32, (points, 128), length 1
+
+def keypoints(
+    image:np.ndarray, # Grey uint8, (height, width)
+) -> Keypoints:       # At most 200 points
+    """The most distinct points of an image.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    Keypoints
+        At most 200 points
+    """
+    size = [max(16, round(side*LONG/max(image.shape))) for side in image.shape[::-1]]
+    film = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    sift = cv2.SIFT_create(POINTS, contrastThreshold=.01)
+    points, marks = sift.detectAndCompute(cv2.createCLAHE(2, (8, 8)).apply(film), None)
+    marks = np.zeros((0, 128), np.float32) if marks is None else marks[:POINTS]
+    at = np.array([point.pt for point in points[:POINTS]], np.float32).reshape(-1, 2)
+    return Keypoints(film, at, np.sqrt(marks/np.maximum(marks.sum(1, keepdims=True), 1)))
+
+def mirrored_marks(
+    marks:np.ndarray, # float32, (points, 128)
+) -> np.ndarray:      # float32, (points, 128)
+    """The marks that the points of the mirror image have.
+
+    Parameters
+    ----------
+    marks : np.ndarray
+        float32, (points, 128)
+
+    Returns
+    -------
+    np.ndarray
+        float32, (points, 128)
+    """
+    bins = marks.reshape(-1, 4, 4, 8)[:, ::-1]
+    return np.ascontiguousarray(bins[..., -np.arange(8) % 8]).reshape(-1, 128)
+
+# %% ../../nbs/library/audit/00_copies.ipynb #964adbb5
+PART_SCORE, MIN_SHARE, MIN_POINTS = .6, .25, 8
+
+def matched_points(
+    one:Keypoints, # A film
+    two:Keypoints, # Another film
+    mirrored:bool, # Is the other one mirrored?
+) -> tuple:        # Points of `two` and those of `one` that they are like, float32, (matches, 2) each
+    """Points of two films that are more like one another than like the next point.
+
+    Parameters
+    ----------
+    one : Keypoints
+        A film
+    two : Keypoints
+        Another film
+    mirrored : bool
+        Is the other one mirrored?
+
+    Returns
+    -------
+    tuple
+        Points of `two` and those of `one` that they are like, float32, (matches, 2) each
+    """
+    marks = mirrored_marks(two.marks) if mirrored else two.marks
+    pairs = cv2.BFMatcher().knnMatch(marks, one.marks, 2)
+    sure = [pair[0] for pair in pairs if len(pair) == 2 and pair[0].distance < .85*pair[1].distance]
+    there, here = ([getattr(match, side) for match in sure] for side in ('queryIdx', 'trainIdx'))
+    return two.at[there], one.at[here]
+
+def affine_map(
+    there:np.ndarray, # float32, (points, 2)
+    here:np.ndarray,  # float32, (points, 2)
+) -> np.ndarray|None: # float64, (2, 3); None where fewer than 8 points fit
+    """The affine map that brings most points onto their partners.
+
+    Parameters
+    ----------
+    there : np.ndarray
+        float32, (points, 2)
+    here : np.ndarray
+        float32, (points, 2)
+
+    Returns
+    -------
+    np.ndarray | None
+        float64, (2, 3); None where fewer than 8 points fit
+    """
+    if len(there) < MIN_POINTS: return None
+    found, fits = cv2.estimateAffine2D(there, here, ransacReprojThreshold=3)
+    return found if found is not None and fits.sum() >= MIN_POINTS else None
+
+def overlap_score(
+    one:Keypoints,   # A film
+    two:Keypoints,   # Another film
+    onto:np.ndarray, # Affine map of `two` onto `one`, float64, (2, 3)
+) -> float:          # -1 to 1; 0 where they overlap too little
+    """Correlation of the fine structure of two films where they overlap.
+
+    Parameters
+    ----------
+    one : Keypoints
+        A film
+    two : Keypoints
+        Another film
+    onto : np.ndarray
+        Affine map of `two` onto `one`, float64, (2, 3)
+
+    Returns
+    -------
+    float
+        -1 to 1; 0 where they overlap too little
+    """
+    size, film = one.film.shape[::-1], two.film.astype(np.float32)
+    inside = cv2.warpAffine(np.ones_like(film), onto, size) > .99
+    inside = cv2.erode(inside.astype(np.uint8), np.ones((5, 5))) > 0
+    area = abs(np.linalg.det(onto[:, :2]))*film.size
+    if inside.sum() < MIN_SHARE*max(area, inside.size): return 0.
+    laid = cv2.warpAffine(film, onto, size, borderMode=cv2.BORDER_REPLICATE)
+    return correlation(_fine(one.film.astype(np.float32)), _fine(laid), inside)
+
+def part_fit(
+    one:Keypoints, # A film
+    two:Keypoints, # Another film
+) -> dict:         # `mirrored`, `score` from -1 to 1; `angle` is 0, for a map has more than an angle
+    """How well two films agree where they overlap.
+
+    Parameters
+    ----------
+    one : Keypoints
+        A film
+    two : Keypoints
+        Another film
+
+    Returns
+    -------
+    dict
+        `mirrored`, `score` from -1 to 1; `angle` is 0, for a map has more than an angle
+    """
+    def score(mirrored):
+        onto = affine_map(*matched_points(one, two, mirrored))
+        return 0. if onto is None else overlap_score(one, two, onto)
+    plain, other = score(False), score(True)
+    return dict(angle=0, mirrored=other > plain, score=max(plain, other))
+
+# %% ../../nbs/library/audit/00_copies.ipynb #bd5b4dae
+MIN_VOTES = 3
+
+def mark_index(
+    marks:np.ndarray, # float32, (points, 128)
+):                    # Inverted index of faiss, by distance
+    """An index for the nearest marks, the same each time.
+
+    Parameters
+    ----------
+    marks : np.ndarray
+        float32, (points, 128)
+    """
+    import faiss
+    cells = max(1, len(marks)//300)
+    index = faiss.IndexIVFFlat(faiss.IndexFlatL2(128), 128, cells)
+    index.cp.min_points_per_centroid, index.nprobe = 1, 4
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    index.train(marks[::4] if cells > 1 else marks)
+    index.add(marks)
+    faiss.omp_set_num_threads(threads)
+    return index
+
+class Parts:
+    "Keypoints of one image per group, and an index of their marks."
+    def __init__(self, images, at):
+        def see(path): return keypoints(load_grey(path))
+        self.at = np.asarray(at)
+        self.points = in_threads(see, images.path.iloc[at], 'audit: points', 'image', quiet_below=500)
+        self.owner = np.repeat(self.at, [len(points.at) for points in self.points])
+        marks = [points.marks for points in self.points]
+        self.index = mark_index(np.concatenate(marks)) if len(self.owner) else None
+
+    def votes(self, marks, me):
+        "Film that each mark votes for, or -1; `me` is the position of its own film."
+        far, near = self.index.search(marks, 5)
+        film = np.where(near < 0, -1, self.owner[near])
+        far = np.where((near < 0) | (film == me), np.inf, far)
+        rows = np.arange(len(marks))
+        best = far.argmin(1)
+        first = film[rows, best]
+        third = np.where(film == first[:, None], np.inf, far).min(1)
+        return np.where(far[rows, best] < .72*third, first, -1)
+
+    def partners(self, points, me=-1):
+        "Films with enough votes of the points of a film, or of its mirror image."
+        if not len(points.at) or self.index is None: return []
+        found = set()
+        for marks in (points.marks, mirrored_marks(points.marks)):
+            film, votes = np.unique(self.votes(marks, me), return_counts=True)
+            found |= set(film[(votes >= MIN_VOTES) & (film >= 0)].tolist())
+        return sorted(found)
+
+    def pairs(self):
+        "Pairs of positions worth a look."
+        def mine(film): return [tuple(sorted((film[0], j))) for j in self.partners(film[1], me=film[0])]
+        films = zip(self.at.tolist(), self.points)
+        found = in_threads(mine, films, 'audit: crops', 'image', quiet_below=500)
+        return sorted({pair for pairs in found for pair in pairs})
+
+# %% ../../nbs/library/audit/00_copies.ipynb #b5d92df2
+class _PartSearch(_Search):
+    "The search for crops."
+    way = 'part'
+
+    def align(self, parts):
+        "Add a row per pair of films that share points."
+        points = dict(zip(parts.at.tolist(), parts.points))
+        self.rows += [dict(a=a, b=b, **part_fit(points[a], points[b])) for a, b in parts.pairs()]
+
+def join_parts(
+    images:pd.DataFrame, # Image table
+    looks:Looks,         # What `measure` saw of it
+    found:tuple,         # From `find_copies`
+) -> tuple:              # Group of each image, the table of aligned pairs, and `Parts`; None above `EXACT` images
+    """Groups of copies, with crops joined to what they were cut from.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+    looks : Looks
+        What `measure` saw of it
+    found : tuple
+        From `find_copies`
+
+    Returns
+    -------
+    tuple
+        Group of each image, the table of aligned pairs, and `Parts`; None above `EXACT` images
+    """
+    group, pairs = found
+    if len(images) > EXACT: return group, pairs, None
+    at = np.flatnonzero(likeliest_original(group, looks))
+    search, parts = _PartSearch(images, looks), Parts(images, at)
+    search.align(parts)
+    own = at[np.argsort(group[at])][group]
+    joined = components(len(images), [*enumerate(own), *search.copies()])
+    return joined, pd.concat([pairs, search.judged()], ignore_index=True), parts

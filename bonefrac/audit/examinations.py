@@ -7,8 +7,8 @@ __all__ = ['NUMBERED', 'STRICT_SCORE', 'COPY_QUESTIONS', 'COPY_KINDS', 'view_num
            'study_links', 'stranger_pairs', 'likeness_model', 'held_out_chances', 'kin_chances', 'likeness_ratios',
            'score_links', 'conservative_links', 'given_pairs', 'numbered_names', 'source_table', 'study_names', 'Audit',
            'with_studies', 'near_pairs', 'audit', 'takes_original', 'KnownCopies', 'wrong_pairs', 'copy_errors',
-           'squeezed', 'stretched', 'middle', 'lettered', 'compressed', 'brightened', 'padded', 'joins', 'recall_row',
-           'copy_recall']
+           'squeezed', 'stretched', 'middle', 'corner_crop', 'lettered', 'compressed', 'brightened', 'padded', 'joins',
+           'recall_row', 'copy_recall']
 
 # %% ../../nbs/library/audit/01_examinations.ipynb #b14892a3
 import re
@@ -21,7 +21,8 @@ import pandas as pd
 
 from bonefrac.audit.copies import (
     COPY_SCORE, MIN_SIMILARITY, NEAR_SCORE, Looks, align, best_first, black_corners,
-    WAYS, align_by, components, detail, find_copies, likeliest_original, measure, ring_spectrum,
+    WAYS, Parts, align_by, components, detail, find_copies, join_parts, keypoints, likeliest_original, measure,
+    ring_spectrum,
 )
 from ..data.pixels import load_grey
 from ..files import progress
@@ -455,6 +456,8 @@ class Audit:
         float32, (images, 288), of `groups`
     wholes : np.ndarray
         float32, (images, 288), spectra of `whole_square`
+    parts : Parts | None
+        Points of the originals; None where crops were not looked for
     """
     groups:pd.DataFrame  # One row per image: name, source, original, study, study_strict
     sources:pd.DataFrame # One row per source: source, region, view, number, study, study_strict
@@ -462,6 +465,7 @@ class Audit:
     links:pd.DataFrame   # Candidate links: source_a, source_b, region_a, region_b, offset, agree, prior, ratio, score
     spectra:np.ndarray   # float32, (images, 288), of `groups`
     wholes:np.ndarray    # float32, (images, 288), spectra of `whole_square`
+    parts:Parts|None     # Points of the originals; None where crops were not looked for
 
 def _with_ends(pairs, table, columns):
     "Pairs of positions with the columns of both rows of `table` instead."
@@ -542,7 +546,7 @@ def audit(
     """
     images = images.reset_index(drop=True)
     looks = measure(images)
-    group, pairs = find_copies(images, looks)
+    group, pairs, parts = join_parts(images, looks, find_copies(images, looks))
     original = likeliest_original(group, looks)
     at = np.flatnonzero(original)[np.argsort(group[original])]
     sources = source_table(images, group, at)
@@ -551,7 +555,8 @@ def audit(
     found = sources.loc[group, ['source', 'study', 'study_strict']].reset_index(drop=True)
     groups = pd.DataFrame(dict(name=images.name, original=original)).join(found)
     copies = _with_ends(pairs, images, ('name', 'region', 'split'))
-    return Audit(groups, sources, copies, _with_ends(links, sources, ('source', 'region')), looks.spectra, looks.wholes.spectra)
+    seen = looks.spectra, looks.wholes.spectra, parts
+    return Audit(groups, sources, copies, _with_ends(links, sources, ('source', 'region')), *seen)
 
 # %% ../../nbs/library/audit/01_examinations.ipynb #ca38c8ea
 COPY_QUESTIONS = (
@@ -587,13 +592,21 @@ class KnownCopies:
 
     def found(self, name, copy, way='centre', k=6):
         "Would the search for candidates pair a lone copy with a version of its source?"
-        groups, view = self.audit.groups, WAYS[way].view
-        spectra = dict(centre=self.audit.spectra, whole=self.audit.wholes)[way]
-        alike = spectra @ ring_spectrum(view(copy))
-        best = np.argsort(-alike)[:k]
+        groups, near = self.audit.groups, self.near_parts if way == 'part' else self.near
         source = groups.source.to_numpy()
         own = source[np.flatnonzero(groups.name.to_numpy() == name)[0]]
-        return bool(((source[best] == own) & (alike[best] >= MIN_SIMILARITY)).any())
+        return own in source[near(copy, way, k)]
+
+    def near(self, copy, way, k):
+        "Positions of like spectrum."
+        spectra = dict(centre=self.audit.spectra, whole=self.audit.wholes)[way]
+        alike = spectra @ ring_spectrum(WAYS[way].view(copy))
+        best = np.argsort(-alike)[:k]
+        return best[alike[best] >= MIN_SIMILARITY]
+
+    def near_parts(self, copy, *_):
+        "Positions of films with like points."
+        return self.audit.parts.partners(keypoints(copy)) if self.audit.parts else []
 
     def fails(self, name, path):
         "Answers to the first three of `COPY_QUESTIONS` for two copies made of one image."
@@ -716,6 +729,24 @@ def middle(
     y, x = (round(side*(1 - share)/2) for side in (h, w))
     return image[y:h - y, x:w - x]
 
+def corner_crop(
+    image:np.ndarray, # Grey uint8, (height, width)
+) -> np.ndarray:      # Grey uint8
+    """The upper left 70 % of each side.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8
+    """
+    h, w = image.shape
+    return image[:round(.7*h), :round(.7*w)]
+
 def lettered(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # Grey uint8
@@ -804,6 +835,8 @@ COPY_KINDS = {
     'padded to a square': padded,
     'crop to 85 %': lambda image: middle(image, .85),
     'crop to 70 %': lambda image: middle(image, .7),
+    'crop to 70 % in a corner': corner_crop,
+    'mirrored crop to 70 %': lambda image: cv2.flip(middle(image, .7), 1),
 }
 
 # %% ../../nbs/library/audit/01_examinations.ipynb #a0d1c004
