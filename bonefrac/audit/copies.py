@@ -15,10 +15,12 @@ __all__ = ['SIDE', 'CENTRE', 'PLAIN', 'FLIPS', 'TRAITS', 'EXACT', 'DISC', 'COPY_
 
 # %% ../../nbs/library/audit/00_copies.ipynb #44cac131
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
 from tempfile import TemporaryFile
+from typing import Any
 
 import cv2
 import numpy as np
@@ -339,14 +341,14 @@ class Looks:
         float64, (n, 14), as `TRAITS`
     corners : np.ndarray
         float64, (n,), `black_corners`
-    wholes : 'Looks', default None
-        squares and spectra of `whole_square`
+    wholes : Any, default None
+        Looks, squares and spectra of `whole_square`
     """
     squares:np.ndarray # float16, (n, 128, 128), in a temporary file
     spectra:np.ndarray # float32, (n, 288)
     traits:np.ndarray  # float64, (n, 14), as `TRAITS`
     corners:np.ndarray # float64, (n,), `black_corners`
-    wholes:'Looks'=None # squares and spectra of `whole_square`
+    wholes:Any=None    # Looks, squares and spectra of `whole_square`
 
     @classmethod
     def empty(cls, n, *rest):
@@ -661,7 +663,7 @@ def whole_score(
         0 to 1; 2, which no pair has, for other turns
     """
     off = np.abs((np.asarray(angle) + 45) % 90 - 45)
-    return np.where(off <= WHOLE_ANGLE, needed_score(angle, False), 2.)
+    return np.where(off <= WHOLE_ANGLE, needed_score(angle, np.zeros(np.shape(angle), bool)), 2.)
 
 # %% ../../nbs/library/audit/00_copies.ipynb #5d9b099b
 @dataclass(frozen=True)
@@ -670,13 +672,13 @@ class Way:
 
     Parameters
     ----------
-    view : object
+    view : Callable | None
         Function of an image to a square; None where points are compared
-    needed : object
+    needed : Callable
         Function of angles and of what names say, to scores
     """
-    view:object   # Function of an image to a square; None where points are compared
-    needed:object # Function of angles and of what names say, to scores
+    view:Callable|None # Function of an image to a square; None where points are compared
+    needed:Callable    # Function of angles and of what names say, to scores
 
 def part_score(angle, namesake): return np.full(np.shape(angle), PART_SCORE)
 
@@ -704,8 +706,9 @@ def align_by(
     dict
         As `align`
     """
-    if way == 'part': return part_fit(keypoints(one), keypoints(two))
-    first, second = (_Prepared(WAYS[way].view(image)) for image in (one, two))
+    view = WAYS[way].view
+    if view is None: return part_fit(keypoints(one), keypoints(two))
+    first, second = (_Prepared(view(image)) for image in (one, two))
     return first.align(second)
 
 # %% ../../nbs/library/audit/00_copies.ipynb #3942438c
@@ -1062,7 +1065,7 @@ class Parts:
         self.points = in_threads(see, images.path.iloc[at], 'audit: points', 'image', quiet_below=500)
         self.owner = np.repeat(self.at, [len(points.at) for points in self.points])
         marks = [points.marks for points in self.points]
-        self.index = mark_index(np.concatenate(marks)) if len(self.owner) else None
+        self.index:Any = mark_index(np.concatenate(marks)) if len(self.owner) else None
 
     def votes(self, marks, me):
         "Film that each mark votes for, or -1; `me` is the position of its own film."

@@ -21,8 +21,8 @@ import pandas as pd
 
 from bonefrac.audit.copies import (
     COPY_SCORE, MIN_SIMILARITY, NEAR_SCORE, Looks, align, best_first, black_corners,
-    WAYS, Parts, align_by, components, detail, find_copies, join_parts, keypoints, likeliest_original, measure,
-    ring_spectrum,
+    WAYS, Parts, align_by, central_square, components, detail, find_copies, join_parts, keypoints,
+    likeliest_original, measure, ring_spectrum, whole_square,
 )
 from ..data.pixels import load_grey
 from ..files import progress
@@ -600,7 +600,8 @@ class KnownCopies:
     def near(self, copy, way, k):
         "Positions of like spectrum."
         spectra = dict(centre=self.audit.spectra, whole=self.audit.wholes)[way]
-        alike = spectra @ ring_spectrum(WAYS[way].view(copy))
+        view = central_square if way == 'centre' else whole_square
+        alike = spectra @ ring_spectrum(view(copy))
         best = np.argsort(-alike)[:k]
         return best[alike[best] >= MIN_SIMILARITY]
 
