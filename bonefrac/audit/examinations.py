@@ -7,7 +7,8 @@ __all__ = ['NUMBERED', 'STRICT_SCORE', 'COPY_QUESTIONS', 'COPY_KINDS', 'view_num
            'study_links', 'stranger_pairs', 'likeness_model', 'held_out_chances', 'kin_chances', 'likeness_ratios',
            'score_links', 'conservative_links', 'given_pairs', 'numbered_names', 'source_table', 'study_names', 'Audit',
            'with_studies', 'near_pairs', 'audit', 'takes_original', 'KnownCopies', 'wrong_pairs', 'copy_errors',
-           'squeezed', 'middle', 'lettered', 'compressed', 'brightened', 'padded', 'joins', 'recall_row', 'copy_recall']
+           'squeezed', 'stretched', 'middle', 'corner_crop', 'lettered', 'compressed', 'brightened', 'padded', 'joins',
+           'recall_row', 'copy_recall']
 
 # %% ../../nbs/library/audit/01_examinations.ipynb #b14892a3
 import re
@@ -19,8 +20,9 @@ import numpy as np
 import pandas as pd
 
 from bonefrac.audit.copies import (
-    COPY_SCORE, MIN_SIMILARITY, NEAR_SCORE, Looks, align, best_first, black_corners, central_square,
-    components, detail, find_copies, likeliest_original, measure, needed_score, ring_spectrum,
+    COPY_SCORE, MIN_SIMILARITY, NEAR_SCORE, Looks, align, best_first, black_corners,
+    WAYS, Parts, align_by, central_square, components, detail, find_copies, join_parts, keypoints,
+    likeliest_original, measure, ring_spectrum, whole_square,
 )
 from ..data.pixels import load_grey
 from ..files import progress
@@ -452,12 +454,18 @@ class Audit:
         Candidate links: source_a, source_b, region_a, region_b, offset, agree, prior, ratio, score
     spectra : np.ndarray
         float32, (images, 288), of `groups`
+    wholes : np.ndarray
+        float32, (images, 288), spectra of `whole_square`
+    parts : Parts | None
+        Points of the originals; None where crops were not looked for
     """
     groups:pd.DataFrame  # One row per image: name, source, original, study, study_strict
     sources:pd.DataFrame # One row per source: source, region, view, number, study, study_strict
     copies:pd.DataFrame  # Aligned pairs as `find_copies` gives them, with name, region and split of both images
     links:pd.DataFrame   # Candidate links: source_a, source_b, region_a, region_b, offset, agree, prior, ratio, score
     spectra:np.ndarray   # float32, (images, 288), of `groups`
+    wholes:np.ndarray    # float32, (images, 288), spectra of `whole_square`
+    parts:Parts|None     # Points of the originals; None where crops were not looked for
 
 def _with_ends(pairs, table, columns):
     "Pairs of positions with the columns of both rows of `table` instead."
@@ -518,7 +526,7 @@ def near_pairs(
     np.ndarray
         Pairs of sources, int (pairs, 2)
     """
-    near = pairs[~pairs.is_copy & (pairs.score >= NEAR_SCORE)]
+    near = pairs[~pairs.is_copy & (pairs.score >= NEAR_SCORE) & (pairs.way == 'centre')]
     return group[_ends(near)]
 
 def audit(
@@ -538,7 +546,7 @@ def audit(
     """
     images = images.reset_index(drop=True)
     looks = measure(images)
-    group, pairs = find_copies(images, looks)
+    group, pairs, parts = join_parts(images, looks, find_copies(images, looks))
     original = likeliest_original(group, looks)
     at = np.flatnonzero(original)[np.argsort(group[original])]
     sources = source_table(images, group, at)
@@ -547,7 +555,8 @@ def audit(
     found = sources.loc[group, ['source', 'study', 'study_strict']].reset_index(drop=True)
     groups = pd.DataFrame(dict(name=images.name, original=original)).join(found)
     copies = _with_ends(pairs, images, ('name', 'region', 'split'))
-    return Audit(groups, sources, copies, _with_ends(links, sources, ('source', 'region')), looks.spectra)
+    seen = looks.spectra, looks.wholes.spectra, parts
+    return Audit(groups, sources, copies, _with_ends(links, sources, ('source', 'region')), *seen)
 
 # %% ../../nbs/library/audit/01_examinations.ipynb #ca38c8ea
 COPY_QUESTIONS = (
@@ -581,14 +590,24 @@ class KnownCopies:
     "Copies made by us, against an audit of the data set that their images are from."
     def __init__(self, audit, rng): self.audit, self.rng = audit, rng
 
-    def found(self, name, copy, k=6):
+    def found(self, name, copy, way='centre', k=6):
         "Would the search for candidates pair a lone copy with a version of its source?"
-        groups = self.audit.groups
-        alike = self.audit.spectra @ ring_spectrum(central_square(copy))
-        best = np.argsort(-alike)[:k]
+        groups, near = self.audit.groups, self.near_parts if way == 'part' else self.near
         source = groups.source.to_numpy()
         own = source[np.flatnonzero(groups.name.to_numpy() == name)[0]]
-        return bool(((source[best] == own) & (alike[best] >= MIN_SIMILARITY)).any())
+        return own in source[near(copy, way, k)]
+
+    def near(self, copy, way, k):
+        "Positions of like spectrum."
+        spectra = dict(centre=self.audit.spectra, whole=self.audit.wholes)[way]
+        view = central_square if way == 'centre' else whole_square
+        alike = spectra @ ring_spectrum(view(copy))
+        best = np.argsort(-alike)[:k]
+        return best[alike[best] >= MIN_SIMILARITY]
+
+    def near_parts(self, copy, *_):
+        "Positions of films with like points."
+        return self.audit.parts.partners(keypoints(copy)) if self.audit.parts else []
 
     def fails(self, name, path):
         "Answers to the first three of `COPY_QUESTIONS` for two copies made of one image."
@@ -668,6 +687,27 @@ def squeezed(
     """
     return cv2.resize(image, (224, 224), interpolation=cv2.INTER_AREA)
 
+def stretched(
+    image:np.ndarray, # Grey uint8, (height, width)
+    factor:float,     # Of the width, above 0
+) -> np.ndarray:      # Grey uint8
+    """An image whose width alone is changed.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+    factor : float
+        Of the width, above 0
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8
+    """
+    size = max(1, round(factor*image.shape[1])), image.shape[0]
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
 def middle(
     image:np.ndarray, # Grey uint8, (height, width)
     share:float,      # Of height and width that is kept, above 0 and below 1
@@ -689,6 +729,24 @@ def middle(
     h, w = image.shape
     y, x = (round(side*(1 - share)/2) for side in (h, w))
     return image[y:h - y, x:w - x]
+
+def corner_crop(
+    image:np.ndarray, # Grey uint8, (height, width)
+) -> np.ndarray:      # Grey uint8
+    """The upper left 70 % of each side.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8
+    """
+    h, w = image.shape
+    return image[:round(.7*h), :round(.7*w)]
 
 def lettered(
     image:np.ndarray, # Grey uint8, (height, width)
@@ -772,15 +830,21 @@ COPY_KINDS = {
     'half turn': lambda image: np.rot90(image, 2).copy(),
     'mirrored quarter turn': lambda image: np.rot90(cv2.flip(image, 1)).copy(),
     'resized to a square': squeezed,
+    'width times 0.6': lambda image: stretched(image, .6),
+    'width times 1.25': lambda image: stretched(image, 1.25),
+    'width times 1.6': lambda image: stretched(image, 1.6),
     'padded to a square': padded,
     'crop to 85 %': lambda image: middle(image, .85),
     'crop to 70 %': lambda image: middle(image, .7),
+    'crop to 70 % in a corner': corner_crop,
+    'mirrored crop to 70 %': lambda image: cv2.flip(middle(image, .7), 1),
 }
 
 # %% ../../nbs/library/audit/01_examinations.ipynb #a0d1c004
 def joins(
     image:np.ndarray, # Grey uint8, (height, width)
     copy:np.ndarray,  # Grey uint8, (height, width)
+    way:str='centre', # A row of `WAYS`
 ) -> bool:            # Does the pair reach the score that it needs?
     """Would the search take a pair of different names, once aligned, for copies?
 
@@ -790,14 +854,16 @@ def joins(
         Grey uint8, (height, width)
     copy : np.ndarray
         Grey uint8, (height, width)
+    way : str, default 'centre'
+        A row of `WAYS`
 
     Returns
     -------
     bool
         Does the pair reach the score that it needs?
     """
-    fit = align(image, copy)
-    return bool(fit['score'] >= needed_score(fit['angle'], False))
+    fit = align_by(way, image, copy)
+    return bool(fit['score'] >= WAYS[way].needed(fit['angle'], False))
 
 def recall_row(
     kind:str,  # How copies were made
@@ -855,7 +921,7 @@ def copy_recall(
     def found(name, path, make):
         image = load_grey(path)
         copy = make(image)
-        return known.found(name, copy) and joins(image, copy)
+        return any(known.found(name, copy, way) and joins(image, copy, way) for way in WAYS)
     rows = sample[['name', 'path']].to_numpy().tolist()
     asked = progress(kinds.items(), len(kinds), 'audit: kinds of copies', 'kind', quiet_below=100)
     counts = {kind: sum(found(*row, make) for row in rows) for kind, make in asked}

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from .copies import COPY_SCORE, NAMESAKE_SCORE, align, central_half
+from .copies import COPY_SCORE, EXACT, NAMESAKE_SCORE, align, central_half
 from .examinations import Audit, agreement, audit, copy_errors, copy_recall
 from .labels import class_column, label_problems, polygon_problems
 from .manifests import GROUP_COLUMNS, write_groups
@@ -197,7 +197,7 @@ def score_bins(
     copies:pd.DataFrame, # `Audit.copies`
     width:float=.05,     # Of a bin of scores
 ) -> pd.DataFrame:       # kind, low, pairs
-    """Histogram of alignment scores by what the names say of a pair.
+    """Histogram of alignment scores of central squares, by what the names say of a pair.
 
     Parameters
     ----------
@@ -211,6 +211,7 @@ def score_bins(
     pd.DataFrame
         kind, low, pairs
     """
+    copies = copies[copies.way == 'centre']
     same = copies.name_a.map(stem) == copies.name_b.map(stem)
     apart = copies.split_a != copies.split_b
     kinds = {
@@ -550,6 +551,7 @@ class _Finder:
         counts = dict(images=len(images), set_aside=len(problems(images)), sources=sources)
         pair_counts = dict(pairs_aligned=len(pairs), pairs_copies=int(pairs.is_copy.sum()))
         counts.update(copies=len(images) - sources, **pair_counts, links=len(links))
+        counts.update(crops='not looked for' if self.audit.parts is None else 'looked for')
         exposure = exposure_facts(exposure_powers(self.images))
         return fact_table(dict(data=data_hash(images), **counts, **links.attrs, **exposure))
 
@@ -678,6 +680,8 @@ class _Text:
         rows = self.tables.get('copy_recall', pd.DataFrame()).itertuples()
         kinds = '; '.join(f'{row.kind} {row.found} of {row.n}' for row in rows)
         if kinds: yield f'copies that would be found, by kind: {kinds}'
+        if (self.tables['facts'].value == 'not looked for').any():
+            yield f'crops were not looked for: there are more than {EXACT:,} images'
 
     def counts(self):
         "How much there is, and how sure its groups are."
