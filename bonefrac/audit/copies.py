@@ -904,7 +904,7 @@ def keypoints(
     """
     size = [max(16, round(side*LONG/max(image.shape))) for side in image.shape[::-1]]
     film = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    sift = cv2.SIFT_create(POINTS, contrastThreshold=.01)
+    sift = cv2.SIFT.create(POINTS, contrastThreshold=.01)
     points, marks = sift.detectAndCompute(cv2.createCLAHE(2, (8, 8)).apply(film), None)
     marks = np.zeros((0, 128), np.float32) if marks is None else marks[:POINTS]
     at = np.array([point.pt for point in points[:POINTS]], np.float32).reshape(-1, 2)

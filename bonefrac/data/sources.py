@@ -32,6 +32,7 @@ from unicodedata import normalize
 from urllib.parse import urlsplit
 
 import pandas as pd
+from filelock import FileLock
 
 from ..files import (cache_dir, check_limit, check_regular, clear_folder, file_sha256, progress, put_aside,
                             shown, written, written_folder)
@@ -746,11 +747,12 @@ def phantom_images(
     """
     folder = cache_dir('phantoms')/phantom_name(n, seed, annotated, **more)
     def made(): return read_images(make_phantoms(folder, n=n, seed=seed, annotated=annotated, **more))
-    with suppress(ValueError, FileExistsError):
-        table = made()
-        if len(table) >= n and not problems(table): return table
-    put_aside(folder) # damaged; or the arguments are wrong, and that is said again
-    return made()
+    with FileLock(folder.with_name(f'.{folder.name}.lock')): # another process may be making them
+        with suppress(ValueError, FileExistsError):
+            table = made()
+            if len(table) >= n and not len(problems(table)): return table
+        put_aside(folder) # damaged; or the arguments are wrong, and that is said again
+        return made()
 
 # %% ../../nbs/library/data/11_sources.ipynb #e34b7b4e
 N_PHANTOMS = 600

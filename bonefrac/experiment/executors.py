@@ -364,7 +364,7 @@ def on_this_machine(
 
 # %% ../../nbs/library/experiment/04_executors.ipynb #06bbbef9
 NO_DASK = 'the executor dask needs the package distributed: pip install "bonefrac[cluster]"'
-QUIET = {'distributed.scheduler.http.routes': [], 'distributed.worker.http.routes': []} # no pages
+QUIET:dict = {'distributed.scheduler.http.routes': [], 'distributed.worker.http.routes': []} # no pages
 LOST = 'the scheduler of Dask ended; start it and run the same command again'
 
 def _client(jobs, scheduler):

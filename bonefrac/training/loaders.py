@@ -60,7 +60,7 @@ def pixels_file(
 
 def _mark(pixels):
     "Checksum of an array."
-    return f'{zlib.crc32(memoryview(np.ascontiguousarray(pixels))):08x}'.encode()
+    return f'{zlib.crc32(np.ascontiguousarray(pixels).data):08x}'.encode()
 
 def _read_cache(file, shape):
     "The cached array, or None where there is no whole one."
