@@ -58,7 +58,18 @@ def _check_size(size):
 def checked_card(
     card,   # What a file of JSON holds
 ) -> dict:  # The card, complete: `kind`, `resize` and `says` are added where an older card has none
-    "A card whose values can be used; a `ValueError` says which one cannot."
+    """A card whose values can be used; a `ValueError` says which one cannot.
+
+    Parameters
+    ----------
+    card : object
+        What a file of JSON holds
+
+    Returns
+    -------
+    dict
+        The card, complete: `kind`, `resize` and `says` are added where an older card has none
+    """
     if not isinstance(card, dict): raise ValueError('not a card')
     missing = [key for key in CARD_KEYS if key not in card]
     if missing: raise ValueError(f'no {", ".join(missing)}')
@@ -75,7 +86,18 @@ def checked_card(
 def read_card(
     folder:str|Path, # Folder of a finished run
 ) -> dict:           # See `checked_card`
-    "Card of a run; a `ValueError` names the file and what is wrong with it."
+    """Card of a run; a `ValueError` names the file and what is wrong with it.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a finished run
+
+    Returns
+    -------
+    dict
+        See `checked_card`
+    """
     file = Path(folder)/'card.json'
     if not file.is_file(): raise ValueError(f'{folder}: no card.json; name the folder of a finished run')
     card = read_json(file)
@@ -86,7 +108,18 @@ def read_card(
 def load_model(
     folder:str|Path, # Folder of a finished run, or any folder with `model.safetensors` and `card.json`
 ) -> tuple:          # `nn.Module` in evaluation mode on the CPU, and the card as `checked_card` gives it
-    "Model and card of a run."
+    """Model and card of a run.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a finished run, or any folder with `model.safetensors` and `card.json`
+
+    Returns
+    -------
+    tuple
+        `nn.Module` in evaluation mode on the CPU, and the card as `checked_card` gives it
+    """
     card, file = read_card(folder), Path(folder)/'model.safetensors'
     if not file.is_file(): raise ValueError(f'{folder}: no {file.name}; name the folder of a finished run')
     if file_sha256(file) != card['sha256']:
@@ -102,7 +135,18 @@ def load_model(
 def image_files(
     path:str|Path, # Image file, or a folder that is searched at any depth
 ) -> list:         # Paths, sorted
-    "Image files that a path names, told from their content."
+    """Image files that a path names, told from their content.
+
+    Parameters
+    ----------
+    path : str | Path
+        Image file, or a folder that is searched at any depth
+
+    Returns
+    -------
+    list
+        Paths, sorted
+    """
     path = Path(path)
     check_regular(path)
     if path.is_file(): return [path]
@@ -117,7 +161,22 @@ def network_input(
     card:dict,                 # Card of the run
     change:Callable|None=None, # Grey uint8 (height, width) -> grey uint8; applied first
 ) -> torch.Tensor:             # float32 (3, size, size)
-    "One image as its card asks."
+    """One image as its card asks.
+
+    Parameters
+    ----------
+    path : str | Path
+        Image file
+    card : dict
+        Card of the run
+    change : Callable | None, default None
+        Grey uint8 (height, width) -> grey uint8; applied first
+
+    Returns
+    -------
+    torch.Tensor
+        float32 (3, size, size)
+    """
     grey = load_grey(path)
     if fault := film_fault(grey): raise ValueError(f'{path}: {fault}')
     if change: grey = change(grey)
@@ -131,7 +190,22 @@ def answer_table(
     probs:np.ndarray, # Probabilities, float (n, classes); a row sums to 1
     card:dict,        # Card of the run: `kind` and `classes`
 ) -> pd.DataFrame:    # `path`, `answer`, `probability`; for the kind `classes` also `p_<class>`
-    "What a run answers, one row per image."
+    """What a run answers, one row per image.
+
+    Parameters
+    ----------
+    paths : list
+        Image files, length n
+    probs : np.ndarray
+        Probabilities, float (n, classes); a row sums to 1
+    card : dict
+        Card of the run: `kind` and `classes`
+
+    Returns
+    -------
+    pd.DataFrame
+        `path`, `answer`, `probability`; for the kind `classes` also `p_<class>`
+    """
     classes, names = card['classes'], list(map(str, paths))
     if card['kind'] == 'binary':
         yes = probs[:, 1]
@@ -192,7 +266,24 @@ def predict(
     batch_size:int=32,         # Images per batch, at least 1
     change:Callable|None=None, # Grey uint8 (height, width) -> grey uint8; applied to each image first
 ) -> pd.DataFrame:             # See `answer_table`; `attrs['problems']` lists unreadable files
-    "What a finished run answers for each image."
+    """What a finished run answers for each image.
+
+    Parameters
+    ----------
+    paths : object
+        Image file, folder that is searched at any depth, or list of image files
+    run : str | Path
+        Folder of a finished run
+    batch_size : int, default 32
+        Images per batch, at least 1
+    change : Callable | None, default None
+        Grey uint8 (height, width) -> grey uint8; applied to each image first
+
+    Returns
+    -------
+    pd.DataFrame
+        See `answer_table`; `attrs['problems']` lists unreadable files
+    """
     batches = _batches(paths, batch_size)
     model, card = load_model(run)
     model = model.to('cuda' if torch.cuda.is_available() else 'cpu')

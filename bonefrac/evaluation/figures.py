@@ -24,7 +24,15 @@ def plot_confusion(
     df:pd.DataFrame, # Predictions table of kind `classes`
     ax=None,         # Axes to draw into; default: a new figure
 ):                   # The axes
-    "Confusion matrix: shaded by share of the row, labelled with counts."
+    """Confusion matrix: shaded by share of the row, labelled with counts.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `classes`
+    ax : object, default None
+        Axes to draw into; default: a new figure
+    """
     counts = confusion(check_predictions(df, 'classes'))
     totals = counts.sum(axis=1).clip(lower=1)
     shares = counts.div(totals, axis=0)
@@ -47,7 +55,15 @@ def plot_roc(
     df:pd.DataFrame, # Predictions table of kind `binary`, with positive and negative images
     ax=None,         # Axes to draw into; default: a new figure
 ):                   # The axes
-    "ROC curve, with the area under it and its 95 % interval."
+    """ROC curve, with the area under it and its 95 % interval.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `binary`, with positive and negative images
+    ax : object, default None
+        Axes to draw into; default: a new figure
+    """
     scores = binary_metrics(df)
     if scores['auroc'] is None:
         raise ValueError(f'no ROC curve: {scores["positives"]} of {len(df)} images are positive')
@@ -65,7 +81,15 @@ def plot_probabilities(
     df:pd.DataFrame, # Predictions table of kind `binary`
     ax=None,         # Axes to draw into; default: a new figure
 ):                   # The axes
-    "Histogram of the probability of yes, for positive and for negative images."
+    """Histogram of the probability of yes, for positive and for negative images.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `binary`
+    ax : object, default None
+        Axes to draw into; default: a new figure
+    """
     yes = check_predictions(df, 'binary')['truth'].to_numpy(bool)
     ax = _axes(ax, 6, 3)
     colors = sns.color_palette('colorblind')
@@ -80,7 +104,18 @@ def plot_probabilities(
 def kept_epoch(
     history:pd.DataFrame, # Columns epoch, train_loss, valid_loss, accuracy (0–1); one row per epoch
 ) -> int:                 # Value of `epoch`
-    "Epoch of the lowest validation loss in the second half, whose weights a whole training keeps."
+    """Epoch of the lowest validation loss in the second half, whose weights a whole training keeps.
+
+    Parameters
+    ----------
+    history : pd.DataFrame
+        Columns epoch, train_loss, valid_loss, accuracy (0–1); one row per epoch
+
+    Returns
+    -------
+    int
+        Value of `epoch`
+    """
     missing = {'epoch', 'train_loss', 'valid_loss', 'accuracy'} - set(history.columns)
     if missing: raise ValueError(f"history has no column {', '.join(sorted(missing))}")
     late = history['valid_loss'][len(history)//2:]
@@ -92,7 +127,17 @@ def plot_history(
     kept:int|None=None,   # Epoch whose weights were kept; None: `kept_epoch`
     axes=None,            # Two axes to draw into; default: a new figure
 ):                        # The two axes: loss, accuracy
-    "Loss and accuracy by epoch, kept epoch marked."
+    """Loss and accuracy by epoch, kept epoch marked.
+
+    Parameters
+    ----------
+    history : pd.DataFrame
+        Columns epoch, train_loss, valid_loss, accuracy (0–1); one row per epoch
+    kept : int | None, default None
+        Epoch whose weights were kept; None: `kept_epoch`
+    axes : object, default None
+        Two axes to draw into; default: a new figure
+    """
     if kept is None: kept = kept_epoch(history)
     if axes is None: axes = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')[1]
     train, valid = sns.color_palette('colorblind')[:2]
@@ -112,7 +157,15 @@ def plot_accuracies(
     table:pd.DataFrame, # Result of `compare`
     ax=None,            # Axes to draw into; default: a new figure
 ):                      # The axes
-    "Forest plot: accuracy and interval of each run."
+    """Forest plot: accuracy and interval of each run.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Result of `compare`
+    ax : object, default None
+        Axes to draw into; default: a new figure
+    """
     ax = _axes(ax, 7, 1.2 + .45 * len(table))
     y, color = np.arange(len(table)), sns.color_palette('colorblind')[0]
     ax.vlines(table['majority_accuracy'], y - .5, y + .5, colors='.4', linestyles='--',

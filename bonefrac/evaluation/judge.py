@@ -24,7 +24,21 @@ def _yes_no(df):
     return pd.DataFrame(columns).assign(answered_yes=answered_yes)
 
 class Judge(NamedTuple):
-    "What is done with predictions of one kind."
+    """What is done with predictions of one kind.
+
+    Parameters
+    ----------
+    score : Callable
+        (table, most frequent answer of training, threshold) -> dict of scores
+    say : Callable
+        scores -> sentence
+    table : Callable
+        table -> DataFrame, one row per answer
+    plot : Callable
+        table -> axes
+    headline : str
+        The score that a summary shows
+    """
     score:Callable    # (table, most frequent answer of training, threshold) -> dict of scores
     say:Callable      # scores -> sentence
     table:Callable    # table -> DataFrame, one row per answer
@@ -43,7 +57,22 @@ def scores(
     common:str|None=None,       # Most frequent answer of the training part, for the baseline; default: of the table
     threshold:float|None=None,  # Of kind `binary`: yes from this probability on; default: chosen on the table itself
 ) -> dict:                      # Flat, JSON-ready; with `kind`
-    "Scores of a predictions table."
+    """Scores of a predictions table.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of one part
+    common : str | None, default None
+        Most frequent answer of the training part, for the baseline; default: of the table
+    threshold : float | None, default None
+        Of kind `binary`: yes from this probability on; default: chosen on the table itself
+
+    Returns
+    -------
+    dict
+        Flat, JSON-ready; with `kind`
+    """
     kind = kind_of(df)
     found = JUDGES[kind].score(df, common, threshold)
     return dict(kind=kind, **found)
@@ -51,23 +80,62 @@ def scores(
 def headline(
     scores:dict, # From `scores`
 ) -> str:        # `accuracy` or `auroc`
-    "Name of the score that a summary shows."
+    """Name of the score that a summary shows.
+
+    Parameters
+    ----------
+    scores : dict
+        From `scores`
+
+    Returns
+    -------
+    str
+        `accuracy` or `auroc`
+    """
     return JUDGES[scores.get('kind', 'classes')].headline
 
 def sentence_of(
     scores:dict, # From `scores`
 ) -> str:        # One sentence
-    "Scores in words."
+    """Scores in words.
+
+    Parameters
+    ----------
+    scores : dict
+        From `scores`
+
+    Returns
+    -------
+    str
+        One sentence
+    """
     return JUDGES[scores.get('kind', 'classes')].say(scores)
 
 def by_answer(
     df:pd.DataFrame, # Predictions table of one part
 ) -> pd.DataFrame:   # One row per true answer
-    "How each answer fares."
+    """How each answer fares.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of one part
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per true answer
+    """
     return JUDGES[kind_of(df)].table(df)
 
 def plot_predictions(
     df:pd.DataFrame, # Predictions table of one part
 ):                   # Axes
-    "The figure that fits a predictions table."
+    """The figure that fits a predictions table.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of one part
+    """
     return JUDGES[kind_of(df)].plot(df)

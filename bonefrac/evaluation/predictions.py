@@ -17,13 +17,35 @@ from ..vocabulary import EXAMPLES, choose
 def classes_of(
     df:pd.DataFrame, # Predictions table
 ) -> list[str]:      # Class names, in column order
-    "Classes that a predictions table has a probability for."
+    """Classes that a predictions table has a probability for.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    list[str]
+        Class names, in column order
+    """
     return [c[2:] for c in df.columns if c.startswith('p_')]
 
 def probabilities(
     df:pd.DataFrame, # Predictions table
 ) -> np.ndarray:     # Probabilities, float (n, classes)
-    "Probability columns of a predictions table as one array."
+    """Probability columns of a predictions table as one array.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    np.ndarray
+        Probabilities, float (n, classes)
+    """
     return df[[f'p_{c}' for c in classes_of(df)]].to_numpy(float)
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #4e49a03d
@@ -128,7 +150,18 @@ KINDS = dict(classes=Classes(), binary=Binary())
 def kind_of(
     df:pd.DataFrame, # Predictions table
 ) -> str:            # A name of `KINDS`
-    "Kind of the answers in a table, by its columns."
+    """Kind of the answers in a table, by its columns.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    str
+        A name of `KINDS` (transverse, oblique, spiral, comminuted, greenstick, buckle, avulsion)
+    """
     for name, kind in KINDS.items():
         if kind.columns(df): return name
     known = [f'{kind.needs} ({kind.answer})' for kind in KINDS.values()]
@@ -139,7 +172,18 @@ def kind_of(
 def column_fault(
     df:pd.DataFrame, # Candidate predictions table
 ) -> str|None:       # First reason why its columns cannot be used; None if they can
-    "What is wrong with the columns that all kinds of table share."
+    """What is wrong with the columns that all kinds of table share.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Candidate predictions table
+
+    Returns
+    -------
+    str | None
+        First reason why its columns cannot be used; None if they can
+    """
     needed = ('name', 'group', 'truth')
     missing = [c for c in needed if c not in df.columns]
     twice = list(df.columns[df.columns.duplicated()])
@@ -151,7 +195,21 @@ def check_predictions(
     df:pd.DataFrame,    # Candidate predictions table
     kind:str|None=None, # Kind that it must have, a name of `KINDS`; default: any
 ) -> pd.DataFrame:      # The same object
-    "Return `df` if it is a predictions table, else raise `ValueError` with the first reason."
+    """Return `df` if it is a predictions table, else raise `ValueError` with the first reason.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Candidate predictions table
+    kind : str | None, default None
+        Kind that it must have, a name of `KINDS`; default: any (transverse, oblique, spiral, comminuted,
+        greenstick, buckle, avulsion)
+
+    Returns
+    -------
+    pd.DataFrame
+        The same object
+    """
     reason = column_fault(df) or KINDS[kind_of(df)].fault(df)
     if reason: raise ValueError(f'Not a predictions table: {reason}')
     found = kind_of(df)
@@ -175,7 +233,28 @@ def predictions_table(
     classes:list,       # Class of each column of `probs`
     part:str|list|None=None, # Part of the split, of all images or of each; default: no such column
 ) -> pd.DataFrame:      # Checked predictions table of kind `classes`
-    "Predictions table of `names`, in the given order, for a question with one of several answers."
+    """Predictions table of `names`, in the given order, for a question with one of several answers.
+
+    Parameters
+    ----------
+    names : list
+        Image names, length n
+    groups : list
+        Examination or source of each image, length n
+    truth : list
+        Class of each image, length n
+    probs : np.ndarray
+        Probabilities in 0–1, float (n, classes); a row sums to 1
+    classes : list
+        Class of each column of `probs`
+    part : str | list | None, default None
+        Part of the split, of all images or of each; default: no such column
+
+    Returns
+    -------
+    pd.DataFrame
+        Checked predictions table of kind `classes`
+    """
     keys = _keys(names, groups, part).assign(truth=list(map(str, truth)))
     answers = pd.DataFrame(np.asarray(probs), columns=[f'p_{c}' for c in classes])
     return check_predictions(keys.join(answers))
@@ -188,7 +267,26 @@ def binary_table(
     probability:list, # Probability of yes, 0–1, length n
     part:str|list|None=None, # Part of the split, of all images or of each; default: no such column
 ) -> pd.DataFrame:    # Checked predictions table of kind `binary`
-    "Predictions table of `names`, in the given order, for a question with the answer yes or no."
+    """Predictions table of `names`, in the given order, for a question with the answer yes or no.
+
+    Parameters
+    ----------
+    names : list
+        Image names, length n
+    groups : list
+        Examination or source of each image, length n
+    truth : list
+        Is the answer yes? True or False, or 1 or 0, length n
+    probability : list
+        Probability of yes, 0–1, length n
+    part : str | list | None, default None
+        Part of the split, of all images or of each; default: no such column
+
+    Returns
+    -------
+    pd.DataFrame
+        Checked predictions table of kind `binary`
+    """
     strange = sorted(map(str, set(truth) - {0, 1}))[:3]
     if strange:
         raise ValueError(f'truth must be True or False, not {", ".join(strange)}')
@@ -202,7 +300,20 @@ def part_of(
     df:pd.DataFrame, # Predictions table with a column `part`
     part:str,        # Name of the part, such as `test`
 ) -> pd.DataFrame:   # Checked predictions table without the column `part`, index 0…n−1
-    "Rows of one part of a predictions table."
+    """Rows of one part of a predictions table.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table with a column `part`
+    part : str
+        Name of the part, such as `test`
+
+    Returns
+    -------
+    pd.DataFrame
+        Checked predictions table without the column `part`, index 0…n−1
+    """
     if 'part' not in df.columns:
         columns = ', '.join(df.columns)
         raise ValueError(f'no column part in a table with {columns}')
@@ -227,7 +338,30 @@ def synth_predictions(
     run:int=0,          # Fixes the answers, given the images
     classes:tuple=EXAMPLES, # Class names
 ) -> pd.DataFrame:      # Predictions table; its probabilities are simulated too
-    "Predictions table of a simulated run, for examples and tests."
+    """Predictions table of a simulated run, for examples and tests.
+
+    Parameters
+    ----------
+    n : int, default 83
+        Number of images
+    accuracy : float, default 0.9
+        Chance that an image is answered correctly, 0–1
+    group_size : int, default 1
+        Images per examination
+    shared : float, default 0.0
+        Chance that an image shares its examination's outcome, 0–1
+    seed : int, default 0
+        Fixes the images
+    run : int, default 0
+        Fixes the answers, given the images
+    classes : tuple, default EXAMPLES
+        Class names
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table; its probabilities are simulated too
+    """
     study, k = np.arange(n) // group_size, len(classes)
     truth = np.random.default_rng(seed).integers(k, size=n)[study]
     rng = np.random.default_rng([seed, run])
@@ -250,7 +384,30 @@ def synth_binary(
     seed:int=0,         # Fixes the images
     run:int=0,          # Fixes the scores, given the images
 ) -> pd.DataFrame:      # Predictions table of kind `binary`
-    "Yes-or-no predictions of a simulated run, for examples and tests."
+    """Yes-or-no predictions of a simulated run, for examples and tests.
+
+    Parameters
+    ----------
+    n : int, default 83
+        Number of images
+    base_rate : float, default 0.4
+        Chance that an examination is positive, 0–1, exclusive
+    distance : float, default 1.5
+        Of the mean scores of positive and negative images, in standard deviations
+    group_size : int, default 1
+        Images per examination
+    shared : float, default 0.0
+        Share of the variance that images of an examination have in common, 0–1
+    seed : int, default 0
+        Fixes the images
+    run : int, default 0
+        Fixes the scores, given the images
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of kind `binary`
+    """
     study = np.arange(n) // group_size
     truth = (np.random.default_rng(seed).random(n) < base_rate)[study]
     own, common = np.random.default_rng([seed, run]).standard_normal((2, n))
@@ -265,14 +422,36 @@ def synth_binary(
 def predicted(
     df:pd.DataFrame, # Predictions table
 ) -> pd.Series:      # One answer per row: class name, or True for yes
-    "Most probable answer of each row."
+    """Most probable answer of each row.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    pd.Series
+        One answer per row: class name, or True for yes
+    """
     answers = KINDS[kind_of(df)].decide(df)
     return pd.Series(answers, df.index, name='predicted')
 
 def correct(
     df:pd.DataFrame, # Predictions table
 ) -> pd.Series:      # One bool per row
-    "Whether each row's most probable answer is its truth."
+    """Whether each row's most probable answer is its truth.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    pd.Series
+        One bool per row
+    """
     right = predicted(df).to_numpy() == df['truth'].to_numpy()
     return pd.Series(right, df.index, name='correct')
 
@@ -280,7 +459,18 @@ def correct(
 def accuracy(
     df:pd.DataFrame, # Predictions table
 ) -> float:          # Share of rows that are right, 0–1
-    "Share of images that were answered correctly."
+    """Share of images that were answered correctly.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    float
+        Share of rows that are right, 0–1
+    """
     return float(correct(df).mean())
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #60308eba
@@ -292,7 +482,20 @@ def same_rows(
     a:pd.DataFrame, # Table with columns name, group, truth
     b:pd.DataFrame, # Table of the same images, in any order
 ) -> tuple:         # (a, b) with the rows of both in the order of `a`, index 0…n−1
-    "Two tables row by row, or `ValueError` if they differ in images, truth or groups."
+    """Two tables row by row, or `ValueError` if they differ in images, truth or groups.
+
+    Parameters
+    ----------
+    a : pd.DataFrame
+        Table with columns name, group, truth
+    b : pd.DataFrame
+        Table of the same images, in any order
+
+    Returns
+    -------
+    tuple
+        (a, b) with the rows of both in the order of `a`, index 0…n−1
+    """
     only_a, only_b = _only_in(a, b), _only_in(b, a)
     if only_a or only_b:
         raise ValueError(f'Not the same images: {len(only_a)} images only in the first {only_a[:3]}, '
@@ -309,12 +512,36 @@ def matched(
     a:pd.DataFrame, # Predictions table
     b:pd.DataFrame, # Predictions table of the same images, in any order
 ) -> tuple:         # (a, b) with the rows of both in the order of `a`, index 0…n−1
-    "Two predictions tables row by row, or `ValueError` if they differ in images, truth or groups."
+    """Two predictions tables row by row, or `ValueError` if they differ in images, truth or groups.
+
+    Parameters
+    ----------
+    a : pd.DataFrame
+        Predictions table
+    b : pd.DataFrame
+        Predictions table of the same images, in any order
+
+    Returns
+    -------
+    tuple
+        (a, b) with the rows of both in the order of `a`, index 0…n−1
+    """
     return same_rows(check_predictions(a), check_predictions(b))
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #201adfc0
 def pool_folds(
     tables:list,   # Predictions tables of the test parts, one per fold
 ) -> pd.DataFrame: # One predictions table
-    "Cross-validated predictions; an image in two folds is refused."
+    """Cross-validated predictions; an image in two folds is refused.
+
+    Parameters
+    ----------
+    tables : list
+        Predictions tables of the test parts, one per fold
+
+    Returns
+    -------
+    pd.DataFrame
+        One predictions table
+    """
     return check_predictions(pd.concat(tables, ignore_index=True))

@@ -31,7 +31,18 @@ EXAMPLE = 'as in\nruns:\n  - {arch: [resnet18, vgg16], seed: [0, 1]}\n  - {arch:
 def combinations(
     entry:dict, # Field -> value, or list of values
 ) -> list:      # Of dicts
-    "All combinations of the listed values."
+    """All combinations of the listed values.
+
+    Parameters
+    ----------
+    entry : dict
+        Field -> value, or list of values
+
+    Returns
+    -------
+    list
+        Of dicts
+    """
     wrong = [key for key in entry if not isinstance(key, str)]
     if wrong: raise ValueError(f'{wrong[0]!r} is no name of a field')
     empty = [key for key, value in entry.items() if value == []]
@@ -43,10 +54,16 @@ def combinations(
 def read_yaml(
     path:str|Path, # YAML file
 ):                 # Its content
-    "Content of a grid file."
-    if not Path(path).exists(): raise ValueError('no such grid file')
-    try: return safe_yaml(Path(path))
-    except ValueError as e: raise ValueError(str(e).removeprefix(f'{path}: ')) from None
+    """Content of a grid file.
+
+    Parameters
+    ----------
+    path : str | Path
+        YAML file
+    """
+    path = Path(path)
+    if not path.exists(): raise ValueError(f'{path}: no such grid file')
+    return safe_yaml(path)
 
 def _entries(path):
     "Entries of a grid file, each with the file's defaults."
@@ -64,18 +81,42 @@ def read_grid(
     path:str|Path, # YAML file with `runs`, a list of mappings, and perhaps `defaults`, a mapping
     **changes,     # Fields of `RunConfig` that replace those of the file, such as `data`
 ) -> list:         # Configurations in the order of the file, each once
-    "Configurations of a grid file."
+    """Configurations of a grid file.
+
+    Parameters
+    ----------
+    path : str | Path
+        YAML file with `runs`, a list of mappings, and perhaps `defaults`, a mapping
+    changes : object
+        Fields of `RunConfig` that replace those of the file, such as `data`
+
+    Returns
+    -------
+    list
+        Configurations in the order of the file, each once
+    """
     try:
         values = [values for entry in _entries(path) for values in combinations(entry)]
         configs = [run_config(**dict(one, **changes)) for one in values]
-    except ValueError as e: raise ValueError(f'{path}: {e}') from None
+    except ValueError as e: raise ValueError(f'{path}: {str(e).removeprefix(f"{path}: ")}') from None
     return list(dict.fromkeys(configs))
 
 # %% ../../nbs/library/experiment/05_grid.ipynb #0a67755d
 def failures(
     results:str|Path, # Folder of the record
 ) -> dict:            # Key, as `config_key`, -> (note, file)
-    "Recorded failures; notes that cannot be read are said and left out."
+    """Recorded failures; notes that cannot be read are said and left out.
+
+    Parameters
+    ----------
+    results : str | Path
+        Folder of the record
+
+    Returns
+    -------
+    dict
+        Key, as `config_key`, -> (note, file)
+    """
     notes = {}
     for file in sorted((Path(results)/'failed').glob('[!.]*.json')):
         try:
@@ -88,7 +129,20 @@ def done_runs(
     results:str|Path, # Folder of the record
     runs:str|Path,    # Folder of runs
 ) -> dict:            # Key, as `config_key`, -> name
-    "Runs that the record or the folder of runs holds."
+    """Runs that the record or the folder of runs holds.
+
+    Parameters
+    ----------
+    results : str | Path
+        Folder of the record
+    runs : str | Path
+        Folder of runs
+
+    Returns
+    -------
+    dict
+        Key, as `config_key`, -> name
+    """
     done = recorded(results)
     for run in map(read_run, finished(runs)):
         done.setdefault(config_key(run['config'], run['data'], run.get('versions')), run['name'])
@@ -99,7 +153,22 @@ def cell_state(
     done:dict,   # From `done_runs`
     failed:dict, # From `failures`
 ) -> dict:       # state, run, reason
-    "What is known of one cell."
+    """What is known of one cell.
+
+    Parameters
+    ----------
+    key : tuple
+        As `config_key`
+    done : dict
+        From `done_runs`
+    failed : dict
+        From `failures`
+
+    Returns
+    -------
+    dict
+        state, run, reason
+    """
     if key in done: return dict(state='done', run=done[key], reason='')
     if key in failed: return dict(state='failed', run='', reason=failed[key][0]['reason'])
     return dict(state='open', run='', reason='')
@@ -110,7 +179,24 @@ def grid_state(
     results:str|Path='results', # Folder of the record
     runs:str|Path='runs',       # Folder of runs
 ) -> pd.DataFrame:              # One row per cell: fields of `RunConfig`, state, run, reason, seconds (NaN: unknown)
-    "Which cells of a grid are done, failed or open."
+    """Which cells of a grid are done, failed or open.
+
+    Parameters
+    ----------
+    configs : list
+        Configurations of one data source
+    data : str
+        `content_hash` of its images
+    results : str | Path, default 'results'
+        Folder of the record
+    runs : str | Path, default 'runs'
+        Folder of runs
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per cell: fields of `RunConfig`, state, run, reason, seconds (NaN: unknown)
+    """
     done, failed, record = done_runs(results, runs), failures(results), read_record(results)
     took = dict(zip(record.run, record.seconds)) if len(record) else {}
     rows = []
@@ -124,7 +210,20 @@ def estimate(
     config:RunConfig,    # Configuration
     record:pd.DataFrame, # From `read_record`
 ) -> float:              # Seconds; NaN where nothing comparable is recorded
-    "Expected time of a run."
+    """Expected time of a run.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Configuration
+    record : pd.DataFrame
+        From `read_record`
+
+    Returns
+    -------
+    float
+        Seconds; NaN where nothing comparable is recorded
+    """
     if not len(record): return float('nan')
     like = record[(record.arch == config.arch) & (record.split == config.split)]
     if not len(like): like = record
@@ -135,7 +234,18 @@ def estimate(
 def clock(
     seconds:float, # Seconds; NaN: unknown
 ) -> str:          # Such as `40 s`, `12 min`, `3.5 h`
-    "A time as a person says it."
+    """A time as a person says it.
+
+    Parameters
+    ----------
+    seconds : float
+        Seconds; NaN: unknown
+
+    Returns
+    -------
+    str
+        Such as `40 s`, `12 min`, `3.5 h`
+    """
     if seconds != seconds: return 'unknown time'
     if seconds > 5400: return f'{seconds/3600:.1f} h'
     return f'{seconds/60:.0f} min' if seconds > 90 else f'{seconds:.0f} s'
@@ -143,7 +253,18 @@ def clock(
 def grid_counts(
     state:pd.DataFrame, # From `grid_state`
 ) -> str:               # Such as `5 cells: 3 done, 0 failed, 2 open`
-    "How many cells are done, failed and open."
+    """How many cells are done, failed and open.
+
+    Parameters
+    ----------
+    state : pd.DataFrame
+        From `grid_state`
+
+    Returns
+    -------
+    str
+        Such as `5 cells: 3 done, 0 failed, 2 open`
+    """
     counts = state.state.value_counts()
     words = [f'{counts.get(kind, 0)} {kind}' for kind in ('done', 'failed', 'open')]
     return f'{len(state)} cells: {", ".join(words)}'
@@ -151,7 +272,18 @@ def grid_counts(
 def left_table(
     state:pd.DataFrame, # From `grid_state`
 ) -> pd.DataFrame:      # What varies, state, estimate; reason where one failed
-    "The cells that are not done."
+    """The cells that are not done.
+
+    Parameters
+    ----------
+    state : pd.DataFrame
+        From `grid_state`
+
+    Returns
+    -------
+    pd.DataFrame
+        What varies, state, estimate; reason where one failed
+    """
     left = state[state.state != 'done']
     varies = [name for name in DEFAULTS if state[name].nunique() > 1]
     table = left[[*varies, 'state']].assign(estimate=left.seconds.map(clock))
@@ -161,7 +293,20 @@ def grid_text(
     state:pd.DataFrame, # From `grid_state`
     jobs:int=1,         # Processes at a time
 ) -> str:               # Lines for a terminal
-    "What is done, failed and open, and how long the rest would take."
+    """What is done, failed and open, and how long the rest would take.
+
+    Parameters
+    ----------
+    state : pd.DataFrame
+        From `grid_state`
+    jobs : int, default 1
+        Processes at a time
+
+    Returns
+    -------
+    str
+        Lines for a terminal
+    """
     left = state[state.state != 'done']
     if not len(left): return grid_counts(state)
     time_left = left.seconds.sum(min_count=1)/max(1, min(jobs, len(left)))
@@ -174,10 +319,26 @@ def named_cell(
     images:pd.DataFrame, # Its image table
     content:str,         # `content_hash` of the images
 ) -> Cell:               # Called as its folder
-    "A cell with its name; where the initial weights are missing on this machine, with a stand-in."
+    """A cell with its name; where the initial weights are missing on this machine, with a stand-in.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Configuration
+    images : pd.DataFrame
+        Its image table
+    content : str
+        `content_hash` of the images
+
+    Returns
+    -------
+    Cell
+        Called as its folder
+    """
     prepared = Prepared(config, images, content)
-    try: return Cell(prepared.name, prepared.config)
-    except (OSError, ValueError): return Cell(prepared.name_without_weights, prepared.config)
+    try: name = prepared.name
+    except (OSError, ValueError): name = prepared.name_without_weights
+    return Cell(name, prepared.config)
 
 def write_failure(
     cell:Cell,        # What failed
@@ -185,7 +346,19 @@ def write_failure(
     outcome:dict,     # From `run_cell`
     results:str|Path, # Folder of the record
 ):
-    "Keep why a cell failed, with the end of its log."
+    """Keep why a cell failed, with the end of its log.
+
+    Parameters
+    ----------
+    cell : Cell
+        What failed
+    data : str
+        `content_hash` of its images
+    outcome : dict
+        From `run_cell`
+    results : str | Path
+        Folder of the record
+    """
     log = Path(outcome['log'])
     tail = log.read_text(errors='replace')[-4000:] if outcome['log'] and log.exists() else ''
     note = dict(config=asdict(cell.config), data=data, **outcome, tail=tail)
@@ -205,7 +378,20 @@ def outcome_text(
     cell:Cell,    # What was run
     outcome:dict, # From `run_cell`
 ) -> str:         # One line
-    "What became of a cell, in words."
+    """What became of a cell, in words.
+
+    Parameters
+    ----------
+    cell : Cell
+        What was run
+    outcome : dict
+        From `run_cell`
+
+    Returns
+    -------
+    str
+        One line
+    """
     words = [f'{outcome["state"]:<6} {cell.name}', clock(outcome['seconds']), outcome['reason']]
     return ' · '.join(filter(None, words))
 
@@ -218,7 +404,30 @@ def run_grid(
     store:str='',               # URL of a store that runs are published in and fetched from
     **options,                  # Further arguments of the executor
 ) -> pd.DataFrame:              # `grid_state` afterwards
-    "Make the cells of a grid that are not done."
+    """Make the cells of a grid that are not done.
+
+    Parameters
+    ----------
+    configs : list
+        Configurations of one data source
+    runs : str | Path, default 'runs'
+        Folder of runs
+    results : str | Path, default 'results'
+        Folder of the record
+    executor : str, default 'local'
+        A name of `EXECUTORS` (local, dask)
+    jobs : int, default 1
+        Runs at a time, at least 1
+    store : str, default ''
+        URL of a store that runs are published in and fetched from
+    options : object
+        Further arguments of the executor
+
+    Returns
+    -------
+    pd.DataFrame
+        `grid_state` afterwards
+    """
     execute = choose(executor, EXECUTORS, 'executor')
     if jobs < 1: raise ValueError(f'jobs must be at least 1, not {jobs}')
     images = load_images(configs[0].data)

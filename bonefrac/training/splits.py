@@ -26,7 +26,20 @@ def groups_per_class(
     images:pd.DataFrame, # Image table with the column `answer`
     group:str='study',   # Column that names the group of an image
 ) -> pd.Series:          # Number of groups of each class that occurs
-    "How many groups each class has."
+    """How many groups each class has.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table with the column `answer`
+    group : str, default 'study'
+        Column that names the group of an image
+
+    Returns
+    -------
+    pd.Series
+        Number of groups of each class that occurs
+    """
     return images.groupby('answer', observed=True)[group].nunique()
 
 def _fold(images, group, folds, fold, seed):
@@ -52,7 +65,28 @@ def grouped(
     valid:float=.15,     # Share of the remaining images for validation, above 0 and at most 0.5; one part in k
     group:str='study',   # Column that names the group of an image
 ) -> pd.DataFrame:       # `images` with a new column `split`
-    "Split whole groups into train, valid and test, stratified by answer."
+    """Split whole groups into train, valid and test, stratified by answer.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table with the column `answer` (`ask`); its shipped split is replaced
+    folds : int, default 5
+        Number of folds, at least 2; the test part is one of them
+    fold : int, default 0
+        Which of them, 0 to `folds` - 1
+    seed : int, default 0
+        Deals groups into folds
+    valid : float, default 0.15
+        Share of the remaining images for validation, above 0 and at most 0.5; one part in k
+    group : str, default 'study'
+        Column that names the group of an image
+
+    Returns
+    -------
+    pd.DataFrame
+        `images` with a new column `split`
+    """
     _check_fold(folds, fold, valid)
     images = images.sort_values('name', ignore_index=True)
     test = _fold(images, group, folds, fold, seed)
@@ -76,7 +110,24 @@ def at_random(
     fold:int=0,          # As for `grouped`
     seed:int=0,          # As for `grouped`
 ) -> pd.DataFrame:       # `images` with a new column `split`
-    "Deal single images into train, valid and test; crossing studies are reported, not refused."
+    """Deal single images into train, valid and test; crossing studies are reported, not refused.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        As for `grouped`
+    folds : int, default 5
+        As for `grouped`
+    fold : int, default 0
+        As for `grouped`
+    seed : int, default 0
+        As for `grouped`
+
+    Returns
+    -------
+    pd.DataFrame
+        `images` with a new column `split`
+    """
     return _count_crossing(grouped(images, folds, fold, seed, group='name'), 'random')
 
 def _in_shipped_part(images): return images[images.split != ''].sort_values('name', ignore_index=True)
@@ -84,7 +135,18 @@ def _in_shipped_part(images): return images[images.split != ''].sort_values('nam
 def shipped(
     images:pd.DataFrame, # Image table
 ) -> pd.DataFrame:       # Its rows that were shipped in a part
-    "The split as the data set has it; crossing studies are reported, not refused."
+    """The split as the data set has it; crossing studies are reported, not refused.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    pd.DataFrame
+        Its rows that were shipped in a part
+    """
     kept = _in_shipped_part(images)
     missing = sorted({'train', 'valid', 'test'} - set(kept.split))
     if missing:
@@ -94,7 +156,18 @@ def shipped(
 def shipped_apart(
     images:pd.DataFrame, # Image table
 ) -> pd.DataFrame:       # Its rows that were shipped in a part, without crossing test images
-    "The shipped split without test images whose study lies in another part."
+    """The shipped split without test images whose study lies in another part.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    pd.DataFrame
+        Its rows that were shipped in a part, without crossing test images
+    """
     kept = _in_shipped_part(images)
     elsewhere = kept.study[kept.split != 'test']
     crossing = (kept.split == 'test') & kept.study.isin(elsewhere)
@@ -105,7 +178,19 @@ def shipped_apart(
 # %% ../../nbs/library/training/03_splits.ipynb #5590849b
 @dataclass(frozen=True)
 class Splitter:
-    "One way to split."
+    """One way to split.
+
+    Parameters
+    ----------
+    split : Callable
+        (images, folds, fold, seed), or (images) where nothing is dealt
+    says : str
+        What it does, in a few words
+    distinct : bool, default True
+        One image per source?
+    deals : bool, default True
+        Does it take folds, fold and seed?
+    """
     split:Callable     # (images, folds, fold, seed), or (images) where nothing is dealt
     says:str           # What it does, in a few words
     distinct:bool=True # One image per source?
@@ -129,7 +214,29 @@ def make_split(
     seed:int=0,          # Deals groups into folds; not for the shipped splits
     task:str='region',   # A name of `TASKS`
 ) -> pd.DataFrame:       # Images that the task can use, with `answer`, each in `train`, `valid` or `test`
-    "Choose the images of a task and split them."
+    """Choose the images of a task and split them.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table; audited here where it is not
+    split : str, default 'study_grouped'
+        A name of `SPLITTERS`, or `grouped` (study_grouped, source_grouped, random, shipped, shipped_apart,
+        shipped_originals)
+    folds : int, default 5
+        Number of folds, at least 2; not for the shipped splits
+    fold : int, default 0
+        Fold that is the test part, 0 to `folds` - 1; not for the shipped splits
+    seed : int, default 0
+        Deals groups into folds; not for the shipped splits
+    task : str, default 'region'
+        A name of `TASKS` (region, abnormal, label)
+
+    Returns
+    -------
+    pd.DataFrame
+        Images that the task can use, with `answer`, each in `train`, `valid` or `test`
+    """
     how = choose(SPLIT_ALIASES.get(split, split), SPLITTERS, 'split')
     asked = ask(task, audited(images))
     if how.distinct: asked = distinct(asked)
@@ -141,7 +248,22 @@ def thin(
     share:float=1.,      # Share of the training studies to keep, above 0 and up to 1
     seed:int=0,          # Of the choice
 ) -> pd.DataFrame:       # The same without the other training studies
-    "Keep a share of the training studies; a smaller share is part of a larger one of the same seed."
+    """Keep a share of the training studies; a smaller share is part of a larger one of the same seed.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table after `make_split`
+    share : float, default 1.0
+        Share of the training studies to keep, above 0 and up to 1
+    seed : int, default 0
+        Of the choice
+
+    Returns
+    -------
+    pd.DataFrame
+        The same without the other training studies
+    """
     if not 0 < share <= 1: raise ValueError(f'share must be above 0 and at most 1, not {share}')
     studies = np.sort(images.study[images.split == 'train'].unique())
     order = np.random.default_rng(seed).permutation(studies)
@@ -155,7 +277,15 @@ def write_manifest(
     images:pd.DataFrame, # Image table after `make_split`
     path:str|Path,       # CSV file to write
 ):
-    "Write name, split and group of every image."
+    """Write name, split and group of every image.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table after `make_split`
+    path : str | Path
+        CSV file to write
+    """
     table = images.rename(columns=dict(study='group'))[MANIFEST_COLUMNS]
     with written(path) as aside: changed_cells(table, guarded).to_csv(aside, index=False)
 
@@ -175,7 +305,22 @@ def read_manifest(
     images:pd.DataFrame, # Image table of the same data
     check:bool=True,     # Refuse groups on two sides?
 ) -> pd.DataFrame:       # The images that the manifest names, with its splits and groups
-    "Rebuild a split; unknown images, and groups on two sides, are errors."
+    """Rebuild a split; unknown images, and groups on two sides, are errors.
+
+    Parameters
+    ----------
+    path : str | Path
+        CSV file that `write_manifest` wrote
+    images : pd.DataFrame
+        Image table of the same data
+    check : bool, default True
+        Refuse groups on two sides?
+
+    Returns
+    -------
+    pd.DataFrame
+        The images that the manifest names, with its splits and groups
+    """
     manifest = changed_cells(pd.read_csv(path, dtype=str, keep_default_na=False), unguarded)
     _check_manifest(manifest, path, set(images.name))
     given = manifest.rename(columns=dict(group='study'))
@@ -190,7 +335,24 @@ def folds_table(
     folds:int=5,         # Number of folds
     task:str='region',   # A name of `TASKS`
 ) -> pd.DataFrame:       # name, truth under the task's name, source, study; `seed0_fold3` … with train, valid, test
-    "All parts of repeated k-fold cross-validation over studies."
+    """All parts of repeated k-fold cross-validation over studies.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Audited image table
+    repeats : int, default 5
+        Number of seeds, from 0
+    folds : int, default 5
+        Number of folds
+    task : str, default 'region'
+        A name of `TASKS` (region, abnormal, label)
+
+    Returns
+    -------
+    pd.DataFrame
+        name, truth under the task's name, source, study; `seed0_fold3` … with train, valid, test
+    """
     asked = distinct(ask(task, images)).sort_values('name', ignore_index=True)
     asked['answer'] = asked.answer.astype(str)
     table = asked[['name', 'answer', 'source', 'study']].rename(columns=dict(answer=task))

@@ -15,7 +15,26 @@ from ..vocabulary import choose
 # %% ../../nbs/library/training/00_tasks.ipynb #5c0f7a17
 @dataclass(frozen=True)
 class Task:
-    "A question that can be asked of an image."
+    """A question that can be asked of an image.
+
+    Parameters
+    ----------
+    name : str
+        As in `TASKS`
+    asks : str
+        The question in plain words
+    truth : str
+        Column of the image table that holds the truth
+    kind : str
+        Kind of answer, a name of `KINDS` (transverse, oblique, spiral, comminuted, greenstick, buckle,
+        avulsion)
+    says : str
+        What an answer means and what it does not, for model cards
+    classes : tuple, default ()
+        Answers in their order; empty: those in the data, sorted
+    yes : bool, default False
+        Is the truth column True or False? The classes are then (no, yes)
+    """
     name:str         # As in `TASKS`
     asks:str         # The question in plain words
     truth:str        # Column of the image table that holds the truth
@@ -40,7 +59,18 @@ DISCLAIMER = 'Not a medical device.'
 def get_task(
     name:str, # A name of `TASKS`
 ) -> Task:    # Its row
-    "The row of a task."
+    """The row of a task.
+
+    Parameters
+    ----------
+    name : str
+        A name of `TASKS` (region, abnormal, label)
+
+    Returns
+    -------
+    Task
+        Its row
+    """
     return choose(name, TASKS, 'task')
 
 # %% ../../nbs/library/training/00_tasks.ipynb #f83c6022
@@ -48,7 +78,20 @@ def answers(
     task:str,            # A name of `TASKS`
     images:pd.DataFrame, # Image table
 ) -> pd.Series:          # Categorical, one per row; missing where the truth is unknown
-    "True answer of each image; its categories are the classes that occur."
+    """True answer of each image; its categories are the classes that occur.
+
+    Parameters
+    ----------
+    task : str
+        A name of `TASKS` (region, abnormal, label)
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    pd.Series
+        Categorical, one per row; missing where the truth is unknown
+    """
     task = get_task(task)
     truth = images[task.truth] if task.truth in images else pd.Series(None, images.index, dtype=object)
     if task.yes: truth = truth.map(dict(zip((False, True), task.classes)))
@@ -62,7 +105,18 @@ def _classes(task, images): return list(answers(task, images).cat.categories)
 def askable(
     images:pd.DataFrame, # Image table
 ) -> list:               # Names of `TASKS` that find at least two classes
-    "Tasks that a data set can answer."
+    """Tasks that a data set can answer.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    list
+        Names of `TASKS` that find at least two classes
+    """
     return [task for task in TASKS if len(_classes(task, images)) > 1]
 
 def _refusal(task, images):
@@ -79,7 +133,20 @@ def ask(
     task:str,            # A name of `TASKS`
     images:pd.DataFrame, # Image table
 ) -> pd.DataFrame:       # Rows that take part, with the column `answer`
-    "Images that a task can use, and their true answers; a `ValueError` says why a data set cannot answer."
+    """Images that a task can use, and their true answers; a `ValueError` says why a data set cannot answer.
+
+    Parameters
+    ----------
+    task : str
+        A name of `TASKS` (region, abnormal, label)
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    pd.DataFrame
+        Rows that take part, with the column `answer`
+    """
     get_task(task)
     if len(_classes(task, images)) < 2: raise ValueError(_refusal(task, images))
     asked = images.assign(answer=answers(task, images))
@@ -89,5 +156,16 @@ def ask(
 def statement(
     task:str, # A name of `TASKS`
 ) -> str:     # One or two sentences
-    "What answers to a task mean, for cards, reports and terminals."
+    """What answers to a task mean, for cards, reports and terminals.
+
+    Parameters
+    ----------
+    task : str
+        A name of `TASKS` (region, abnormal, label)
+
+    Returns
+    -------
+    str
+        One or two sentences
+    """
     return f'{get_task(task).says} {DISCLAIMER}'
