@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['UNPACKED', 'KAGGLE', 'READERS_VERSION', 'N_PHANTOMS', 'is_link', 'leaves_folder', 'member_fault', 'same_place',
            'places', 'check_names', 'check_content', 'check_members', 'extract', 'is_as_unpacked', 'in_cache',
-           'not_whole', 'unpack', 'fetch_kaggle', 'checksum_of', 'in_time', 'Download', 'check_sum', 'fetch',
-           'public_source', 'file_line', 'listing_hash', 'is_simulated', 'source_columns', 'kept_table', 'read_images',
-           'phantom_name', 'phantom_images', 'load_images']
+           'not_whole', 'unpack', 'fetch_kaggle', 'checksum_of', 'public_address', 'in_time', 'Download', 'check_sum',
+           'fetch', 'public_source', 'file_line', 'listing_hash', 'is_simulated', 'source_columns', 'kept_table',
+           'read_images', 'phantom_name', 'phantom_images', 'load_images']
 
 # %% ../../nbs/library/data/11_sources.ipynb #b87c3487
 import hashlib
@@ -361,6 +361,24 @@ def checksum_of(
     if re.fullmatch('[0-9a-fA-F]{64}', found[1]): return address, found[1].lower()
     raise ValueError(f'sha256 needs 64 hexadecimal digits, not {found[1]!r}')
 
+def public_address(
+    url:str, # Any address
+) -> str:    # The same without query, fragment, user and password
+    """An address that may be written down: what is left out can be a secret.
+
+    Parameters
+    ----------
+    url : str
+        Any address
+
+    Returns
+    -------
+    str
+        The same without query, fragment, user and password
+    """
+    parts = urlsplit(url)
+    return f'{parts.scheme}://{parts.netloc.rpartition("@")[2]}{parts.path}'
+
 def in_time(
     function:Callable, # Called without arguments
     seconds:float,     # Longest time to wait
@@ -401,10 +419,11 @@ class Download:
         name = PurePosixPath(parts.path).name[-100:] or 'download'
         if not name.lower().endswith(('.zip', '.csv')): name += '.zip' # an address need not end like a file
         self.url, self.sha256, self.path = url, sha256, cache_dir('downloads')/key/name
-        self.address = f'{parts.scheme}://{parts.netloc.rpartition("@")[2]}{parts.path}' # a query may hold a secret
+        self.address = public_address(url)
 
     def check_address(self, url):
-        "Refuse what anybody on the way can change, if no checksum shows that."
+        "Refuse what anybody on the way can change, if no checksum shows that, and a password, which would go along."
+        if '@' in urlsplit(url).netloc: raise ValueError('no password is sent; download it by hand and name the file')
         if self.sha256 or not url.lower().startswith('http://'): return
         raise ValueError('http:// is not safe; use https://, or add #sha256= and the checksum to the address')
 

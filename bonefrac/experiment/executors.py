@@ -28,11 +28,11 @@ import psutil
 from filelock import FileLock, Timeout
 from fsspec.core import url_to_fs
 
-from ..data.sources import load_images
+from ..data.sources import load_images, public_address
 from .config import RunConfig, run_config
 from .notebooks import last_line, run_notebook
 from .run import Prepared, run_fault
-from ..files import written_folder
+from ..files import set_aside, written_folder
 
 # %% ../../nbs/library/experiment/04_executors.ipynb #3a93923e
 class Cell(NamedTuple):
@@ -447,7 +447,7 @@ EXECUTORS = dict(local=on_this_machine, dask=on_dask)
 def _store(store):
     "File system and path of a URL."
     try: system, root = url_to_fs(store)
-    except (ImportError, ValueError) as e: raise ValueError(f'{store}: {e}') from None
+    except (ImportError, ValueError) as e: raise ValueError(f'{public_address(store)}: {e}') from None
     return system, root.rstrip('/')
 
 def publish(
@@ -479,7 +479,7 @@ def fetch(
     store:str,            # URL of a store
     runs:str|Path='runs', # Folder of runs
 ) -> list:                # Folders of runs that were not here before
-    """Copy the finished runs of a store that are not here.
+    """Copy the finished runs of a store that are not here, or damaged here.
 
     Parameters
     ----------
@@ -496,8 +496,9 @@ def fetch(
     system, root = _store(store)
     sources = [file.rpartition('/')[0] for file in system.glob(f'{root}/*/metrics.json')]
     folders = {source: Path(runs)/source.rpartition('/')[2] for source in sources}
-    new = {source: folder for source, folder in folders.items() if not folder.exists()}
+    new = {source: folder for source, folder in folders.items() if run_fault(folder)}
     for source, folder in new.items():
+        if folder.exists(): set_aside(folder)
         with written_folder(folder) as aside:
             for file in system.ls(source, detail=False): system.get_file(file, str(aside/file.rpartition('/')[2]))
     return list(new.values())

@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-import pyarrow.parquet as pq
 from filelock import FileLock
 
 from ..evaluation.predictions import part_of
 from .config import CHANGES, DEFAULTS, RunConfig, versions
-from .run import read_run, run_fault
+from .run import parquet_fault, read_run, run_fault
 from ..files import say_once, set_aside, shown, written
 
 # %% ../../nbs/library/experiment/02_record.ipynb #6e026154
@@ -154,13 +153,17 @@ def record_text(
     tuple
         Text that can be used, number of lines that were left out
     """
-    header, *lines = file.read_text(encoding='utf-8-sig', errors='replace').splitlines() or ['']
+    text = file.read_text(encoding='utf-8-sig', errors='replace')
+    header, *lines = text.splitlines() or ['']
     cut = next((i for i, line in enumerate([header, *lines], 1) if CONFLICT.match(line)), None)
     if cut: raise ValueError(f'{file}, line {cut}: git could not finish a merge; choose a side')
     columns = header.split(',')
-    if 'run' not in columns:
-        raise ValueError(f'{file}, line 1: no column run; restore the file, or remove it and collect the runs again')
+    lost = [name for name in ('run', 'data', 'accuracy') if name not in columns]
+    if lost:
+        again = 'restore the file, or remove it and collect the runs again'
+        raise ValueError(f'{file}, line 1: no column {lost[0]}; {again}')
     faults = [line_fault(line, columns) for line in lines]
+    if faults and not text.endswith('\n'): faults[-1] = faults[-1] or 'cut off: the line does not end'
     for i, fault in enumerate(faults, 2):
         if fault: say_once(f'{file}, line {i}: left out: {fault}')
     used = [line for line, fault in zip(lines, faults) if not fault]
@@ -171,7 +174,7 @@ def say_differences(
     one:pd.DataFrame,   # Record
     other:pd.DataFrame, # Record
 ):
-    """Say which runs have another accuracy in one record than in the other.
+    """Say which runs have other figures in one record than in the other.
 
     Parameters
     ----------
@@ -182,11 +185,12 @@ def say_differences(
     other : pd.DataFrame
         Record
     """
-    if not len(one) or not len(other): return
-    both = one[['run', 'accuracy']].merge(other[['run', 'accuracy']], on='run')
-    for name, *two in both[both.accuracy_x != both.accuracy_y].itertuples(index=False):
-        words = ' and '.join(map(str, sorted(two)))
-        say_once(f'{where}: {shown(name)} has two accuracies, {words}; the one that was recorded first counts')
+    for figure in (*COLUMNS, *AREAS):
+        if figure not in one or figure not in other: continue
+        both = one[['run', figure]].merge(other[['run', figure]], on='run').dropna()
+        for name, *two in both[both.iloc[:, 1] != both.iloc[:, 2]].itertuples(index=False):
+            words = ' and '.join(map(str, sorted(two)))
+            say_once(f'{where}: {shown(name)} has two values of {figure}, {words}; the one recorded first counts')
 
 # %% ../../nbs/library/experiment/02_record.ipynb #1aa3be61
 def _with_defaults(record):
@@ -312,7 +316,7 @@ def _content_keys(record):
 def is_table(
     file:Path, # Parquet file
 ) -> bool:     # False where it is missing; a damaged one is said
-    """Is a recorded table there, by its footer?
+    """Is a recorded table there?
 
     Parameters
     ----------
@@ -325,9 +329,9 @@ def is_table(
         False where it is missing; a damaged one is said
     """
     if not file.exists(): return False
-    try: return bool(pq.read_metadata(file).num_rows)
-    except (OSError, ValueError) as e: say_once(f'{file}: left out: {e}')
-    return False
+    fault = parquet_fault(file)
+    if fault: say_once(f'{file.parent}: left out: {fault}')
+    return not fault
 
 def _whole(results):
     "Rows of the record whose predictions are there."

@@ -6,7 +6,7 @@
 __all__ = ['PACKAGE', 'RECORDED', 'RUN_FILES', 'pretraining_sha256', 'weights_file', 'Prepared', 'code_commit', 'environment',
            'recipe_changes', 'start_weights', 'loaders_of', 'learner_of', 'predict_parts', 'part_scores', 'about_run',
            'answers_of', 'inputs_of', 'model_card', 'save_weights', 'counts_of', 'read_run', 'read_predictions',
-           'parquet_fault', 'weights_fault', 'run_fault', 'run']
+           'parquet_fault', 'weights_fault', 'ends_well', 'run_fault', 'run']
 
 # %% ../../nbs/library/experiment/01_run.ipynb #b2ff795b
 import os
@@ -499,6 +499,24 @@ def weights_fault(
         with safe_open(path, 'numpy'): return ''
     except (OSError, SafetensorError) as e: return f'{Path(path).name}: {e}'
 
+def ends_well(
+    path:Path, # Text file
+) -> bool:     # Is it whole, and text?
+    """Does a text file end with a line end, without NUL bytes before?
+
+    Parameters
+    ----------
+    path : Path
+        Text file
+
+    Returns
+    -------
+    bool
+        Is it whole, and text?
+    """
+    content = path.read_bytes()
+    return content.endswith(b'\n') and b'\0' not in content
+
 def run_fault(
     folder:str|Path, # Folder of a run
 ) -> str:            # One line; empty where the run is finished and whole
@@ -518,6 +536,8 @@ def run_fault(
     files = [folder/name for name in RUN_FILES]
     lost = [file.name for file in files if not file.is_file() or not file.stat().st_size]
     if lost: return f'{", ".join(lost)}: missing or empty'
+    cut = [file.name for file in files if file.suffix == '.csv' and not ends_well(file)]
+    if cut: return f'{", ".join(cut)}: cut off, or NUL bytes'
     try: read_run(folder), read_fields(folder/'card.json', 'classes', 'sha256')
     except ValueError as e: return str(e).removeprefix(f'{folder}/')
     return parquet_fault(folder/'predictions.parquet') or weights_fault(folder/'model.safetensors')
