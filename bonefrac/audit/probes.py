@@ -482,9 +482,9 @@ def chance_level(
 class _Forest:
     "One panel of `plot_probes`: a target, one line per set."
     def __init__(self, ax, part, score):
-        import seaborn as sns
+        from seaborn import color_palette
         self.ax, self.part, self.score = ax, part, score
-        self.color = sns.color_palette('colorblind')[0]
+        self.color = color_palette('colorblind')[0]
         self.first = part.iloc[0]
         self.chance = chance_level(self.first, score)
 

@@ -567,8 +567,8 @@ def axis_rotation(
         Float, (3, 3)
     """
     i, j = dict(x=(1, 2), y=(2, 0), z=(0, 1))[axis]
-    angle, turn = np.deg2rad(degrees), np.eye(3)
-    c, s = np.cos(angle), np.sin(angle)
+    a, turn = np.deg2rad(degrees), np.eye(3)
+    c, s = np.cos(a), np.sin(a)
     turn[[i, j, i, j], [i, j, j, i]] = c, c, -s, s
     return turn
 
