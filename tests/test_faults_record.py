@@ -163,7 +163,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, *args): pass
 
 def test_no_secret_is_written_down(tmp_path):
-    make_phantoms(tmp_path/'phantoms', n=36, size=64)
+    make_phantoms(tmp_path/'phantoms', n=72, size=64)
     archive = Path(shutil.make_archive(str(tmp_path/'some'), 'zip', tmp_path/'phantoms'))
     checksum = hashlib.sha256(archive.read_bytes()).hexdigest()
     work = tmp_path/'work'

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SIDE', 'CENTRE', 'PLAIN', 'FLIPS', 'TRAITS', 'EXACT', 'DISC', 'COPY_SCORE', 'NAMESAKE_SCORE', 'MIN_SIMILARITY',
            'MAX_ANGLE', 'NEAR_SCORE', 'TURNED_SCORE', 'WHOLE_ANGLE', 'WAYS', 'LONG', 'POINTS', 'PART_SCORE',
-           'MIN_SHARE', 'MIN_POINTS', 'MIN_VOTES', 'central_square', 'ring_spectrum', 'content_range', 'content',
+           'MIN_SHARE', 'MIN_POINTS', 'MIN_VOTES', 'central_square', 'ring_spectrum', 'content_range', 'trimmed',
            'whole_square', 'from_corners', 'black_corners', 'central_half', 'detail', 'best_first', 'noise_level',
            'border_means', 'image_traits', 'reserved_file', 'Looks', 'measure', 'nearest_of_all', 'spectrum_index',
            'nearest_by_index', 'neighbours', 'correlation', 'align', 'needed_score', 'whole_score', 'Way', 'part_score',
@@ -107,7 +107,7 @@ def content_range(
     rows = np.flatnonzero(high - low > PLAIN)
     return slice(rows[0], rows[-1] + 1) if len(rows) >= 16 else slice(None)
 
-def content(
+def trimmed(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # View of it
     """An image without a plain border.
@@ -140,7 +140,7 @@ def whole_square(
     np.ndarray
         float32, (128, 128), grey values
     """
-    return cv2.resize(content(image).astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return cv2.resize(trimmed(image).astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 
 # %% ../../nbs/library/audit/00_copies.ipynb #3f4a5bd7
 FLIPS = dict(top_left=(1, 1), top_right=(1, -1), bottom_left=(-1, 1), bottom_right=(-1, -1))

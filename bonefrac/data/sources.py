@@ -765,7 +765,7 @@ def phantom_images(
     """
     folder = cache_dir('phantoms')/phantom_name(n, seed, annotated, **more)
     def made(): return read_images(make_phantoms(folder, n=n, seed=seed, annotated=annotated, **more))
-    with FileLock(folder.with_name(f'.{folder.name}.lock')): # another process may be making them
+    with FileLock(cache_dir('locks')/folder.name): # another process may be making them
         with suppress(ValueError, FileExistsError):
             table = made()
             if len(table) >= n and not len(problems(table)): return table

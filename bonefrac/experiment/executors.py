@@ -371,7 +371,8 @@ def _client(jobs, scheduler):
     "Client of a running scheduler, or of a cluster on this machine."
     try: from distributed import Client
     except ImportError: raise ValueError(NO_DASK) from None
-    logging.getLogger('distributed').setLevel(logging.CRITICAL) # `outcome_of` says what ended
+    for name in ('distributed', 'distributed.client'): # `outcome_of` says what ended
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     if scheduler: return Client(scheduler)
     import dask
     dask.config.set(QUIET)
