@@ -768,7 +768,7 @@ def phantom_images(
     with FileLock(cache_dir('locks')/folder.name): # another process may be making them
         with suppress(ValueError, FileExistsError):
             table = made()
-            if len(table) >= n and not len(problems(table)): return table
+            if len(table) >= n and table.attrs['simulated'] and not len(problems(table)): return table
         put_aside(folder) # damaged; or the arguments are wrong, and that is said again
         return made()
 

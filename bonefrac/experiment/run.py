@@ -464,7 +464,7 @@ RUN_FILES = ('config.json', 'metrics.json', 'card.json', 'history.csv', 'split.c
 def parquet_fault(
     path:str|Path, # Parquet file
 ) -> str:          # One line; empty where it can be read
-    """Why a table cannot be read.
+    """Why a table cannot be read, without its path.
 
     Parameters
     ----------
@@ -477,8 +477,9 @@ def parquet_fault(
         One line; empty where it can be read
     """
     try: pq.read_table(path)
-    except (OSError, ValueError) as e: return f'{Path(path).name}: {" ".join(str(e).split())}'
-    return ''
+    except (OSError, ValueError) as e: reason = str(e).strip().rpartition("': ")[2]
+    else: return ''
+    return f'{Path(path).name}: {reason.rstrip(".")}'
 
 def weights_fault(
     path:str|Path, # `.safetensors` file
