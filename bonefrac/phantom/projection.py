@@ -131,7 +131,7 @@ def pixel_centres(
     def line(middle, length):
         n = round(length/pixel)
         return (middle + (np.arange(max(n, 8)) + .5 - n/2)*pixel).astype(np.float32)
-    x, y = map(line, centre[:2], size)
+    x, y = map(line, centre, size)
     return x[None], y[:, None]
 
 # %% ../../nbs/library/phantom/00_projection.ipynb #348dff3d
