@@ -98,6 +98,12 @@ def test_links_stay_on_the_site(soups):
     away = f'main a[href*="{host}"]'
     assert [(name, link['href']) for name, soup in soups.items() for link in soup.select(away)] == []
 
+def test_no_page_shows_a_cell_that_failed(soups):
+    text = {name: soup.find('main').get_text() for name, soup in soups.items()}
+    assert min(map(len, text.values())) > 100
+    failed = re.compile(r'Traceback \(most recent call last\)\n|-{60,}\n')
+    assert [name for name, page in text.items() if failed.search(page)] == []
+
 def test_every_figure_has_a_text(soups):
     images = [(name, image) for name, soup in soups.items() for image in soup.find_all('img')]
     assert len(images) > 20
@@ -206,7 +212,7 @@ def test_a_page_in_the_browser(open_page, made_by, name):
         assert faults == [] and kept > 10, theme
     view.set_viewport_size(dict(width=390, height=844))
     assert view.evaluate('document.documentElement.scrollWidth') <= 390
-    assert not view.evaluate(made_by.menu_open)
+    view.wait_for_function(f'!({made_by.menu_open})')
 
 def test_a_page_asks_no_other_host(open_page, browser):
     asked = []

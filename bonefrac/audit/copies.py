@@ -519,11 +519,11 @@ def _coarse(square): return _normalised(square, 8, 12, .5)
 _MIRROR = (-1.)**np.arange(181)[:, None] # a horizontal mirror maps angle t to 180° - t
 
 def correlation(
-    a:np.ndarray,              # float32, (128, 128), or the size of `inside`
-    b:np.ndarray,              # As `a`
-    inside:np.ndarray=DISC > 0, # bool, where to compare
-) -> float:                    # -1 to 1; 0 where one side is flat
-    """Correlation of two squares of mean 0 within the disc.
+    a:np.ndarray,                # float32, (128, 128), or the size of `inside`
+    b:np.ndarray,                # As `a`
+    inside:np.ndarray|None=None, # bool, where to compare; None: within the disc
+) -> float:                      # -1 to 1; 0 where one side is flat
+    """Correlation of two squares of mean 0.
 
     Parameters
     ----------
@@ -531,15 +531,16 @@ def correlation(
         float32, (128, 128), or the size of `inside`
     b : np.ndarray
         As `a`
-    inside : np.ndarray, default DISC > 0
-        bool, where to compare
+    inside : np.ndarray | None, default None
+        bool, where to compare; None: within the disc
 
     Returns
     -------
     float
         -1 to 1; 0 where one side is flat
     """
-    a, b = a[inside], b[inside]
+    kept = DISC > 0 if inside is None else inside
+    a, b = a[kept], b[kept]
     size = np.sqrt((a*a).sum()*(b*b).sum())
     return float((a*b).sum()/size) if size > 1e-6 else 0.
 
