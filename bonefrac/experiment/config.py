@@ -11,6 +11,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
 
+from ..audit.review import LABELS
 from ..data.filters import FILTERS, FILTERS_VERSION, RESIZES
 from ..training.architectures import ARCHS
 from ..training.recipes import AUGMENTATIONS, BALANCES, PRECISIONS, RECIPES, SCHEDULES, names_in
@@ -62,6 +63,7 @@ class RunConfig:
     task:str = option('region', 'data', 'Question that is asked of an image', TASKS)
     data:str = option('', 'data',
         'Archive, folder, CSV, URL, `kaggle`, `phantom` or `phantom:N`; empty: `BONEFRAC_DATA`, else `phantom`')
+    labels:str = option('published', 'data', 'Labels of the regions', LABELS)
     filter:str = option('none', 'data', 'Filter', FILTERS)
     size:int = option(224, 'data', 'Side of the input in pixels', low=32, high=1024)
     split:str = option('study_grouped', 'split', 'Way to split', SPLITTERS)
@@ -99,6 +101,8 @@ class RunConfig:
         self._put('split', SPLIT_ALIASES.get(self.split, self.split))
         for one in fields(self): self._put(one.name, _checked(one, getattr(self, one.name)))
         if self.fold >= self.folds: raise ValueError(f'fold must be below folds, {self.folds}, not {self.fold}')
+        if self.labels != 'published' and self.task != 'region':
+            raise ValueError(f'labels={self.labels}: only the task region has reviewed labels, not {self.task}')
 
 # %% ../../nbs/library/experiment/00_config.ipynb #43c6497c
 def typed(

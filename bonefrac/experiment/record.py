@@ -28,7 +28,7 @@ from ..files import say_once, set_aside, shown, written
 
 # %% ../../nbs/library/experiment/02_record.ipynb #6e026154
 AREAS = ('auroc', 'auroc_low', 'auroc_high')
-SHOWN = ('task', 'arch', 'weights', 'filter', 'split', 'fold', 'seed', 'recipe', 'size')
+SHOWN = ('task', 'labels', 'arch', 'weights', 'filter', 'split', 'fold', 'seed', 'recipe', 'size')
 
 COLUMNS = dict(accuracy='accuracy', low='accuracy_low', high='accuracy_high', n='n', majority='majority_accuracy')
 
@@ -230,6 +230,7 @@ def unchanged(
     record:pd.DataFrame, # From `read_record`
     but:tuple=(),        # Fields that may be changed all the same
     task:str='region',   # A name of `TASKS`
+    labels:str='published', # A name of `LABELS`
 ) -> pd.DataFrame:       # Its rows, index anew
     """Recorded runs of a task that follow their recipe as it is now, without the changes of an ablation.
 
@@ -241,6 +242,8 @@ def unchanged(
         Fields that may be changed all the same
     task : str, default 'region'
         A name of `TASKS` (region, abnormal, label)
+    labels : str, default 'published'
+        A name of `LABELS` (published, reviewed)
 
     Returns
     -------
@@ -248,7 +251,7 @@ def unchanged(
         Its rows, index anew
     """
     if not len(record): return record
-    same = (record.versions == versions()) & (record.task == task)
+    same = (record.versions == versions()) & (record.task == task) & (record.labels == labels)
     for name in CHANGES:
         if name not in but: same &= record[name] == DEFAULTS[name]
     return record[same].reset_index(drop=True)
@@ -381,7 +384,7 @@ def record_row(
     start = run['weights_file'] or dict(name='', sha256='')
     row = runs_table([folder]).assign(
         **config, weights_file=start['name'], weights_sha256=start['sha256'],
-        versions=run.get('versions', versions()),
+        versions=run.get('versions', versions()), labels_hash=run.get('labels_hash', ''),
         asked_epochs=run['config']['epochs'], asked_precision=run['config']['precision'],
         precision=run['precision'], device=run['device'], **where)
     return _with_defaults(row)

@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 
 import bonefrac
 from ..audit.manifests import content_hash
+from ..audit.review import labels_hash
 from ..data.sources import load_images, public_source
 from ..evaluation.judge import scores
 from ..evaluation.metrics import threshold_at
@@ -109,15 +110,18 @@ class Prepared:
     @cached_property
     def weights(self): return weights_file(self.config)
     @cached_property
-    def name(self): return run_name(self.config, self.content, self.weights and self.weights['sha256'])
+    def labels(self): return labels_hash(self.images, self.config.labels)
+    @cached_property
+    def name(self): return run_name(self.config, self.content + self.labels, self.weights and self.weights['sha256'])
     @property
     def simulated(self): return bool(self.images.attrs.get('simulated', False))
     @property
-    def name_without_weights(self): return run_name(self.config, self.content, 'missing')
+    def name_without_weights(self): return run_name(self.config, self.content + self.labels, 'missing')
     @cached_property
     def split(self):
         config = self.config
-        whole = make_split(self.images, config.split, config.folds, config.fold, config.split_seed, config.task)
+        whole = make_split(self.images, config.split, config.folds, config.fold, config.split_seed, config.task,
+                           config.labels)
         return thin(whole, config.share, config.seed)
 
 # %% ../../nbs/library/experiment/01_run.ipynb #d7c18809
@@ -289,7 +293,7 @@ def about_run(
     """
     config, name = asdict(prepared.config), prepared.name
     what = dict(config=config, versions=versions(), hash=name.rsplit('-', 1)[1])
-    what.update(data=prepared.content, simulated=prepared.simulated)
+    what.update(data=prepared.content, labels_hash=prepared.labels, simulated=prepared.simulated)
     what.update(weights_file=prepared.weights, environment=environment())
     return dict(what, precision=learn.precision, device=str(learn.dls.device))
 
@@ -357,7 +361,7 @@ def model_card(
     shown = {name: value for name, value in test.items() if name.startswith(('n', 'accuracy', 'auroc'))}
     asked = dict(answers_of(config['task']), classes=classes, test=shown)
     origin = {name: about[name] for name in ('data', 'simulated')}
-    origin.update(initial_weights=about['weights_file'], split=config['split'])
+    origin.update({name: config[name] for name in ('labels', 'split')}, initial_weights=about['weights_file'])
     own = dict(sha256=sha256, version=bonefrac.__version__)
     return dict(asked, **inputs_of(config), **origin, **own)
 

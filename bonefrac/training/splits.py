@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..audit.manifests import audited
+from ..audit.review import relabelled
 from ..data.groups import check_groups, crossing_groups, distinct, group_folds
 from ..files import changed_cells, guarded, unguarded, written
 from .tasks import ask
@@ -213,6 +214,7 @@ def make_split(
     fold:int=0,          # Fold that is the test part, 0 to `folds` - 1; not for the shipped splits
     seed:int=0,          # Deals groups into folds; not for the shipped splits
     task:str='region',   # A name of `TASKS`
+    labels:str='published', # A name of `LABELS`; the parts are the same for all
 ) -> pd.DataFrame:       # Images that the task can use, with `answer`, each in `train`, `valid` or `test`
     """Choose the images of a task and split them.
 
@@ -231,6 +233,8 @@ def make_split(
         Deals groups into folds; not for the shipped splits
     task : str, default 'region'
         A name of `TASKS` (region, abnormal, label)
+    labels : str, default 'published'
+        A name of `LABELS`; the parts are the same for all (published, reviewed)
 
     Returns
     -------
@@ -240,7 +244,8 @@ def make_split(
     how = choose(SPLIT_ALIASES.get(split, split), SPLITTERS, 'split')
     asked = ask(task, audited(images))
     if how.distinct: asked = distinct(asked)
-    return how.split(asked, folds, fold, seed) if how.deals else how.split(asked)
+    parts = how.split(asked, folds, fold, seed) if how.deals else how.split(asked)
+    return relabelled(parts, labels)
 
 # %% ../../nbs/library/training/03_splits.ipynb #e5db6adf
 def thin(
