@@ -27,11 +27,11 @@ CLASSIFIERS = [
 
 def lines(name): return settings[name].split('\n')[1:]
 
-# Wings are found, not listed. bonefrac.notebooks and bonefrac.manifests are links to folders of data;
+# Wings are found, not listed. bonefrac.notebooks, bonefrac.manifests and bonefrac.labels are links to folders of data;
 # nothing below them is a package.
 packages = find_namespace_packages(
     include=['bonefrac', 'bonefrac.*'],
-    exclude=['bonefrac.notebooks.*', 'bonefrac.manifests.*'],
+    exclude=['bonefrac.notebooks.*', 'bonefrac.manifests.*', 'bonefrac.labels.*'],
 )
 
 setup(
@@ -52,6 +52,7 @@ setup(
         'bonefrac': ['py.typed'],
         'bonefrac.notebooks': ['*.ipynb'],
         'bonefrac.manifests': ['*.csv'],
+        'bonefrac.labels': ['*.csv'],
     },
     install_requires=lines('requirements'),
     extras_require={

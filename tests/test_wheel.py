@@ -39,7 +39,8 @@ def below(folder, pattern, prefix):
 def test_contents(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {n for n in names if n.endswith('.py')} == below('bonefrac', '*.py', 'bonefrac')
-    assert {n for n in names if n.endswith('.csv')} == below('results/manifests', '*.csv', 'bonefrac/manifests')
+    tables = below('results/manifests', '*.csv', 'bonefrac/manifests') | below('results/labels', '*.csv', 'bonefrac/labels')
+    assert {n for n in names if n.endswith('.csv')} == tables
     notebooks = {f'bonefrac/notebooks/{p.name}' for p in (ROOT/'nbs/study').glob('*.ipynb')}
     assert {n for n in names if n.endswith('.ipynb')} == notebooks != set()
     assert 'bonefrac/py.typed' in names

@@ -555,8 +555,8 @@ class YoloPart:
         "Label file of an image."
         label = self.labels/f'{path.stem}.txt'
         if self.stems[path.stem] > 1: raise ValueError(f'two images share the label {label.name}')
-        if label.exists(): return label
-        raise ValueError(NO_LABEL)
+        if not label.exists(): raise ValueError(NO_LABEL)
+        return label
 
     def polygons(self, path, n_classes):
         "Polygons of an image."

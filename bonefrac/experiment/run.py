@@ -119,10 +119,9 @@ class Prepared:
     def name_without_weights(self): return run_name(self.config, self.content + self.labels, 'missing')
     @cached_property
     def split(self):
-        config = self.config
-        whole = make_split(self.images, config.split, config.folds, config.fold, config.split_seed, config.task,
-                           config.labels)
-        return thin(whole, config.share, config.seed)
+        own = self.config
+        dealt = own.split, own.folds, own.fold, own.split_seed
+        return thin(make_split(self.images, *dealt, own.task, own.labels), own.share, own.seed)
 
 # %% ../../nbs/library/experiment/01_run.ipynb #d7c18809
 PACKAGE = Path(bonefrac.__file__).resolve().parent
