@@ -61,7 +61,8 @@ def main():
     with TemporaryDirectory() as runs:
         for name, values in RUNS.items():
             folder = run(run_config(**COMMON, **values), runs)
-            found[name] = prediction_hash(pd.read_parquet(folder/'predictions.parquet'))
+            table = pd.read_parquet(folder/'predictions.parquet')
+            found[name] = prediction_hash(table[table.part != 'train']) # as the first version had them
     print(json.dumps({fingerprint(): found}, indent=1))
 
 if __name__ == '__main__': sys.exit(main())

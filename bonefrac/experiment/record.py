@@ -69,8 +69,8 @@ def glance(
     metrics = run['metrics']
     was = {name: run['config'].get(name, DEFAULTS[name]) for name in SHOWN}
     row = dict(run=run['name'], **was, data=run['data'], **test_scores(metrics['test']))
-    row['valid_accuracy'] = metrics['valid']['accuracy']
-    return dict(row, epochs=metrics['epochs'], seconds=metrics['seconds'])
+    row.update(valid_accuracy=metrics['valid']['accuracy'], train_accuracy=metrics.get('train', {}).get('accuracy'))
+    return dict(row, **{name: metrics.get(name) for name in ('train_images', 'epochs', 'seconds')})
 
 def runs_table(
     folders:list,  # Folders of finished runs

@@ -230,7 +230,7 @@ def predict_parts(
     learn,             # Trained learner
     prepared:Prepared, # What it was trained on
 ) -> pd.DataFrame:     # Predictions table of the task's kind
-    """Predictions of the validation and the test part in one table.
+    """Predictions of all three parts in one table; who trained is on record.
 
     Parameters
     ----------
@@ -246,14 +246,14 @@ def predict_parts(
     """
     from bonefrac.training.learner import predictions
     kind = get_task(prepared.config.task).kind
-    tables = [predictions(learn, prepared.split, part, kind) for part in ('valid', 'test')]
+    tables = [predictions(learn, prepared.split, part, kind) for part in ('valid', 'test', 'train')]
     return pd.concat(tables, ignore_index=True)
 
 def part_scores(
     table:pd.DataFrame, # Predictions table with the column `part`
     split:pd.DataFrame, # Image table after `make_split`, with the column `answer`
-) -> dict:              # `valid` and `test`, each a dict of scores
-    """Scores of both parts; baseline and threshold come from training and validation.
+) -> dict:              # `valid`, `test` and `train`, each a dict of scores
+    """Scores of each part; baseline and threshold come from training and validation.
 
     Parameters
     ----------
@@ -265,12 +265,12 @@ def part_scores(
     Returns
     -------
     dict
-        `valid` and `test`, each a dict of scores
+        `valid`, `test` and `train`, each a dict of scores
     """
     common = split.answer[split.split == 'train'].value_counts().idxmax()
-    valid, test = part_of(table, 'valid'), part_of(table, 'test')
-    threshold = threshold_at(valid) if kind_of(valid) == 'binary' else None
-    return dict(valid=scores(valid, common), test=scores(test, common, threshold))
+    parts = {part: part_of(table, part) for part in ('valid', 'test', 'train')}
+    threshold = threshold_at(parts['valid']) if kind_of(table) == 'binary' else None
+    return {part: scores(rows, common, threshold if part == 'test' else None) for part, rows in parts.items()}
 
 def about_run(
     learn,             # Trained learner
