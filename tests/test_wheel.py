@@ -39,7 +39,8 @@ def below(folder, pattern, prefix):
 def test_contents(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {n for n in names if n.endswith('.py')} == below('bonefrac', '*.py', 'bonefrac')
-    tables = below('results/manifests', '*.csv', 'bonefrac/manifests') | below('results/labels', '*.csv', 'bonefrac/labels')
+    links = ('manifests', 'labels')
+    tables = {name for link in links for name in below(f'results/{link}', '*.csv', f'bonefrac/{link}')}
     assert {n for n in names if n.endswith('.csv')} == tables
     notebooks = {f'bonefrac/notebooks/{p.name}' for p in (ROOT/'nbs/study').glob('*.ipynb')}
     assert {n for n in names if n.endswith('.ipynb')} == notebooks != set()
