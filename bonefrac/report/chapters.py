@@ -6,12 +6,12 @@
 __all__ = ['SETTINGS', 'SEEDS', 'PARTS', 'plural', 'share_text', 'score_text', 'gain_text', 'clear_text', 'comparisons_table',
            'shown_table', 'with_keys', 'short_names', 'markdown_table', 'card_text', 'items_text', 'draw_intervals',
            'legend_beside', 'draw_shares', 'draw_phantom', 'record_manifest', 'recorded_tables', 'seed_tables',
-           'grid_runs', 'more_than', 'split_costs', 'seen_costs', 'removal_tables', 'removal_scores', 'held_runs',
-           'both_intervals', 'seed_board', 'regained_later', 'changing_only', 'pair_rows', 'scores_named',
-           'larger_runs', 'filter_grid', 'preferred_filter', 'filter_choices', 'images_table', 'resolvable_gap',
-           'priced', 'in_millions', 'recall_text', 'most_confused', 'merged_correct', 'mean_prediction',
-           'accuracy_verdict', 'gains', 'effect_verdict', 'training_losses', 'late_epoch', 'recipe_change',
-           'kinds_of_runs', 'trained_on', 'tested_on']
+           'grid_runs', 'more_than', 'split_costs', 'seen_costs', 'sources_of', 'copy_cost', 'removal_tables',
+           'removal_scores', 'held_runs', 'both_intervals', 'seed_board', 'regained_later', 'changing_only',
+           'pair_rows', 'scores_named', 'larger_runs', 'filter_grid', 'preferred_filter', 'filter_choices',
+           'images_table', 'resolvable_gap', 'priced', 'in_millions', 'recall_text', 'most_confused', 'merged_correct',
+           'mean_prediction', 'accuracy_verdict', 'gains', 'effect_verdict', 'training_losses', 'late_epoch',
+           'recipe_change', 'kinds_of_runs', 'trained_on', 'tested_on']
 
 # %% ../../nbs/library/report/06_chapters.ipynb #a0c41e03
 from pathlib import Path
@@ -526,6 +526,54 @@ def seen_costs(
     a, b = (float(half.correct.mean()) for half in halves)
     counts = dict(with_copy_in_training=a, n=len(halves[0]), without=b, n_without=len(halves[1]))
     return counts | more_than(*halves)
+
+def _below_archive(names): return names.str.split('/').str[-3:].str.join('/')
+
+def sources_of(
+    record:str|Path, # Folder of the record
+    data:str,        # Hash of the images
+) -> dict:           # Name in predictions -> source
+    """Source of each annotated image.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+    data : str
+        Hash of the images
+
+    Returns
+    -------
+    dict
+        Name in predictions -> source
+    """
+    groups, shipped = (record_manifest(record, kind, data) for kind in ('groups', 'shipped'))
+    source = dict(zip(_below_archive(groups.name), groups.source))
+    return dict(zip(shipped.name, _below_archive(shipped.name).map(source)))
+
+def copy_cost(
+    record:str|Path,   # Folder of the record
+    runs:pd.DataFrame, # Rows of runs of one architecture on one random split
+) -> dict:             # From `seen_costs`
+    """What a copy of a test image in training is worth.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+    runs : pd.DataFrame
+        Rows of runs of one architecture on one random split
+
+    Returns
+    -------
+    dict
+        From `seen_costs`
+    """
+    source = sources_of(record, runs.data.iloc[0])
+    held = pd.concat([recorded_predictions(record, runs.run.iloc[0], part) for part in ('valid', 'test')])
+    trained = {source[name] for name in set(source) - set(held.name)}
+    table = mean_correct(recorded_tables(record, runs))
+    return seen_costs(table, table.name.map(source).isin(trained))
 
 # %% ../../nbs/library/report/06_chapters.ipynb #a0c41e1c
 def removal_tables(
