@@ -233,11 +233,11 @@ def found_best(
     tuple
         Sentence, number of images
     """
-    crossed, pairs = known.answers.crossed, known.answers.pairs
-    alike = pairs[((pairs.a == known.answers.best) | (pairs.b == known.answers.best)) & (pairs.p_flips >= .05)]
-    top = crossed.accuracy.head(len(alike) + 1)
-    return (f'{plural(len(alike) + 1, "pretrained network")} cannot be told apart, at '
-            f'{100*top.min():.0f} to {100*top.max():.0f} %'), int(crossed.n.iloc[0])
+    crossed, best = known.answers.crossed, known.answers.best
+    pairs = known.answers.pairs.query('p_flips >= .05 and (a == @best or b == @best)')
+    top = crossed.accuracy[sorted({best, *pairs.a, *pairs.b})]
+    return (f'{plural(len(top), "pretrained network")}, the one that validation prefers and those like it, '
+            f'at {100*top.min():.1f} to {100*top.max():.1f} %'), int(crossed.n.iloc[0])
 
 def found_filters(
     known:Known, # Of a record

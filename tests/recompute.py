@@ -1,0 +1,236 @@
+"""The numbers of the home page, computed again from results/ with NumPy alone.
+
+    python tests/recompute.py        print each number of README.md beside the one computed here
+
+Nothing of bonefrac is imported, and no pandas: tables are dicts of lists. Counts must be equal. The end of an interval
+is a draw of its own and may differ by half a point, an accuracy by what was rounded.
+"""
+import csv
+import re
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORD = ROOT/'results'
+# what a run of the main design has; a column that an old row lacks has this value too
+DESIGN = dict(task='region', versions='3.1', split='study_grouped', folds='5', split_seed='0', recipe='bonefrac',
+              balance='none', batch_size='32', augment='True', share='1.0', resize='stretch', leave_out='', schedule='',
+              patience='-1', dropout='-1.0', wd='-1.0', lr='0.0')
+DEFAULTS = DESIGN | dict(labels='published', rates='')
+
+def rows_of(path):
+    "Rows of a CSV file."
+    with open(path, encoding='utf8', newline='') as f: return list(csv.DictReader(f))
+
+def recorded(*folders):
+    "Rows of records, with the folder that holds their predictions."
+    return [dict(DEFAULTS) | {k: v for k, v in row.items() if v != '' or k not in DEFAULTS} | dict(folder=folder)
+            for folder in folders for row in rows_of(folder/'runs.csv')]
+
+def of_design(rows, **more): return [row for row in rows if all(row[k] == v for k, v in (DESIGN | more).items())]
+
+class Answers:
+    "Predictions of one part of a run."
+    def __init__(self, row, part='test'):
+        table = pq.read_table(row['folder']/'predictions'/f'{row["run"]}.parquet').to_pydict()
+        kept = [i for i, where in enumerate(table['part']) if where == part]
+        self.name, self.group, self.truth = ([table[k][i] for i in kept] for k in ('name', 'group', 'truth'))
+        self.classes = [k[2:] for k in table if k.startswith('p_')]
+        self.probs = np.array([[table[f'p_{c}'][i] for c in self.classes] for i in kept])
+
+    def right(self, truth=None):
+        "Is each image answered correctly?"
+        answer = [self.classes[k] for k in self.probs.argmax(1)]
+        return np.array([a == t for a, t in zip(answer, truth or self.truth)], float)
+
+    def loss(self):
+        "Mean negative log probability of the truth."
+        own = self.probs[np.arange(len(self.truth)), [self.classes.index(t) for t in self.truth]]
+        return -np.log(np.clip(own, 1e-15, 1)).mean()
+
+def mean_of(several):
+    "Answers with the mean of the probabilities."
+    first = several[0]
+    assert all(one.name == first.name for one in several)
+    mean = object.__new__(Answers)
+    mean.__dict__ = dict(first.__dict__, probs=np.mean([one.probs for one in several], 0))
+    return mean
+
+def group_sums(values, groups):
+    "Sum of the values and number of rows in each group."
+    number = {g: k for k, g in enumerate(dict.fromkeys(groups))}
+    at = np.array([number[g] for g in groups])
+    return np.bincount(at, values), np.bincount(at).astype(float)
+
+def interval(values, groups, n=4000):
+    "95 % interval of a mean over resampled groups."
+    sums, counts = group_sums(values, groups)
+    times = np.random.default_rng(1).multinomial(len(sums), np.full(len(sums), 1/len(sums)), n)
+    return np.percentile(times @ sums/(times @ counts), [2.5, 97.5])
+
+def flip_p(values, groups, n=9999):
+    "p of a mean difference when the signs of whole groups are turned at random."
+    sums, _ = group_sums(values, groups)
+    signs = np.random.default_rng(2).choice([-1., 1.], (n, len(sums)))
+    return (1 + (np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).sum())/(n + 1)
+
+def holm(ps):
+    "Adjusted p values."
+    order, found = np.argsort(ps), np.empty(len(ps))
+    found[order] = np.minimum(1, np.maximum.accumulate(np.sort(ps)*np.arange(len(ps), 0, -1)))
+    return found
+
+def five_folds(rows):
+    "Rows of each configuration that has every fold once with seed 0, by fold."
+    found = defaultdict(list)
+    for row in rows:
+        if row['seed'] == '0': found[tuple(row[k] for k in ('arch', 'weights', 'size', 'epochs', 'rates'))].append(row)
+    found = {key: sorted(part, key=lambda row: int(row['fold'])) for key, part in found.items()}
+    return {key: part for key, part in found.items() if [row['fold'] for row in part] == list('01234')}
+
+def nested(labels):
+    "Answers of the candidate that each fold's validation images prefer by log loss, and the number of candidates."
+    rows = of_design(recorded(RECORD), labels=labels, filter='none', rates='')
+    configs = five_folds(rows)
+    if not configs: return None
+    parts = {key: [{part: Answers(row, part) for part in ('valid', 'test')} for row in rows]
+             for key, rows in configs.items()}
+    if len(parts) > 1:
+        parts['average'] = [{part: mean_of([fold[part] for fold in folds]) for part in ('valid', 'test')}
+                            for folds in zip(*parts.values())]
+    folds = [min(parts.values(), key=lambda own, k=k: own[k]['valid'].loss())[k]['test'] for k in range(5)]
+    return folds, len(parts)
+
+def percent_of(folds, label=None):
+    "Accuracy over all folds in percent, with its interval."
+    right = np.concatenate([fold.right(label and [label[name] for name in fold.name]) for fold in folds])
+    groups = [g for fold in folds for g in fold.group]
+    return [100*right.mean(), *100*interval(right, groups)], len(right)
+
+def copies():
+    "Points that a copy in training adds, with their interval, and the number of images."
+    runs = [row for row in recorded(RECORD) if all(row[k] == v for k, v in (
+        DESIGN | dict(split='random', arch='efficientnet_lite0', weights='imagenet', size='96', fold='0', filter='none',
+                      labels='published', rates='')).items())]
+    data = runs[0]['data']
+    short = {'/'.join(r['name'].split('/')[-3:]): r['source'] for r in rows_of(RECORD/f'manifests/groups-{data}.csv')}
+    source = {r['name']: short['/'.join(r['name'].split('/')[-3:])]
+              for r in rows_of(RECORD/f'manifests/shipped-{data}.csv')}
+    tables = [Answers(row) for row in runs]
+    held = {*tables[0].name, *Answers(runs[0], 'valid').name}
+    trained = {s for name, s in source.items() if name not in held}
+    right = {name: np.mean([dict(zip(t.name, t.right()))[name] for t in tables]) for name in tables[0].name}
+    group = dict(zip(tables[0].name, tables[0].group))
+    halves = [[n for n in right if (source[n] in trained) == seen] for seen in (True, False)]
+    means = [np.mean([right[n] for n in half]) for half in halves]
+    draws = []
+    for k, half in enumerate(halves):
+        sums, counts = group_sums(np.array([right[n] for n in half]), [group[n] for n in half])
+        times = np.random.default_rng(k).multinomial(len(sums), np.full(len(sums), 1/len(sums)), 4000)
+        draws.append(times @ sums/(times @ counts))
+    return [100*(means[0] - means[1]), *100*np.percentile(draws[0] - draws[1], [2.5, 97.5])], len(right)
+
+def first_fold():
+    "Answers on the first fold at 96 pixels and 12 epochs: (arch, start, filter) -> seed -> answers."
+    both = recorded(RECORD, RECORD/'phantoms')
+    rows = of_design(both, labels='published', rates='', fold='0', size='96', epochs='12')
+    data = Counter(row['data'] for row in recorded(RECORD)).most_common(1)[0][0]
+    rows = [row for row in rows if row['data'] == data and row['weights'] in ('scratch', 'imagenet')]
+    found = defaultdict(dict)
+    for row in sorted(rows, key=lambda row: row['precision']): # bfloat16 first; the first one counts
+        found[row['arch'], row['weights'], row['filter']].setdefault(row['seed'], row)
+    return {key: {seed: Answers(row) for seed, row in own.items()} for key, own in found.items()}
+
+def paired(a, b):
+    "Mean difference over common seeds and images, p by flips, and whether all seeds have one sign."
+    seeds = sorted(set(a) & set(b))
+    single = [a[s].right() - b[s].right() for s in seeds]
+    each = np.mean(single, 0)
+    ends = sorted(one.mean() for one in single)
+    return each.mean(), flip_p(each, a[seeds[0]].group), ends[0]*ends[-1] > 0
+
+def alike():
+    "Number of networks like the one that validation prefers, and their lowest and highest accuracy."
+    rows = [of_design(recorded(RECORD), labels='published', filter='none', rates=rates) for rates in ('', 'equal')]
+    configs = [part for own in rows for part in five_folds(own).values()]
+    best = max(configs, key=lambda part: np.mean([float(row['valid_accuracy']) for row in part]))
+    right, group = [], {}
+    for part in configs:
+        folds = [Answers(row) for row in part]
+        right.append({name: ok for fold in folds for name, ok in zip(fold.name, fold.right())})
+        group |= {name: g for fold in folds for name, g in zip(fold.name, fold.group)}
+    names = sorted(group)
+    table, groups = np.array([[one[name] for name in names] for one in right]), [group[name] for name in names]
+    pairs = [(a, b) for a in range(len(table)) for b in range(a)]
+    ps = holm(np.array([flip_p(table[a] - table[b], groups) for a, b in pairs]))
+    own = configs.index(best)
+    same = {own} | {k for pair, p in zip(pairs, ps) if own in pair and p >= .05 for k in pair}
+    accuracy = 100*table[sorted(same)].mean(1)
+    return [len(same), accuracy.min(), accuracy.max()]
+
+def numbers():
+    "Name -> number or list of numbers."
+    review = rows_of(RECORD/'labels/review.csv')
+    label = {row['name']: row['reviewed'] for row in review}
+    moved = Counter((r['published'], r['reviewed']) for r in review if r['published'] != r['reviewed'])
+    (old, new), count = moved.most_common(1)[0]
+    found = dict(labels=[count, sum(r['published'] == old for r in review)], words=[old, new],
+                 changed=[sum(moved.values()), len(review)])
+    for name in ('reviewed', 'published'):
+        choice = nested(name)
+        if choice: found[name], found[f'{name} n'] = percent_of(choice[0])
+        if choice: found[f'{name} candidates'] = choice[1]
+        if choice and name == 'published': found['published on reviewed'] = percent_of(choice[0], label)[0]
+    found['copies'], found['copies n'] = copies()
+    found['alike'] = alike()
+    tables = first_fold()
+    starts = [paired(tables[arch, 'imagenet', 'none'], tables[arch, 'scratch', 'none'])[0]
+              for arch, start, name in tables
+              if (start, name) == ('imagenet', 'none') and (arch, 'scratch', 'none') in tables]
+    found['transfer'], found['transfer networks'] = [min(starts), max(starts)], len(starts)
+    found['transfer n'] = len(next(iter(tables.values()))['0'].name)
+    pairs = [paired(own, tables[*key[:2], 'none']) for key, own in tables.items()
+             if key[2] != 'none' and (*key[:2], 'none') in tables]
+    adjusted = holm(np.array([p for _, p, _ in pairs]))
+    found['filters'] = [sum(p < .05 and one for p, (_, _, one) in zip(adjusted, pairs)), len(pairs)]
+    return found
+
+NUMBER = r'([+-]?[\d.]+)'
+SAID = { # what README.md says -> the names of its numbers
+    rf'\*\*{NUMBER} % \({NUMBER} to {NUMBER}\)\*\* of (\d+) annotated films: .*? on (\w+) labels.*?(\d+) candidates?':
+        lambda f, m: [*f[m[5]], f[f'{m[5]} n'], m[5], f[f'{m[5]} candidates']],
+    r'\*\*(\d+) of (\d+)\*\* films labelled \*(\w+)\* show the (\w+)': lambda f, m: [*f['labels'], *f['words']],
+    rf'\*\*{NUMBER} points\*\* \({NUMBER} to {NUMBER}\).*?\((\d+) films\)': lambda f, m: [*f['copies'], f['copies n']],
+    r'No: (\d+) of (\d+) were changed': lambda f, m: f['changed'],
+    rf'On published labels {NUMBER} % \({NUMBER} to {NUMBER}\); the same answers against reviewed labels '
+    rf'{NUMBER} % \({NUMBER} to {NUMBER}\)': lambda f, m: [*f['published'], *f['published on reviewed']],
+    rf'steps: {NUMBER} to {NUMBER} in (\d+) small networks.*?\| (\d+) \|':
+        lambda f, m: [*f['transfer'], f['transfer networks'], f['transfer n']],
+    rf'(\d+) pretrained networks, .*? at {NUMBER} to {NUMBER} %': lambda f, m: f['alike'],
+    r'(\d+) of (\d+) comparisons are beyond chance': lambda f, m: f['filters'],
+}
+
+def apart(said, found):
+    "How far a number of the page is from one computed here, in units of what may differ."
+    if not isinstance(found, float | np.floating): return 0 if str(said) == str(found) else np.inf
+    digits = len(said.partition('.')[2])
+    return abs(float(said) - found)/(.5*10**-digits + (.5 if found > 1 else .005))
+
+def compare(text, found):
+    "One row per number of the page: sentence, said, found by `numbers`, is it right?"
+    rows = []
+    for pattern, names in SAID.items():
+        match = re.search(pattern, text)
+        if not match: rows.append((pattern, '', '', False))
+        else: rows += [(match[0][:60], said, own, apart(said, own) <= 1)
+                       for said, own in zip(match.groups(), names(found, match), strict=True)]
+    return rows
+
+if __name__ == '__main__':
+    rows = compare((ROOT/'README.md').read_text(encoding='utf8'), numbers())
+    for sentence, said, own, right in rows: print('ok  ' if right else 'NOT ', said, own, '|', sentence)
+    sys.exit(not all(row[-1] for row in rows))
