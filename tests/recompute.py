@@ -201,7 +201,7 @@ def numbers():
 
 NUMBER = r'([+-]?[\d.]+)'
 SAID = { # what README.md says -> the names of its numbers
-    rf'\*\*{NUMBER} % \({NUMBER} to {NUMBER}\)\*\* of (\d+) annotated films: .*? on (\w+) labels.*?(\d+) candidates?':
+    rf'\*\*{NUMBER} % \({NUMBER} to {NUMBER}\)\*\* of (\d+) annotated films .*? on (\w+) labels.*?best of (\d+) ':
         lambda f, m: [*f[m[5]], f[f'{m[5]} n'], m[5], f[f'{m[5]} candidates']],
     r'\*\*(\d+) of (\d+)\*\* films labelled \*(\w+)\* show the (\w+)': lambda f, m: [*f['labels'], *f['words']],
     rf'\*\*{NUMBER} points\*\* \({NUMBER} to {NUMBER}\).*?\((\d+) films\)': lambda f, m: [*f['copies'], f['copies n']],

@@ -11,7 +11,7 @@ __all__ = ['SETTINGS', 'SEEDS', 'PARTS', 'plural', 'share_text', 'score_text', '
            'pair_rows', 'scores_named', 'larger_runs', 'filter_grid', 'preferred_filter', 'filter_choices',
            'images_table', 'resolvable_gap', 'priced', 'in_millions', 'recall_text', 'most_confused', 'merged_correct',
            'mean_prediction', 'accuracy_verdict', 'gains', 'effect_verdict', 'training_losses', 'late_epoch',
-           'recipe_change', 'kinds_of_runs', 'trained_on', 'tested_on']
+           'recipe_change', 'ablation_tables', 'ablation_changes', 'kinds_of_runs', 'trained_on', 'tested_on']
 
 # %% ../../nbs/library/report/06_chapters.ipynb #a0c41e03
 from pathlib import Path
@@ -25,7 +25,8 @@ from torch.nn.functional import cross_entropy
 from ..evaluation.comparisons import compare_pairs, images_needed, independent_difference
 from ..evaluation.metrics import error_list
 from ..evaluation.predictions import predicted
-from ..evaluation.seeds import mean_correct, seeds_accuracy, two_way_bootstrap, variance_parts
+from ..evaluation.seeds import (
+    mean_correct, paired_differences, seeds_accuracy, two_way_bootstrap, variance_parts)
 from ..experiment.config import DEFAULTS
 from ..experiment.grid import grid_state, read_grid
 from ..experiment.record import read_record, recorded_predictions
@@ -1222,6 +1223,44 @@ def recipe_change(
     """
     changed = [f'{part} {config[part]}' for part in PARTS if config[part] != DEFAULTS[part]]
     return ', '.join(changed) or 'recipe'
+
+def ablation_tables(
+    record:str|Path, # Folder of the record
+) -> dict:           # Change -> seed -> predictions table; `recipe` is no change
+    """Predictions of the grid of ablations.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+
+    Returns
+    -------
+    dict
+        Change -> seed -> predictions table; `recipe` is no change
+    """
+    runs = grid_runs(record, 'ablation')
+    runs['change'] = [recipe_change(row) for row in runs.to_dict('records')]
+    return {change: {row.seed: recorded_predictions(record, row.run) for row in part.itertuples()}
+            for change, part in runs.groupby('change', sort=False)}
+
+def ablation_changes(
+    tables:dict, # From `ablation_tables`
+) -> pd.DataFrame: # From `paired_differences`, one row per change
+    """What each change of the recipe does, paired by seed and image.
+
+    Parameters
+    ----------
+    tables : dict
+        From `ablation_tables`
+
+    Returns
+    -------
+    pd.DataFrame
+        From `paired_differences`, one row per change
+    """
+    pairs = {change: (found, tables['recipe']) for change, found in tables.items() if change != 'recipe'}
+    return paired_differences(pairs)
 
 def kinds_of_runs(
     runs:pd.DataFrame, # Rows of the record

@@ -103,8 +103,9 @@ def region_number(
     """
     table, _, n = known.on_reviewed or known.on_published
     labels = 'reviewed' if known.on_reviewed else 'published'
-    return (f'**{percent(seeds_accuracy([table]))}** of {len(table)} annotated films: the right region of six, '
-            f'on {labels} labels, examinations kept apart, {plural(n, "candidate")}.')
+    choice = f'the best of {n} networks and averages, chosen on validation images' if n > 1 else 'one network'
+    return (f'**{percent(seeds_accuracy([table]))}** of {len(table)} annotated films get the right region of six, '
+            f'on {labels} labels, with no examination on two sides ({choice}).')
 
 def label_number(
     known:Known, # Of a record
