@@ -13,11 +13,14 @@ function loadSearch(then) {
   document.head.append(script)
 }
 
+const words_of = text => text.toLowerCase().split(/[^\p{L}\p{N}_.-]+/u)
+
 function show(words, list) {
   const wanted = words.toLowerCase().split(/\s+/).filter(Boolean)
   const score = entry => wanted.reduce((sum, word) => {
-    const title = entry.title.toLowerCase().split(/\W+/).includes(word) ? 8 : entry.title.toLowerCase().includes(word) ? 4 : 0
-    const found = title + (entry.page.toLowerCase().includes(word) ? 2 : 0) + (entry.text.toLowerCase().includes(word) ? 1 : 0)
+    const whole = text => words_of(text).includes(word), begins = text => words_of(text).some(own => own.startsWith(word))
+    const title = whole(entry.title) ? 8 : begins(entry.title) ? 4 : 0
+    const found = title + (begins(entry.page) ? 2 : 0) + (whole(entry.text) ? 2 : begins(entry.text) ? 1 : 0)
     return found && sum >= 0 ? sum + found : -1
   }, 0)
   const best = SEARCH.map(entry => [score(entry), entry]).filter(pair => pair[0] > 0).sort((a, b) => b[0] - a[0]).slice(0, 12)
@@ -45,6 +48,16 @@ addEventListener('DOMContentLoaded', () => {
   const current = menu.querySelector('[aria-current]')
   if (current && wide.matches) menu.parentElement.scrollTop = current.offsetTop - 120
   input.oninput = () => loadSearch(() => show(input.value, list))
-  input.onkeydown = event => { if (event.key === 'Escape') { input.value = ''; list.hidden = true } }
+  input.onkeydown = event => {
+    const first = list.querySelector('a')
+    if (event.key === 'Escape') { input.value = ''; list.hidden = true }
+    if (event.key === 'Enter' && first) first.click()
+    if (event.key === 'ArrowDown' && first) { event.preventDefault(); first.focus() }
+  }
+  list.onkeydown = event => {
+    const links = [...list.querySelectorAll('a')], at = links.indexOf(document.activeElement)
+    const next = { ArrowDown: links[at + 1], ArrowUp: links[at - 1] || input }[event.key]
+    if (next) { event.preventDefault(); next.focus() }
+  }
   addEventListener('click', event => { if (!event.target.closest('.search')) list.hidden = true })
 })

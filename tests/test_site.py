@@ -229,6 +229,29 @@ def test_search_finds_filters(open_page, made_by):
     view.wait_for_url(f'**/{FILTERS}*')
     assert view.faults == []
 
+ASKED = { # what a visitor types -> a page that the first hits must name
+    'leakage': 'study/words', 'limitations': 'study/words', 'calibration': 'study/words', 'uncertainty': 'study/words',
+    'overfitting': 'study/words', 'fracture detection': 'study/words', 'grad-cam': 'study/',
+    'dicom': 'library/data/dicom', 'quickstart': 'study/words', 'license': 'study/words',
+    'resnet50': 'study/words', 'roc': 'study/words',
+    'copies': 'library/audit/copies', 'make_split': 'library/training/splits', 'wilson': 'library/evaluation/intervals',
+}
+
+@pytest.mark.parametrize('words,page', ASKED.items())
+def test_search_knows_the_words_of_the_field(open_page, made_by, words, page):
+    view = open_page('index.html')
+    view.fill(made_by.search, words)
+    view.wait_for_selector(made_by.hit)
+    hits = [link.get_attribute('href') for link in view.locator(made_by.hit).all()[:4]]
+    assert any(page in link for link in hits), hits
+
+def test_search_matches_beginnings_of_words(open_page, made_by):
+    "The letters roc within processing are no hit."
+    view = open_page('index.html')
+    view.fill(made_by.search, 'roc')
+    view.wait_for_selector(made_by.hit)
+    assert 'process' not in view.locator(made_by.hit).first.inner_text().lower()
+
 def test_search_says_when_nothing_is_found(open_page, made_by):
     view = open_page('index.html')
     view.fill(made_by.search, 'xylophone')
@@ -242,11 +265,11 @@ def test_theme_follows_the_system_and_is_remembered(open_page, made_by):
     assert view.evaluate(made_by.theme) == 'light'
 
 def test_home_says_what_the_record_says():
-    from bonefrac.report.answers import Answers, answers_table
-    answers, text = answers_table(Answers(ROOT/'results')), (ROOT/'README.md').read_text(encoding='utf8')
-    assert len(answers) == 3
-    missing = [row.question for row in answers.itertuples() if row.answer not in text]
-    assert missing == [], 'execute nbs/index.ipynb and make prepare'
+    from bonefrac.report.home import FINDINGS, Known, three_numbers
+    known, text = Known(ROOT/'results'), (ROOT/'README.md').read_text(encoding='utf8')
+    said = [*three_numbers(known).splitlines(), *(say(known)[0] for say, _ in FINDINGS.values())]
+    assert len(said) == 3 + len(FINDINGS) and len(FINDINGS) >= 5
+    assert [line for line in said if line not in text] == [], 'execute nbs/index.ipynb and make prepare'
 
 # What is one builder's own
 
