@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['BAR', 'SIZE', 'EPOCHS', 'SHARED', 'THEN_PHANTOMS', 'NAMED', 'CELL', 'STARTS', 'QUESTIONS', 'SPLIT_COSTS',
            'SPLIT_RUNS', 'PHANTOM_NOTE', 'run_label', 'main_runs', 'start_of', 'cells_table', 'RecordRuns', 'clear',
-           'tables_by_seed', 'start_pairs', 'Starts', 'five_folds', 'crossed_table', 'fold_choices', 'CrossValidated',
-           'filter_pairs', 'preferred_filters', 'Answers', 'transfer_answer', 'best_answer', 'filter_answer',
-           'answers_table', 'data_findings', 'phantom_scores', 'phantom_findings']
+           'tables_by_seed', 'seed_pairs', 'start_pairs', 'Starts', 'five_folds', 'crossed_table', 'fold_choices',
+           'CrossValidated', 'filter_pairs', 'preferred_filters', 'Answers', 'transfer_answer', 'best_answer',
+           'filter_answer', 'answers_table', 'data_findings', 'phantom_scores', 'phantom_findings']
 
 # %% ../../nbs/library/report/00_answers.ipynb #49e05d75
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
@@ -228,6 +229,24 @@ def tables_by_seed(
         found[key] = {row.seed: tables[row.run] for row in rows.itertuples()}
     return found
 
+def seed_pairs(
+    tables:dict, # Configuration -> seed -> predictions table
+) -> dict:       # `(configuration, seed, other seed)` -> tables of both, as `paired_differences` takes them
+    """Two trainings of one configuration that differ in nothing but the seed.
+
+    Parameters
+    ----------
+    tables : dict
+        Configuration -> seed -> predictions table
+
+    Returns
+    -------
+    dict
+        `(configuration, seed, other seed)` -> tables of both, as `paired_differences` takes them
+    """
+    return {(key, a, b): ({0: found[a]}, {0: found[b]})
+            for key, found in tables.items() for a, b in combinations(found, 2)}
+
 STARTS = [('imagenet', 'scratch'), ('phantoms', 'scratch'), ('imagenet, phantoms', 'imagenet')]
 
 def start_pairs(
@@ -265,6 +284,12 @@ class Starts(RecordRuns):
     def transfer(self) -> pd.DataFrame: # One row per pair, `(arch, start, other start)`: see `paired_differences`
         "What a start changes, paired by seed and image."
         return paired_differences(start_pairs(self.small))
+
+    @cached_property
+    def placebo(self) -> float: # 0 to 1
+        "How often the interval of a difference leaves out 0 where only the seed differs."
+        table = paired_differences(seed_pairs(self.small), n_flips=1)
+        return float(((table.low > 0) | (table.high < 0)).mean())
 
     @property
     def imagenet(self) -> pd.DataFrame: # Rows of `transfer`
@@ -467,8 +492,8 @@ def _counted(n, word):
     return f'{n} {word}' if n == 1 else f'{n} {word}s'
 
 def _limits(table):
-    "The outermost limits of all intervals."
-    return f'95 % limits {table.low.min():+.2f} to {table.high.max():+.2f}'
+    "The outermost ends of all intervals."
+    return f'95 % intervals between {table.low.min():+.2f} and {table.high.max():+.2f}'
 
 def _setting(table):
     "Seeds, images and fold of comparisons on the first fold."
@@ -536,7 +561,7 @@ def best_answer(
     best, crossed, nested = answers.best, answers.crossed, answers.nested_score
     top, alike = crossed.loc[best], _undecided(answers.pairs, best)
     against = f'Not told apart from {"; ".join(alike)}' if alike else 'Told apart from all others'
-    return (f'{best}: {top.accuracy:.1%} of {top.n:.0f} images (95 % limits {top.low:.1%} to {top.high:.1%}; '
+    return (f'{best}: {top.accuracy:.1%} of {top.n:.0f} images (95 % interval {top.low:.1%} to {top.high:.1%}; '
             f'five study-grouped folds, one seed), {_level(top)} the {BAR:.0%} that the study had set itself. '
             f'{against}. Validation images of all folds chose it among {len(crossed)}; '
             f'where each fold chooses for itself, accuracy is {nested["accuracy"]:.1%} '
@@ -551,13 +576,13 @@ def _crossed_filters(table):
             f'accuracy by {low:+.3f} to {high:+.3f} in {_counted(len(table), "network")} ({_limits(table)}), '
             f'in {len(clear(table))} beyond chance.')
 
-def _by_chance(table):
-    "How many intervals leave out 0, how many would by chance, and what could have been found."
+def _by_chance(table, rate):
+    "How many intervals leave out 0, how many would between seeds alone, and what could have been found."
     gains, losses = (table.low > 0).sum(), (table.high < 0).sum()
     points = 100*detectable_difference((table.high - table.low).median()/2, len(table))
     return (f'Of their unadjusted 95 % intervals {gains + losses} leave out 0 ({gains} gains, {losses} losses), '
-            f'where about {.05*len(table):.0f} would by chance; an effect of {points:.0f} points would be found '
-            f'in four of five such experiments, a smaller one less often.')
+            f'where about {rate*len(table):.0f} would between two seeds of one network; an effect of {points:.0f} '
+            f'points would be found in four of five such experiments, a smaller one less often.')
 
 def filter_answer(
     answers:Answers, # Of a record
@@ -581,7 +606,7 @@ def filter_answer(
     verb = 'is' if count == 1 else 'are'
     return (f'{head}: {count} of {len(table)} comparisons of a filter with no filter {verb} beyond chance '
             f'with one sign in all seeds ({_setting(table)}). '
-            f'{_by_chance(table)}{_crossed_filters(answers.crossed_changes)}')
+            f'{_by_chance(table, answers.placebo)}{_crossed_filters(answers.crossed_changes)}')
 
 # %% ../../nbs/library/report/00_answers.ipynb #70d2a5f8
 QUESTIONS = { # question -> function that answers it, and section of the comparison chapter
