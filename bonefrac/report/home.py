@@ -39,11 +39,11 @@ class Known:
 
     def choice(self,
         labels:str, # A name of `LABELS`
-    ) -> tuple:     # From `nested_choice`, and the number of candidates; None where no network has five folds
+    ) -> tuple:     # From `nested_choice`, and the number of candidates; empty where no network has five folds
         "What the folds of a label set choose."
         runs = {name: found[labels] for name, found in labelled_runs(self.record).items() if labels in found}
         found = with_average({name: fold_parts(self.record, rows) for name, rows in runs.items()})
-        return (*nested_choice(found), len(found)) if found else None
+        return (*nested_choice(found), len(found)) if found else ()
 
     @cached_property
     def on_reviewed(self) -> tuple: # Of networks trained on reviewed labels

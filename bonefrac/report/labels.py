@@ -178,7 +178,7 @@ def labelled_runs(
     dict
         Name of a configuration -> label set -> its five rows, by fold
     """
-    found = {}
+    found:dict = {}
     for labels in LABELS:
         runs = named_runs(of_main_design(unchanged(read_record(record), labels=labels)))
         for (name, _), rows in five_folds(runs).items(): found.setdefault(name, {})[labels] = rows

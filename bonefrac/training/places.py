@@ -86,7 +86,7 @@ def cut_out(
         Grey uint8, (SIDE, SIDE); black beyond the film
     """
     left, top, side = square
-    wide = cv2.copyMakeBorder(grey, *[side]*4, cv2.BORDER_CONSTANT)
+    wide = np.pad(grey, side)
     found = wide[max(0, top + side):top + 2*side, max(0, left + side):left + 2*side]
     return cv2.resize(found, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 
@@ -132,7 +132,7 @@ def photograph_features(
     import torch
     from bonefrac.training.models import create_model
     network = create_model('efficientnet_lite0', 'imagenet').eval()
-    network.reset_classifier(0)
+    network.reset_classifier(0) # timm: features alone
     batches = torch.from_numpy(squares)[:, None].expand(-1, 3, -1, -1).split(32)
     with torch.no_grad(): return np.concatenate([network((batch/255 - .5)/.5).numpy() for batch in batches])
 
