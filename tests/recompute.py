@@ -193,7 +193,7 @@ def numbers():
               if (start, name) == ('imagenet', 'none') and (arch, 'scratch', 'none') in tables]
     found['transfer'], found['transfer networks'] = [min(starts), max(starts)], len(starts)
     found['transfer n'] = len(next(iter(tables.values()))['0'].name)
-    pairs = [paired(own, tables[*key[:2], 'none']) for key, own in tables.items()
+    pairs = [paired(own, tables[(*key[:2], 'none')]) for key, own in tables.items()
              if key[2] != 'none' and (*key[:2], 'none') in tables]
     adjusted = holm(np.array([p for _, p, _ in pairs]))
     found['filters'] = [sum(p < .05 and one for p, (_, _, one) in zip(adjusted, pairs)), len(pairs)]
