@@ -1,4 +1,5 @@
 "The committed manifests hold: no study on two sides, and anyone can rebuild them."
+import hashlib
 import subprocess
 import sys
 
@@ -110,3 +111,29 @@ def test_a_package_without_its_tables_is_an_error(no_search, monkeypatch, tmp_pa
     monkeypatch.setattr(manifests, 'MANIFESTS', tmp_path/'gone')
     with pytest.raises(FileNotFoundError, match='gone: no tables of groups; install the package again'):
         manifests.audited(images)
+
+# The labels that were read again
+
+@pytest.fixture(scope='module')
+def review():
+    from bonefrac.audit.review import read_review
+    return read_review(ROOT/'results/labels/review.csv')
+
+def test_every_annotated_source_was_read(review, folds):
+    region = folds.set_index('name').region
+    assert sorted(review.name) == sorted(region.index)
+    assert list(review.published) == list(region[review.name])
+
+def test_labels_follow_from_the_readings(review):
+    from bonefrac.audit.review import decided, readers_of
+    again = decided(review.drop(columns=['reviewed', 'verdict']))
+    pd.testing.assert_frame_equal(again[['reviewed', 'verdict']], review[['reviewed', 'verdict']])
+    whole = [name for name in readers_of(review) if (review[f'read_{name}'] != '').all()]
+    assert len(whole) >= 2
+
+def test_recorded_runs_used_these_labels():
+    record = pd.read_csv(ROOT/'results/runs.csv', dtype=str)
+    told = hashlib.sha256((ROOT/'results/labels/review.csv').read_bytes()).hexdigest()[:16]
+    if 'labels' not in record: pytest.skip('no run on reviewed labels is recorded yet')
+    reviewed = record[record.labels == 'reviewed']
+    assert len(reviewed) and set(reviewed.labels_hash) == {told}
