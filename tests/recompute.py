@@ -201,7 +201,8 @@ def numbers():
 
 NUMBER = r'([+-]?[\d.]+)'
 SAID = { # what README.md says -> the names of its numbers
-    rf'\*\*{NUMBER} % \({NUMBER} to {NUMBER}\)\*\* of (\d+) annotated films .*? on (\w+) labels.*?best of (\d+) ':
+    rf'\*\*{NUMBER} % \({NUMBER} to {NUMBER}\)\*\* of (\d+) annotated films .*? on (\w+) labels'
+    r'.*?(?:best of (\d+) |one network)':
         lambda f, m: [*f[m[5]], f[f'{m[5]} n'], m[5], f[f'{m[5]} candidates']],
     r'\*\*(\d+) of (\d+)\*\* films labelled \*(\w+)\* show the (\w+)': lambda f, m: [*f['labels'], *f['words']],
     rf'\*\*{NUMBER} points\*\* \({NUMBER} to {NUMBER}\).*?\((\d+) films\)': lambda f, m: [*f['copies'], f['copies n']],
@@ -227,7 +228,7 @@ def compare(text, found):
         match = re.search(pattern, text)
         if not match: rows.append((pattern, '', '', False))
         else: rows += [(match[0][:60], said, own, apart(said, own) <= 1)
-                       for said, own in zip(match.groups(), names(found, match), strict=True)]
+                       for said, own in zip(match.groups('1'), names(found, match), strict=True)]
     return rows
 
 if __name__ == '__main__':

@@ -141,8 +141,8 @@ def copy_number(
         A sentence in Markdown
     """
     cost = {name: 100*known.copies[name] for name in ('difference', 'low', 'high')}
-    return (f'**{cost["difference"]:+.0f} points** ({cost["low"]:.0f} to {cost["high"]:.0f}): what a copy (leakage) of a '
-            f'test film in training adds to its accuracy ({known.copies["n"] + known.copies["n_without"]} films).')
+    return (f'**{cost["difference"]:+.0f} points** ({cost["low"]:.0f} to {cost["high"]:.0f}): what a copy (leakage) of '
+            f'a test film in training adds to its accuracy ({known.copies["n"] + known.copies["n_without"]} films).')
 
 def three_numbers(
     known:Known, # Of a record
