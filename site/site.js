@@ -13,12 +13,13 @@ function loadSearch(then) {
   document.head.append(script)
 }
 
-const words_of = text => text.toLowerCase().split(/[^\p{L}\p{N}_.-]+/u)
+const words_of = text => text.toLowerCase().match(/[\p{L}\p{N}_-]+/gu) || []
+const parts_of = text => words_of(text).flatMap(word => [word, ...word.split(/[_-]/)])
 
 function show(words, list) {
   const wanted = words.toLowerCase().split(/\s+/).filter(Boolean)
   const score = entry => wanted.reduce((sum, word) => {
-    const whole = text => words_of(text).includes(word), begins = text => words_of(text).some(own => own.startsWith(word))
+    const whole = text => words_of(text).includes(word), begins = text => parts_of(text).some(own => own.startsWith(word))
     const title = whole(entry.title) ? 8 : begins(entry.title) ? 4 : 0
     const found = title + (begins(entry.page) ? 2 : 0) + (whole(entry.text) ? 2 : begins(entry.text) ? 1 : 0)
     return found && sum >= 0 ? sum + found : -1

@@ -33,6 +33,9 @@ def recorded(*folders):
 
 def of_design(rows, **more): return [row for row in rows if all(row[k] == v for k, v in (DESIGN | more).items())]
 
+class End(float):
+    "An end of an interval, which another draw moves a little."
+
 class Answers:
     "Predictions of one part of a run."
     def __init__(self, row, part='test'):
@@ -109,7 +112,7 @@ def percent_of(folds, label=None):
     "Accuracy over all folds in percent, with its interval."
     right = np.concatenate([fold.right(label and [label[name] for name in fold.name]) for fold in folds])
     groups = [g for fold in folds for g in fold.group]
-    return [100*right.mean(), *100*interval(right, groups)], len(right)
+    return [100*right.mean(), *map(End, 100*interval(right, groups))], len(right)
 
 def copies():
     "Points that a copy in training adds, with their interval, and the number of images."
@@ -132,7 +135,7 @@ def copies():
         sums, counts = group_sums(np.array([right[n] for n in half]), [group[n] for n in half])
         times = np.random.default_rng(k).multinomial(len(sums), np.full(len(sums), 1/len(sums)), 4000)
         draws.append(times @ sums/(times @ counts))
-    return [100*(means[0] - means[1]), *100*np.percentile(draws[0] - draws[1], [2.5, 97.5])], len(right)
+    return [100*(means[0] - means[1]), *map(End, 100*np.percentile(draws[0] - draws[1], [2.5, 97.5]))], len(right)
 
 def first_fold():
     "Answers on the first fold at 96 pixels and 12 epochs: (arch, start, filter) -> seed -> answers."
@@ -146,12 +149,13 @@ def first_fold():
     return {key: {seed: Answers(row) for seed, row in own.items()} for key, own in found.items()}
 
 def paired(a, b):
-    "Mean difference over common seeds and images, p by flips, and whether all seeds have one sign."
+    "Mean difference over common seeds and images, p by flips, whether all seeds have one sign, interval."
     seeds = sorted(set(a) & set(b))
     single = [a[s].right() - b[s].right() for s in seeds]
     each = np.mean(single, 0)
     ends = sorted(one.mean() for one in single)
-    return each.mean(), flip_p(each, a[seeds[0]].group), ends[0]*ends[-1] > 0
+    groups = a[seeds[0]].group
+    return each.mean(), flip_p(each, groups), ends[0]*ends[-1] > 0, *interval(each, groups)
 
 def alike():
     "Number of networks like the one that validation prefers, and their lowest and highest accuracy."
@@ -169,8 +173,8 @@ def alike():
     ps = holm(np.array([flip_p(table[a] - table[b], groups) for a, b in pairs]))
     own = configs.index(best)
     same = {own} | {k for pair, p in zip(pairs, ps) if own in pair and p >= .05 for k in pair}
-    accuracy = 100*table[sorted(same)].mean(1)
-    return [len(same), accuracy.min(), accuracy.max()]
+    accuracy, ends = 100*table[sorted(same)].mean(1), [100*interval(table[k], groups) for k in sorted(same)]
+    return [len(same), accuracy.min(), accuracy.max(), End(np.min(ends)), End(np.max(ends))]
 
 def numbers():
     "Name -> number or list of numbers."
@@ -188,15 +192,18 @@ def numbers():
     found['copies'], found['copies n'] = copies()
     found['alike'] = alike()
     tables = first_fold()
-    starts = [paired(tables[arch, 'imagenet', 'none'], tables[arch, 'scratch', 'none'])[0]
+    starts = [paired(tables[arch, 'imagenet', 'none'], tables[arch, 'scratch', 'none'])
               for arch, start, name in tables
               if (start, name) == ('imagenet', 'none') and (arch, 'scratch', 'none') in tables]
-    found['transfer'], found['transfer networks'] = [min(starts), max(starts)], len(starts)
+    differences, _, _, lows, highs = zip(*starts)
+    found['transfer'], found['transfer networks'] = [min(differences), max(differences)], len(starts)
+    found['transfer ends'] = [End(min(lows)), End(max(highs))]
     found['transfer n'] = len(next(iter(tables.values()))['0'].name)
     pairs = [paired(own, tables[(*key[:2], 'none')]) for key, own in tables.items()
              if key[2] != 'none' and (*key[:2], 'none') in tables]
-    adjusted = holm(np.array([p for _, p, _ in pairs]))
-    found['filters'] = [sum(p < .05 and one for p, (_, _, one) in zip(adjusted, pairs)), len(pairs)]
+    _, ps, signs, lows, highs = zip(*pairs)
+    found['filters'] = [sum(p < .05 and one for p, one in zip(holm(np.array(ps)), signs)), len(pairs)]
+    found['filters'] += [End(min(lows)), End(max(highs))]
     return found
 
 NUMBER = r'([+-]?[\d.]+)'
@@ -209,17 +216,18 @@ SAID = { # what README.md says -> the names of its numbers
     r'No: (\d+) of (\d+) were changed': lambda f, m: f['changed'],
     rf'On published labels {NUMBER} % \({NUMBER} to {NUMBER}\); the same answers against reviewed labels '
     rf'{NUMBER} % \({NUMBER} to {NUMBER}\)': lambda f, m: [*f['published'], *f['published on reviewed']],
-    rf'steps: {NUMBER} to {NUMBER} in (\d+) small networks.*?\| (\d+) \|':
-        lambda f, m: [*f['transfer'], f['transfer networks'], f['transfer n']],
-    rf'(\d+) pretrained networks, .*? at {NUMBER} to {NUMBER} %': lambda f, m: f['alike'],
-    r'(\d+) of (\d+) comparisons are beyond chance': lambda f, m: f['filters'],
+    rf'steps: {NUMBER} to {NUMBER} in (\d+) small networks .*? {NUMBER} and {NUMBER}\).*?\| (\d+) \|':
+        lambda f, m: [*f['transfer'], f['transfer networks'], *f['transfer ends'], f['transfer n']],
+    rf'(\d+) networks, the one .*? at {NUMBER} to {NUMBER} % .*? {NUMBER} and {NUMBER}\)': lambda f, m: f['alike'],
+    rf'(\d+) of (\d+) comparisons are beyond chance .*? {NUMBER} and {NUMBER}\)': lambda f, m: f['filters'],
 }
 
 def apart(said, found):
     "How far a number of the page is from one computed here, in units of what may differ."
     if not isinstance(found, float | np.floating): return 0 if str(said) == str(found) else np.inf
     digits = len(said.partition('.')[2])
-    return abs(float(said) - found)/(.5*10**-digits + (.5 if found > 1 else .005))
+    moves = 0 if not isinstance(found, End) else .5 if abs(found) > 1 else .01
+    return abs(float(said) - found)/(.5001*10**-digits + moves)
 
 def compare(text, found):
     "One row per number of the page: sentence, said, found by `numbers`, is it right?"

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['VERDICTS', 'REVIEWS', 'LABELS', 'majority', 'is_defended', 'verdict', 'readers_of', 'readings', 'decided',
-           'review_fault', 'read_review', 'own_review', 'review_file', 'labels_hash', 'label_fault', 'relabelled',
-           'kappa', 'agreement_of', 'agreement', 'show_film', 'show_review']
+           'review_fault', 'read_review', 'own_review', 'unknown_names', 'review_file', 'labels_hash', 'row_of',
+           'label_of_source', 'label_fault', 'relabelled', 'kappa', 'agreement_of', 'agreement', 'show_film',
+           'show_review']
 
 # %% ../../nbs/library/audit/08_review.ipynb #0772826a
 import hashlib
@@ -28,7 +29,7 @@ from ..vocabulary import choose
 VERDICTS = dict(
     confirmed='most readers gave the published label',
     borderline='most readers gave another label, and half would also defend the published one, which stays',
-    unsure='no label has a majority; the published one stays',
+    unsure='no label has a majority, or nobody read; the published one stays',
     changed='most readers gave another label, and fewer than half would defend the published one',
 )
 
@@ -47,8 +48,8 @@ def majority(
     str
         Empty where there is none
     """
-    choice, votes = Counter(read).most_common(1)[0]
-    return choice if 2*votes > len(read) else ''
+    most = Counter(read).most_common(1)
+    return next((label for label, votes in most if 2*votes > len(read)), '')
 
 def is_defended(
     label:str, # Label of the data set
@@ -136,7 +137,7 @@ def readings(
         First labels, second labels; of those who read this image
     """
     given = [(row[f'read_{name}'], row[f'also_{name}']) for name in readers if row[f'read_{name}']]
-    return tuple(map(list, zip(*given)))
+    return [read for read, _ in given], [also for _, also in given]
 
 def decided(
     review:pd.DataFrame, # name, published, and `read_…` and `also_…` of each reader; empty where one did not read
@@ -197,7 +198,7 @@ def read_review(
         Text in every cell
     """
     try: review = changed_cells(pd.read_csv(path, dtype=str, keep_default_na=False), unguarded)
-    except ValueError as e: raise ValueError(f'{path}: no review of labels: {e}') from None
+    except (OSError, ValueError) as e: raise ValueError(f'{path}: no review of labels: {e}') from None
     if fault := review_fault(review): raise ValueError(f'{path}: {fault}')
     return review
 
@@ -226,6 +227,26 @@ def own_review(
     file = Path(root or '')/'review.csv'
     return file if root and file.is_file() else None
 
+def unknown_names(
+    review:pd.DataFrame, # From `read_review`
+    images:pd.DataFrame, # Image table as a reader made it
+) -> list:               # Names
+    """Names of a review that no image has.
+
+    Parameters
+    ----------
+    review : pd.DataFrame
+        From `read_review`
+    images : pd.DataFrame
+        Image table as a reader made it
+
+    Returns
+    -------
+    list
+        Names
+    """
+    return sorted(set(review.name) - set(images.name))
+
 def review_file(
     images:pd.DataFrame, # Image table as a reader made it
 ) -> Path:               # CSV file
@@ -242,7 +263,10 @@ def review_file(
         CSV file
     """
     own, committed = own_review(images), REVIEWS/'review.csv'
-    if own: return own
+    if own:
+        lost = unknown_names(read_review(own), images)
+        if not lost: return own
+        raise ValueError(f'{own}: {len(lost)} names are not in this data set, among them {lost[0]}')
     if set(_files(read_review(committed).name)) <= set(_files(images.name)): return committed
     raise ValueError('labels=reviewed: nobody reviewed the labels of these data; put review.csv with the columns '
                      'name, published, reviewed into their folder, or use labels=published')
@@ -269,11 +293,49 @@ def labels_hash(
     return hashlib.sha256(review_file(images).read_bytes()).hexdigest()[:16]
 
 # %% ../../nbs/library/audit/08_review.ipynb #72e79ebf
-def _label_of_source(images, review):
-    "Source -> reviewed label."
-    label = dict(zip(_files(review.name), review.reviewed))
-    known = pd.Series(_files(images.name), images.index).map(label)
-    return dict(zip(images.source[known.notna()], known.dropna()))
+def row_of(
+    images:pd.DataFrame, # Image table
+    review:pd.DataFrame, # From `read_review`
+) -> pd.Series:          # Row of the review, float; missing where there is none
+    """Where a review speaks of each image: by its name, else by a name of file that only one image has.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+    review : pd.DataFrame
+        From `read_review`
+
+    Returns
+    -------
+    pd.Series
+        Row of the review, float; missing where there is none
+    """
+    own, file = pd.Series(review.index, review.name), pd.Series(_files(images.name), images.index)
+    by_file = own.set_axis(_files(review.name))
+    alone = ~file.duplicated(keep=False) & file.isin(by_file.index[~by_file.index.duplicated(keep=False)])
+    return images.name.map(own).fillna(file[alone].map(by_file[~by_file.index.duplicated()]))
+
+def label_of_source(
+    images:pd.DataFrame, # Image table with `source`
+    review:pd.DataFrame, # From `read_review`
+) -> dict:               # Source -> reviewed label
+    """Reviewed label of each source that a review speaks of.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table with `source`
+    review : pd.DataFrame
+        From `read_review`
+
+    Returns
+    -------
+    dict
+        Source -> reviewed label
+    """
+    rows = row_of(images, review).dropna()
+    return dict(zip(images.source[rows.index], review.reviewed[rows]))
 
 def label_fault(
     label:pd.Series,     # Reviewed label of each image, missing where there is none
@@ -317,7 +379,7 @@ def relabelled(
         The same with the labels that were asked for in `answer`
     """
     if choose(labels, LABELS, 'labels') == 'published': return images
-    label = images.source.map(_label_of_source(images, read_review(review_file(images))))
+    label = images.source.map(label_of_source(images, read_review(review_file(images))))
     if fault := label_fault(label, images): raise ValueError(f'labels=reviewed: {fault}')
     return images.assign(answer=pd.Categorical(label, dtype=images.answer.dtype))
 
@@ -450,9 +512,9 @@ def show_review(
     """
     import matplotlib.pyplot as plt
     review = read_review(review_file(images)) if review is None else review
-    told = dict(zip(_files(review.name), review.published + ' → ' + review.reviewed))
-    films, rows = images.set_index('name', drop=False), -(-len(names)//columns)
+    told, films = review.published + ' → ' + review.reviewed, images.set_index('name', drop=False).loc[list(names)]
+    rows, of = -(-len(names)//columns), row_of(films, review)
     fig, axes = plt.subplots(rows, columns, figsize=(2*columns, 2.4*rows), squeeze=False, layout='constrained')
     for ax in axes.flat: ax.set_axis_off()
-    for ax, name in zip(axes.flat, names): show_film(ax, films.loc[name], told[PurePosixPath(name).name])
+    for ax, name in zip(axes.flat, names): show_film(ax, films.loc[name], told[of[name]])
     return fig

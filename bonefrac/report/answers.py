@@ -6,8 +6,8 @@
 __all__ = ['BAR', 'SIZE', 'EPOCHS', 'SHARED', 'THEN_PHANTOMS', 'NAMED', 'CELL', 'STARTS', 'QUESTIONS', 'SPLIT_COSTS',
            'SPLIT_RUNS', 'PHANTOM_NOTE', 'run_label', 'main_runs', 'start_of', 'cells_table', 'RecordRuns', 'clear',
            'tables_by_seed', 'seed_pairs', 'start_pairs', 'Starts', 'five_folds', 'crossed_table', 'fold_choices',
-           'CrossValidated', 'filter_pairs', 'preferred_filters', 'Answers', 'transfer_answer', 'best_answer',
-           'filter_answer', 'answers_table', 'data_findings', 'phantom_scores', 'phantom_findings']
+           'CrossValidated', 'filter_pairs', 'preferred_filters', 'Answers', 'verdict_of', 'transfer_answer',
+           'best_answer', 'filter_answer', 'answers_table', 'data_findings', 'phantom_scores', 'phantom_findings']
 
 # %% ../../nbs/library/report/00_answers.ipynb #49e05d75
 from functools import cached_property
@@ -501,8 +501,21 @@ def _setting(table):
     seeds = f'{low} seeds each' if low == high else f'{low} to {high} seeds'
     return f'{seeds}, n = {table.n.iloc[0]:.0f}, first study-grouped fold, {SIZE} pixels'
 
-def _verdict(table):
-    "Yes or no, where all differences are clear and have one sign."
+def verdict_of(
+    table:pd.DataFrame, # From `paired_differences`
+) -> str:               # `Yes`, `No` or `Not in every network`
+    """Yes or no, where all differences are clear and have one sign.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        From `paired_differences`
+
+    Returns
+    -------
+    str
+        `Yes`, `No` or `Not in every network`
+    """
     sure = len(clear(table)) == len(table)
     if sure and (table.difference > 0).all(): return 'Yes'
     if sure and (table.difference < 0).all(): return 'No'
@@ -527,7 +540,7 @@ def transfer_answer(
     if table.empty:
         return 'Not answered: no architecture of the record was run both from ImageNet weights and from scratch.'
     low, high = table.difference.min(), table.difference.max()
-    return (f'{_verdict(table)}: ImageNet weights change the accuracy of {_counted(len(table), "architecture")} '
+    return (f'{verdict_of(table)}: ImageNet weights change the accuracy of {_counted(len(table), "architecture")} '
             f'by {low:+.2f} to {high:+.2f} against a start from scratch ({_limits(table)}, {_setting(table)}). '
             f'{len(clear(table))} of {len(table)} differences are beyond chance.')
 

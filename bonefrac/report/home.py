@@ -15,7 +15,7 @@ import pandas as pd
 from ..audit.review import read_review
 from ..evaluation.seeds import seeds_accuracy
 from ..experiment.record import read_record, unchanged
-from .answers import EPOCHS, SIZE, SPLIT_RUNS, Answers, clear
+from .answers import EPOCHS, SIZE, SPLIT_RUNS, Answers, clear, verdict_of
 from .chapters import copy_cost, markdown_table, plural, record_manifest
 from .labels import fold_parts, labelled_runs, most_moved, nested_choice, rescored, with_average
 
@@ -123,6 +123,7 @@ def label_number(
         A sentence in Markdown
     """
     old, new, n = most_moved(known.review)
+    if not n: return f'**0 of {len(known.review)}** labels were changed when every film was read again.'
     return f'**{n} of {(known.review.published == old).sum()}** films labelled *{old}* show the {new}.'
 
 def copy_number(
@@ -177,8 +178,8 @@ def found_labels(
     tuple
         Sentence, number of images
     """
-    count, n = known.review.verdict.value_counts(), len(known.review)
-    return f'No: {count["changed"]} of {n} were changed when every film was read again', n
+    changed, n = (known.review.verdict == 'changed').sum(), len(known.review)
+    return f'{"No" if changed else "Yes"}: {changed} of {n} were changed when every film was read again', n
 
 def found_region(
     known:Known, # Of a record
@@ -195,7 +196,7 @@ def found_region(
     tuple
         Sentence, number of images
     """
-    table, chosen, _ = known.on_published
+    table = known.on_published[0]
     scores = [seeds_accuracy([one]) for one in (table, rescored(table, known.review))]
     return (f'On published labels {percent(scores[0])}; the same answers against reviewed labels '
             f'{percent(scores[1])}'), len(table)
@@ -216,8 +217,10 @@ def found_transfer(
         Sentence, number of images
     """
     table = known.answers.imagenet
-    return (f'Yes, after {known.steps} steps: {table.difference.min():+.2f} to {table.difference.max():+.2f} in '
-            f'{plural(len(table), "small network")}; longer training from scratch is open'), int(table.n.iloc[0])
+    return (f'{verdict_of(table)}, after {known.steps} steps: {table.difference.min():+.2f} to '
+            f'{table.difference.max():+.2f} in {plural(len(table), "small network")} (95 % intervals between '
+            f'{table.low.min():+.2f} and {table.high.max():+.2f}); longer training from scratch was not run'
+            ), int(table.n.iloc[0])
 
 def found_best(
     known:Known, # Of a record
@@ -236,9 +239,10 @@ def found_best(
     """
     crossed, best = known.answers.crossed, known.answers.best
     pairs = known.answers.pairs.query('p_flips >= .05 and (a == @best or b == @best)')
-    top = crossed.accuracy[sorted({best, *pairs.a, *pairs.b})]
-    return (f'{plural(len(top), "pretrained network")}, the one that validation prefers and those like it, '
-            f'at {100*top.min():.1f} to {100*top.max():.1f} %'), int(crossed.n.iloc[0])
+    top = crossed.loc[sorted({best, *pairs.a, *pairs.b})]
+    return (f'{plural(len(top), "network")}, the one that validation prefers and those not told from it, at '
+            f'{100*top.accuracy.min():.1f} to {100*top.accuracy.max():.1f} % on published labels (95 % intervals '
+            f'between {100*top.low.min():.1f} and {100*top.high.max():.1f})'), int(crossed.n.iloc[0])
 
 def found_filters(
     known:Known, # Of a record
@@ -256,7 +260,9 @@ def found_filters(
         Sentence, number of images
     """
     table = known.answers.changes
-    return f'{len(clear(table))} of {len(table)} comparisons are beyond chance at {SIZE} pixels', int(table.n.iloc[0])
+    count, low, high = len(clear(table)), table.low.min(), table.high.max()
+    return (f'{count} of {len(table)} comparisons are beyond chance at {SIZE} pixels (95 % intervals between '
+            f'{low:+.2f} and {high:+.2f})'), int(table.n.iloc[0])
 
 FINDINGS = {
     'Are the labels right?': (found_labels, 'study/01_data.ipynb#are-the-labels-right'),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SIDE', 'WIDTHS', 'largest_outline', 'square_around', 'cut_out', 'polygon_square', 'photograph_features',
-           'place_features', 'placeable', 'place_predictions', 'place_suspects', 'doubtful_places']
+           'place_features', 'placeable', 'place_predictions', 'place_suspects', 'left_out', 'doubtful_places']
 
 # %% ../../nbs/library/training/08_places.ipynb #7f9a114f
 import cv2
@@ -222,10 +222,28 @@ def place_suspects(
     """
     return label_suspects(place_predictions(images))
 
+def left_out(
+    images:pd.DataFrame, # Audited image table
+) -> str:                # Empty where none is
+    """Regions with too few examinations to be asked, in words.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Audited image table
+
+    Returns
+    -------
+    str
+        Empty where none is
+    """
+    known = set(images.region[images.annotated].dropna()) - set(placeable(images).region)
+    return f'too few examinations, left out: {", ".join(sorted(known))}' if known else ''
+
 def doubtful_places(
     images:pd.DataFrame, # Image table as a reader made it
     groups:pd.DataFrame, # name, source, original, study of each image
-) -> tuple:              # From `place_suspects`, and why there is none
+) -> tuple:              # From `place_suspects`, and what could not be asked and why
     """Labels that the place of the polygon contradicts, where a data set lets that be asked.
 
     Parameters
@@ -238,8 +256,9 @@ def doubtful_places(
     Returns
     -------
     tuple
-        From `place_suspects`, and why there is none
+        From `place_suspects`, and what could not be asked and why
     """
     own = images.drop(columns=[name for name in groups if name in images and name != 'name'])
-    try: return place_suspects(own.merge(groups, on='name')), ''
+    own = own.merge(groups, on='name')
+    try: return place_suspects(own), left_out(own)
     except ValueError as e: return pd.DataFrame(columns=['name', 'group', 'given', 'suggested', 'reason']), str(e)
