@@ -182,13 +182,14 @@ def finish(body, here, names, host):
     return soup, contents
 
 def found_text(soup, title, here):
-    "One entry per section for the search: page, heading, address, words."
-    entries = [dict(page=title, title=title, url=here, text='')]
+    "One entry per section for the search: page, heading, address, words, terms (first cells of tables)."
+    entries = [dict(page=title, title=title, url=here, text='', terms='')]
     for node in soup.find_all(re.compile('^(h[1-4]|p|li|pre|td|figcaption)$')):
         words = ' '.join(node.get_text(' ').split())
         if node.name[0] == 'h':
-            entries.append(dict(page=title, title=words, url=f'{here}#{node["id"]}', text=''))
+            entries.append(dict(page=title, title=words, url=f'{here}#{node["id"]}', text='', terms=''))
         elif len(entries[-1]['text']) < 3000: entries[-1]['text'] += words[:600] + ' '
+        if node.name == 'td' and not node.find_previous_sibling('td'): entries[-1]['terms'] += words[:100] + ' '
     return [entry for entry in entries if entry['text'] or entry['title'] != title]
 
 # The whole

@@ -21,7 +21,7 @@ function show(words, list) {
   const score = entry => wanted.reduce((sum, word) => {
     const whole = text => words_of(text).includes(word), begins = text => parts_of(text).some(own => own.startsWith(word))
     const title = whole(entry.title) ? 8 : begins(entry.title) ? 4 : 0
-    const found = title + (begins(entry.page) ? 2 : 0) + (whole(entry.text) ? 2 : begins(entry.text) ? 1 : 0)
+    const found = title + (begins(entry.page) ? 2 : 0) + (whole(entry.terms) ? 3 : 0) + (whole(entry.text) ? 2 : begins(entry.text) ? 1 : 0)
     return found && sum >= 0 ? sum + found : -1
   }, 0)
   const best = SEARCH.map(entry => [score(entry), entry]).filter(pair => pair[0] > 0).sort((a, b) => b[0] - a[0]).slice(0, 12)
