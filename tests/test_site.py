@@ -136,8 +136,7 @@ def test_set_up_is_not_shown(soups):
             hidden += 1
     assert hidden > 10
 
-WANTED = ['study/comparison.html#does-transfer-learning-help', 'study/comparison.html#which-architecture-is-best',
-          'study/comparison.html#how-does-preprocessing-change-accuracy', 'study/cards.html#data-card',
+WANTED = ['study/transfer.html', 'study/architectures.html', 'study/filters.html', 'study/errors.html', 'study/cards.html#data-card',
           'study/data.html', f'{FILTERS}#apply_filter', 'index.html#own-images']
 
 @pytest.mark.parametrize('wanted', WANTED)

@@ -622,15 +622,15 @@ def filter_answer(
             f'{_by_chance(table, answers.placebo)}{_crossed_filters(answers.crossed_changes)}')
 
 # %% ../../nbs/library/report/00_answers.ipynb #70d2a5f8
-QUESTIONS = { # question -> function that answers it, and section of the comparison chapter
-    'Does transfer learning help?': (transfer_answer, 'does-transfer-learning-help'),
-    'Which architecture is best?': (best_answer, 'which-architecture-is-best'),
-    'How does preprocessing change accuracy?': (filter_answer, 'how-does-preprocessing-change-accuracy'),
+QUESTIONS = { # question -> function that answers it, and its chapter
+    'Does transfer learning help?': (transfer_answer, '12_transfer.ipynb'),
+    'Which architecture is best?': (best_answer, '13_architectures.ipynb'),
+    'How does preprocessing change accuracy?': (filter_answer, '14_filters.ipynb'),
 }
 
 def answers_table(
     answers:Answers, # Of a record
-) -> pd.DataFrame:   # Three rows: `question`, `answer`, `section` of the comparison chapter
+) -> pd.DataFrame:   # Three rows: `question`, `answer`, `page` of the study
     """Each question with its answer in words.
 
     Parameters
@@ -641,10 +641,10 @@ def answers_table(
     Returns
     -------
     pd.DataFrame
-        Three rows: `question`, `answer`, `section` of the comparison chapter
+        Three rows: `question`, `answer`, `page` of the study
     """
-    rows = [(question, say(answers), section) for question, (say, section) in QUESTIONS.items()]
-    return pd.DataFrame(rows, columns=['question', 'answer', 'section'])
+    rows = [(question, say(answers), page) for question, (say, page) in QUESTIONS.items()]
+    return pd.DataFrame(rows, columns=['question', 'answer', 'page'])
 
 # %% ../../nbs/library/report/00_answers.ipynb #36e0f1a7
 def _counts(found, tests):
@@ -741,7 +741,7 @@ def _phantom_row(row):
 
 PHANTOM_NOTE = (
     'Means of {runs} seeds at {size} pixels with 95 % intervals over subjects or examinations; the last column is that '
-    'of the chapter [Comparison](study/06_comparison.ipynb), with p by a permutation test over examinations, adjusted '
+    'of the chapter on [transfer](study/12_transfer.ipynb), with p by a permutation test over examinations, adjusted '
     'for all starts there. From any weights the recipe trains early layers more slowly than from scratch, which is '
     'part of the differences in the last column.')
 

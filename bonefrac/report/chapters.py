@@ -8,10 +8,11 @@ __all__ = ['SETTINGS', 'SEEDS', 'PARTS', 'plural', 'share_text', 'score_text', '
            'legend_beside', 'draw_shares', 'draw_phantom', 'record_manifest', 'recorded_tables', 'seed_tables',
            'grid_runs', 'more_than', 'split_costs', 'seen_costs', 'sources_of', 'copy_cost', 'removal_tables',
            'removal_scores', 'held_runs', 'both_intervals', 'seed_board', 'regained_later', 'changing_only',
-           'pair_rows', 'scores_named', 'larger_runs', 'filter_grid', 'preferred_filter', 'filter_choices',
-           'images_table', 'resolvable_gap', 'priced', 'in_millions', 'recall_text', 'most_confused', 'merged_correct',
-           'mean_prediction', 'accuracy_verdict', 'gains', 'effect_verdict', 'training_losses', 'late_epoch',
-           'recipe_change', 'ablation_tables', 'ablation_changes', 'kinds_of_runs', 'trained_on', 'tested_on']
+           'pair_rows', 'pair_matrix', 'scores_named', 'larger_runs', 'filter_grid', 'preferred_filter',
+           'filter_choices', 'images_table', 'resolvable_gap', 'priced', 'in_millions', 'recall_text', 'most_confused',
+           'merged_correct', 'mean_prediction', 'accuracy_verdict', 'gains', 'effect_verdict', 'training_losses',
+           'late_epoch', 'recipe_change', 'ablation_tables', 'ablation_changes', 'kinds_of_runs', 'trained_on',
+           'tested_on']
 
 # %% ../../nbs/library/report/06_chapters.ipynb #a0c41e03
 from pathlib import Path
@@ -774,6 +775,32 @@ def pair_rows(
         found = pairs.rename(columns=dict(p_flips='p_examinations')).assign(change=change)
         rows += found[columns].to_dict('records') or [dict(change=change, a='no pair', b='')]
     return pd.DataFrame(rows, columns=columns)
+
+def pair_matrix(
+    pairs:pd.DataFrame, # `Answers.pairs`
+    names:list,         # Order of rows and columns
+) -> tuple:             # Row minus column in points, NaN above the diagonal; texts, with a star where p < .05
+    """Every pair as a triangle.
+
+    Parameters
+    ----------
+    pairs : pd.DataFrame
+        `Answers.pairs`
+    names : list
+        Order of rows and columns
+
+    Returns
+    -------
+    tuple
+        Row minus column in points, NaN above the diagonal; texts, with a star where p < .05
+    """
+    rows = pairs.assign(points=100*pairs.difference, star=np.where(pairs.p_flips < .05, '*', ''))
+    turned = rows.assign(a=rows.b, b=rows.a, points=-rows.points)
+    both = pd.concat([rows, turned]).pivot(index='a', columns='b', values=['points', 'star'])
+    points, star = (both[name].reindex(index=names[1:], columns=names[:-1]) for name in ('points', 'star'))
+    below = np.tril(np.ones(points.shape, dtype=bool))
+    text = points.astype(float).map('{:.0f}'.format) + star
+    return points.astype(float).where(below), text.where(below, '')
 
 def scores_named(
     start:str,  # What the names begin with
