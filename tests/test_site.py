@@ -136,8 +136,8 @@ def test_set_up_is_not_shown(soups):
             hidden += 1
     assert hidden > 10
 
-WANTED = ['study/transfer.html', 'study/architectures.html', 'study/filters.html', 'study/errors.html', 'study/cards.html#data-card',
-          'study/data.html', f'{FILTERS}#apply_filter', 'index.html#own-images']
+WANTED = ['study/transfer.html', 'study/architectures.html', 'study/filters.html', 'study/errors.html',
+          'study/cards.html#data-card', 'study/data.html', f'{FILTERS}#apply_filter', 'index.html#own-images']
 
 @pytest.mark.parametrize('wanted', WANTED)
 def test_home_leads_there_in_two_clicks(soups, wanted):

@@ -499,7 +499,7 @@ def _setting(table):
     "Seeds, images and fold of comparisons on the first fold."
     low, high = int(table.runs.min()), int(table.runs.max())
     seeds = f'{low} seeds each' if low == high else f'{low} to {high} seeds'
-    return f'{seeds}, n = {table.n.iloc[0]:.0f}, first study-grouped fold, {SIZE} pixels'
+    return f'{seeds}, n = {table.n.iloc[0]:.0f}, first study-grouped fold, {SIZE} pixels, {EPOCHS} epochs'
 
 def verdict_of(
     table:pd.DataFrame, # From `paired_differences`
