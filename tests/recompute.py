@@ -81,6 +81,16 @@ def flip_p(values, groups, n=9999):
     signs = np.random.default_rng(2).choice([-1., 1.], (n, len(sums)))
     return (1 + (np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).sum())/(n + 1)
 
+def exchange_p(treated, n=9999):
+    "p of the spread of several treatments (seed -> answers) when they are exchanged within groups."
+    seeds = sorted(set.intersection(*map(set, treated)))
+    first = treated[0][seeds[0]]
+    assert all(found[seed].name == first.name for found in treated for seed in seeds)
+    sums = np.array([group_sums(np.mean([found[s].right() for s in seeds], 0), first.group)[0] for found in treated]).T
+    rng = np.random.default_rng(3)
+    draws = np.array([rng.permuted(sums, axis=1).sum(0).var() for _ in range(n)])
+    return (1 + (draws >= sums.sum(0).var() - 1e-9).sum())/(n + 1)
+
 def holm(ps):
     "Adjusted p values."
     order, found = np.argsort(ps), np.empty(len(ps))
@@ -205,6 +215,9 @@ def numbers():
     _, ps, signs, lows, highs = zip(*pairs)
     found['filters'] = [sum(p < .05 and one for p, one in zip(holm(np.array(ps)), signs)), len(pairs)]
     found['filters'] += [End(min(lows)), End(max(highs))]
+    networks = sorted({key[:2] for key in tables if key[2] != 'none'})
+    ps = [exchange_p([own for key, own in tables.items() if key[:2] == network]) for network in networks]
+    found['filters'] += [int((holm(np.array(ps)) < .05).sum()), len(networks)]
     return found
 
 NUMBER = r'([+-]?[\d.]+)'
@@ -221,7 +234,8 @@ SAID = { # what README.md says -> the names of its numbers
     rf'steps: {NUMBER} to {NUMBER} in (\d+) small networks .*? {NUMBER} and {NUMBER}\).*?\| (\d+) \|':
         lambda f, m: [*f['transfer'], f['transfer networks'], *f['transfer ends'], f['transfer n']],
     rf'(\d+) networks, the one .*? at {NUMBER} to {NUMBER} % .*? {NUMBER} and {NUMBER}\)': lambda f, m: f['alike'],
-    rf'(\d+) of (\d+) comparisons are beyond chance .*? {NUMBER} and {NUMBER}\)': lambda f, m: f['filters'],
+    rf'(\d+) of (\d+) comparisons are beyond chance .*? {NUMBER} and {NUMBER}\); asked at once, filters differ in '
+    r'(\d+) of (\d+) networks': lambda f, m: f['filters'],
 }
 
 def apart(said, found):

@@ -308,8 +308,10 @@ def found_filters(
     """
     table = known.answers.changes
     count, low, high = len(clear(table)), table.low.min(), table.high.max()
+    at_once = known.answers.filter_tests.p_holm < .05
     return (f'{count} of {len(table)} comparisons are beyond chance at {SIZE} pixels (95 % intervals between '
-            f'{low:+.2f} and {high:+.2f})'), int(table.n.iloc[0])
+            f'{low:+.2f} and {high:+.2f}); asked at once, filters differ in {at_once.sum()} of {len(at_once)} networks'
+            ), int(table.n.iloc[0])
 
 FINDINGS = {
     'Are the labels right?': (found_labels, 'study/01_data.ipynb#are-the-labels-right'),
