@@ -467,7 +467,7 @@ class Answers(Starts, CrossValidated):
     @cached_property
     def filter_tests(self) -> pd.DataFrame: # One row per network, `(arch, start)`: see `any_difference`; p_holm
         "Whether the filters of a network, none among them, differ at all."
-        found = {}
+        found:dict = {}
         for (arch, start, name), seeds in self.filtered.items(): found.setdefault((arch, start), {})[name] = seeds
         tests = {key: any_difference(treated) for key, treated in found.items() if len(treated) > 1}
         table = pd.DataFrame(list(tests.values()), pd.Index(list(tests), tupleize_cols=False))

@@ -244,7 +244,7 @@ def found_region(
     """
     table = known.on_published[0]
     scores = [seeds_accuracy([one]) for one in (table, rescored(table, known.review))]
-    own = f'Trained on reviewed labels {percent(seeds_accuracy(known.on_reviewed[:1]))}; ' if known.on_reviewed else ''
+    own = f'Trained on reviewed labels {percent(seeds_accuracy([known.on_reviewed[0]]))}; ' if known.on_reviewed else ''
     return (f'{own}trained on published labels {percent(scores[0])}, and the same answers against reviewed labels '
             f'{percent(scores[1])}'), len(table)
 
