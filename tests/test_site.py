@@ -37,7 +37,7 @@ def listed(items):
 CONFIG = yaml.safe_load((ROOT/'_quarto.yml').read_text(encoding='utf8'))
 LISTED = list(listed(CONFIG['website']['sidebar']['contents']))
 PAGES = [page(name) for name in LISTED]
-[FILTERS] = [name for name in PAGES if name.endswith('/filters.html')]
+[FILTERS] = [name for name in PAGES if name.endswith('data/filters.html')]
 
 class Fallback:
     "Where a site of site/build.py keeps what a reader uses."
