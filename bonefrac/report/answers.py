@@ -466,10 +466,11 @@ class Answers(Starts, CrossValidated):
 
     @cached_property
     def filter_tests(self) -> pd.DataFrame: # One row per network, `(arch, start)`: see `any_difference`; p_holm
-        "Whether the filters of a network, none among them, differ at all."
+        "Whether the filters of a network, none among them, differ at all; a network without a common seed has no row."
         found:dict = {}
         for (arch, start, name), seeds in self.filtered.items(): found.setdefault((arch, start), {})[name] = seeds
-        tests = {key: any_difference(treated) for key, treated in found.items() if len(treated) > 1}
+        tests = {key: any_difference(treated) for key, treated in found.items()
+                 if len(treated) > 1 and set.intersection(*map(set, treated.values()))}
         table = pd.DataFrame(list(tests.values()), pd.Index(list(tests), tupleize_cols=False))
         return table.assign(p_holm=holm(table['p'])) if tests else table
 

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['PROTOCOLS', 'AVERAGE', 'changed_labels', 'plot_changes', 'most_moved', 'labels_text', 'rescored', 'with_verdict',
            'between_neighbours', 'of_main_design', 'named_runs', 'labelled_runs', 'label_tables', 'label_scores',
-           'retrained_gain', 'fold_parts', 'with_average', 'nested_choice']
+           'retrained_gain', 'fold_parts', 'with_average', 'candidate_pairs', 'nested_choice']
 
 # %% ../../nbs/library/report/07_labels.ipynb #a8b7e50a
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -343,6 +344,24 @@ def with_average(
     mean = [{part: mean_prediction([one[part] for one in fold]) for part in ('valid', 'test')} for fold in folds]
     return {**found, AVERAGE: mean}
 
+def candidate_pairs(
+    found:dict,    # Name -> from `fold_parts`
+) -> pd.DataFrame: # From `paired_differences`, one row per `(name, other name)`, on the test images of all folds
+    """Every candidate against every other, on the same images.
+
+    Parameters
+    ----------
+    found : dict
+        Name -> from `fold_parts`
+
+    Returns
+    -------
+    pd.DataFrame
+        From `paired_differences`, one row per `(name, other name)`, on the test images of all folds
+    """
+    pooled = {name: {0: pool_folds([fold['test'] for fold in folds])} for name, folds in found.items()}
+    return paired_differences({(a, b): (pooled[a], pooled[b]) for a, b in combinations(pooled, 2)})
+
 def nested_choice(
     found:dict,          # Name -> from `fold_parts`
     by:str='accuracy',   # Criterion on validation images: `accuracy`, or `log loss` alone
@@ -361,6 +380,7 @@ def nested_choice(
     tuple
         Predictions table of all folds, and the name that each fold chose
     """
+    if by not in ('accuracy', 'log loss'): raise ValueError(f'unknown criterion {by!r}; use accuracy or log loss')
     def worth(valid): return (accuracy(valid) if by == 'accuracy' else 0, -log_loss(valid))
     def best(fold): return max(found, key=lambda name: worth(found[name][fold]['valid']))
     chosen = [best(fold) for fold in range(len(next(iter(found.values()))))]
