@@ -799,7 +799,7 @@ def pair_matrix(
     both = pd.concat([rows, turned]).pivot(index='a', columns='b', values=['points', 'star'])
     points, star = (both[name].reindex(index=names[1:], columns=names[:-1]) for name in ('points', 'star'))
     below = np.tril(np.ones(points.shape, dtype=bool))
-    text = points.astype(float).map('{:.0f}'.format) + star
+    text = (points.astype(float).round() + 0.).map('{:.0f}'.format) + star # -0 becomes 0
     return points.astype(float).where(below), text.where(below, '')
 
 def scores_named(
