@@ -59,6 +59,8 @@ setup(
         'dicom': lines('dicom_requirements'),
         'kaggle': lines('kaggle_requirements'),
         'cluster': lines('cluster_requirements'),
+        'trust': lines('trust_requirements'),
+        'onnx': lines('onnx_requirements'),
         'dev': lines('dev_requirements'),
     },
     entry_points={
