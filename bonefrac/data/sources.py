@@ -776,14 +776,14 @@ def phantom_images(
 N_PHANTOMS = 600
 
 def load_images(
-    source:str='', # What `fetch` takes, `phantom` or `phantom:N`; empty: `BONEFRAC_DATA`, else `phantom`
+    source:str='', # What `fetch` takes, `phantom`, `phantom:N` or `phantom:N:SHARE`; empty: `BONEFRAC_DATA`, else `phantom`
 ) -> pd.DataFrame: # Image table
     """Image table of whatever a user may name.
 
     Parameters
     ----------
     source : str, default ''
-        What `fetch` takes, `phantom` or `phantom:N`; empty: `BONEFRAC_DATA`, else `phantom`
+        What `fetch` takes, `phantom`, `phantom:N` or `phantom:N:SHARE`; empty: `BONEFRAC_DATA`, else `phantom`
 
     Returns
     -------
@@ -791,5 +791,7 @@ def load_images(
         Image table
     """
     source = str(source or os.environ.get('BONEFRAC_DATA') or 'phantom')
-    if not re.fullmatch(r'phantom(:\d+)?', source): return read_images(source)
-    return phantom_images(int(source.partition(':')[2] or N_PHANTOMS))
+    asked = re.fullmatch(r'phantom(?::(\d+))?(?::([\d.]+))?', source)
+    if not asked: return read_images(source)
+    number, share = asked.groups()
+    return phantom_images(int(number or N_PHANTOMS), annotated=float(share or 1))

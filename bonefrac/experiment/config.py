@@ -101,8 +101,8 @@ class RunConfig:
         self._put('split', SPLIT_ALIASES.get(self.split, self.split))
         for one in fields(self): self._put(one.name, _checked(one, getattr(self, one.name)))
         if self.fold >= self.folds: raise ValueError(f'fold must be below folds, {self.folds}, not {self.fold}')
-        if self.labels != 'published' and self.task != 'region':
-            raise ValueError(f'labels={self.labels}: only the task region has reviewed labels, not {self.task}')
+        if self.labels != 'published' and not TASKS[self.task].regions:
+            raise ValueError(f'labels={self.labels}: the task {self.task} learns no regions')
 
 # %% ../../nbs/library/experiment/00_config.ipynb #43c6497c
 def typed(

@@ -241,7 +241,7 @@ def unchanged(
     but : tuple, default ()
         Fields that may be changed all the same
     task : str, default 'region'
-        A name of `TASKS` (region, abnormal, label)
+        A name of `TASKS` (region, abnormal, spot, label)
     labels : str, default 'published'
         A name of `LABELS` (published, reviewed)
 

@@ -201,11 +201,13 @@ def loaders_of(
     prepared : Prepared
         What is to be run
     """
-    from bonefrac.training.loaders import cached_pixels, image_loaders
+    from bonefrac.training.detector import TRAINERS
+    from bonefrac.training.loaders import cached_pixels
     config, row = prepared.config, get_arch(prepared.config.arch)
     pixels = cached_pixels(prepared.split, config.filter, config.size, config.resize)
-    return image_loaders(prepared.split, pixels, row.mean, row.std, config.batch_size, config.augment, config.balance,
-                         config.leave_out)
+    parts = TRAINERS[get_task(config.task).kind].loaders
+    return parts(prepared.split, pixels, row.mean, row.std, config.batch_size, config.augment, config.balance,
+                 config.leave_out)
 
 def learner_of(
     prepared:Prepared, # What is to be run
@@ -220,10 +222,11 @@ def learner_of(
     weights : str
         `imagenet`, `scratch` or a file
     """
-    from bonefrac.training.learner import make_learner
+    from bonefrac.training.detector import TRAINERS
     config = prepared.config
-    return make_learner(loaders_of(prepared), config.arch, weights, config.recipe, config.balance, config.seed,
-                        config.precision, recipe_changes(config))
+    learner = TRAINERS[get_task(config.task).kind].learner
+    return learner(loaders_of(prepared), config.arch, weights, config.recipe, config.balance, config.seed,
+                   config.precision, recipe_changes(config))
 
 # %% ../../nbs/library/experiment/01_run.ipynb #ba77291f
 def predict_parts(
@@ -244,9 +247,9 @@ def predict_parts(
     pd.DataFrame
         Predictions table of the task's kind
     """
-    from bonefrac.training.learner import predictions
+    from bonefrac.training.detector import TRAINERS
     kind = get_task(prepared.config.task).kind
-    tables = [predictions(learn, prepared.split, part, kind) for part in ('valid', 'test', 'train')]
+    tables = [TRAINERS[kind].predictions(learn, prepared.split, part, kind) for part in ('valid', 'test', 'train')]
     return pd.concat(tables, ignore_index=True)
 
 def part_scores(
@@ -304,7 +307,7 @@ def answers_of(
     Parameters
     ----------
     task : str
-        A name of `TASKS` (region, abnormal, label)
+        A name of `TASKS` (region, abnormal, spot, label)
 
     Returns
     -------

@@ -73,16 +73,18 @@ def _read_cache(file, shape):
 # %% ../../nbs/library/training/04_loaders.ipynb #f235cd0d
 class Squares(np.ndarray):
     "Squares that know how they were made, so that one more file is made alike."
-    made = None
+    made, how = None, 'stretch'
     def __new__(cls,
-        pixels:np.ndarray, # Grey uint8, (n, size, size)
-        made:Callable,     # Image file -> grey uint8, (size, size)
+        pixels:np.ndarray,   # Grey uint8, (n, size, size)
+        made:Callable,       # Image file -> grey uint8, (size, size)
+        how:str='stretch',   # A name of `RESIZES`
     ):
         squares = pixels.view(cls)
-        squares.made = made
+        squares.made, squares.how = made, how
         return squares
 
-    def __array_finalize__(self, other): self.made = getattr(other, 'made', None)
+    def __array_finalize__(self, other):
+        self.made, self.how = getattr(other, 'made', None), getattr(other, 'how', 'stretch')
 
 def cached_pixels(
     images:pd.DataFrame,  # Image table
@@ -112,18 +114,20 @@ def cached_pixels(
     file = pixels_file(images, filter, size, how)
     made = partial(prepared, filter=filter, size=size, how=how)
     pixels = _read_cache(file, (len(images), size, size))
-    if pixels is not None: return Squares(pixels, made)
+    if pixels is not None: return Squares(pixels, made, how)
     pixels = np.stack(in_threads(made, images.path, f'filter {filter}', 'image'))
     with written(file) as aside, open(aside, 'wb') as f:
         np.save(f, pixels)
         f.write(_mark(pixels))
-    return Squares(pixels, made)
+    return Squares(pixels, made, how)
 
 # %% ../../nbs/library/training/04_loaders.ipynb #f898e57d
 class PixelsOf(Transform):
     "The image of an index, or of a file that is prepared alike: uint8, (1, size, size)."
     input_types = int, str, Path
-    def __init__(self, pixels): self.pixels, self.made = torch.from_numpy(pixels), getattr(pixels, 'made', None)
+    def __init__(self, pixels):
+        self.pixels, self.made = torch.from_numpy(pixels), getattr(pixels, 'made', None)
+        self.how = getattr(pixels, 'how', 'stretch')
     def __getstate__(self): return dict(self.__dict__, pixels=self.pixels.new_empty(0)) # no images in an export
 
     def encodes(self, of:int|str|Path):
@@ -148,6 +152,7 @@ def augmentations(
     scale:float=1.1,    # Largest magnification and its inverse
     lighting:float=.2,  # Largest change of brightness and contrast, 0 to 1
     flip:bool=True,     # Mirror half of the images?
+    border:str='reflection', # What lies beyond the border: `reflection` or `zeros`
 ) -> list:              # fastai batch transforms
     """Batch augmentation of the training part.
 
@@ -161,6 +166,8 @@ def augmentations(
         Largest change of brightness and contrast, 0 to 1
     flip : bool, default True
         Mirror half of the images?
+    border : str, default 'reflection'
+        What lies beyond the border: `reflection` or `zeros`
 
     Returns
     -------
@@ -168,7 +175,7 @@ def augmentations(
         fastai batch transforms
     """
     return aug_transforms(do_flip=flip, max_rotate=degrees, min_zoom=1/scale, max_zoom=scale, max_lighting=lighting,
-                          max_warp=0, p_affine=.9)
+                          max_warp=0, p_affine=.9, pad_mode=border)
 
 # %% ../../nbs/library/training/04_loaders.ipynb #0e726e76
 def class_weights(
@@ -241,6 +248,7 @@ def batch_transforms(
     std:tuple,          # Deviation of each input channel
     augment:bool=False, # Augment?
     leave_out:str='',   # Names of `AUGMENTATIONS` to leave out, with commas
+    **strengths,        # Other arguments of `augmentations`
 ) -> list:              # fastai batch transforms
     """What turns a batch of uint8 into input of a network.
 
@@ -254,6 +262,8 @@ def batch_transforms(
         Augment?
     leave_out : str, default ''
         Names of `AUGMENTATIONS` to leave out, with commas
+    strengths : object
+        Other arguments of `augmentations`
 
     Returns
     -------
@@ -262,7 +272,7 @@ def batch_transforms(
     """
     plain = [IntToFloatTensor(), Channels(len(mean))]
     plain.append(Normalize.from_stats(mean, std, cuda=False))
-    return plain + augmentations(**left_out(leave_out)) if augment else plain
+    return plain + augmentations(**{**strengths, **left_out(leave_out)}) if augment else plain
 
 def _train_loader(items, balance, answers, **options):
     "The training part: shuffled, or drawn by weight; an incomplete last batch is dropped where there are others."
@@ -282,6 +292,8 @@ def image_loaders(
     balance:str='none',     # A name of `BALANCES`
     leave_out:str='',       # Names of `AUGMENTATIONS` to leave out, separated by commas
     device=None,            # Torch device; default: the GPU where there is one
+    items:Callable=items_of,# Makes the items of table and pixels
+    **strengths,            # Arguments of `augmentations` that differ from its own
 ) -> DataLoaders:           # Training, validation and test part
     """fastai DataLoaders over an array in memory.
 
@@ -305,6 +317,10 @@ def image_loaders(
         Names of `AUGMENTATIONS` to leave out, separated by commas
     device : object, default None
         Torch device; default: the GPU where there is one
+    items : Callable, default items_of
+        Makes the items of table and pixels
+    strengths : object
+        Arguments of `augmentations` that differ from its own
 
     Returns
     -------
@@ -313,8 +329,8 @@ def image_loaders(
     """
     choose(balance, BALANCES, 'balance')
     if batch_size < 2: raise ValueError(f'batch_size must be at least 2, not {batch_size}')
-    parts, items = rows_of_parts(images), items_of(images, pixels)
-    plain, changed = batch_transforms(mean, std), batch_transforms(mean, std, augment, leave_out)
+    parts, items = rows_of_parts(images), items(images, pixels)
+    plain, changed = batch_transforms(mean, std), batch_transforms(mean, std, augment, leave_out, **strengths)
     options = dict(bs=batch_size, num_workers=0, device=torch.device(device or default_device()))
     train = _train_loader(items.subset(0), balance, images.answer[parts[0]], after_batch=changed, **options)
     others = [TfmdDL(items.subset(i), after_batch=plain, **options) for i in (1, 2)]

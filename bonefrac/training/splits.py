@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SPLITTERS', 'SPLIT_ALIASES', 'MANIFEST_COLUMNS', 'groups_per_class', 'grouped', 'at_random', 'shipped',
-           'shipped_apart', 'Splitter', 'make_split', 'thin', 'write_manifest', 'read_manifest', 'folds_table']
+           'shipped_apart', 'Splitter', 'with_regions', 'make_split', 'thin', 'write_manifest', 'read_manifest',
+           'folds_table']
 
 # %% ../../nbs/library/training/03_splits.ipynb #89e42ffe
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from ..audit.manifests import audited
 from ..audit.review import relabelled
 from ..data.groups import check_groups, crossing_groups, distinct, group_folds
 from ..files import changed_cells, guarded, unguarded, written
-from .tasks import ask
+from .tasks import ask, get_task
 from ..vocabulary import choose
 
 # %% ../../nbs/library/training/03_splits.ipynb #17f61c20
@@ -207,6 +208,28 @@ SPLITTERS = dict(
 )
 SPLIT_ALIASES = dict(grouped='study_grouped')
 
+def with_regions(
+    images:pd.DataFrame,    # Image table with the column `answer`
+    labels:str='published', # A name of `LABELS`
+) -> pd.DataFrame:          # The same with the labels that were asked for in `region`, where something is annotated
+    """Replace published regions by reviewed ones, for tasks whose answer is another.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table with the column `answer`
+    labels : str, default 'published'
+        A name of `LABELS` (published, reviewed)
+
+    Returns
+    -------
+    pd.DataFrame
+        The same with the labels that were asked for in `region`, where something is annotated
+    """
+    marked = images[images.annotated]
+    known = relabelled(marked.assign(answer=pd.Categorical(marked.region)), labels)
+    return images.assign(region=known.answer.astype(object).reindex(images.index).fillna(images.region))
+
 def make_split(
     images:pd.DataFrame, # Image table; audited here where it is not
     split:str='study_grouped', # A name of `SPLITTERS`, or `grouped`
@@ -232,7 +255,7 @@ def make_split(
     seed : int, default 0
         Deals groups into folds; not for the shipped splits
     task : str, default 'region'
-        A name of `TASKS` (region, abnormal, label)
+        A name of `TASKS` (region, abnormal, spot, label)
     labels : str, default 'published'
         A name of `LABELS`; the parts are the same for all (published, reviewed)
 
@@ -245,7 +268,7 @@ def make_split(
     asked = ask(task, audited(images))
     if how.distinct: asked = distinct(asked)
     parts = how.split(asked, folds, fold, seed) if how.deals else how.split(asked)
-    return relabelled(parts, labels)
+    return with_regions(parts, labels) if get_task(task).kind == 'boxes' else relabelled(parts, labels)
 
 # %% ../../nbs/library/training/03_splits.ipynb #e5db6adf
 def thin(
@@ -351,7 +374,7 @@ def folds_table(
     folds : int, default 5
         Number of folds
     task : str, default 'region'
-        A name of `TASKS` (region, abnormal, label)
+        A name of `TASKS` (region, abnormal, spot, label)
 
     Returns
     -------
