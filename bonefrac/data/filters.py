@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['FILTERS', 'FILTERS_VERSION', 'RESIZES', 'clahe', 'clahe_median', 'check_grey', 'apply_filter', 'size_within',
-           'centred', 'resize', 'prepared', 'psnr', 'ssim', 'qualities_of', 'filter_quality']
+           'centred', 'resize', 'prepared', 'room_of', 'into_square', 'out_of_square', 'psnr', 'ssim', 'qualities_of',
+           'filter_quality']
 
 # %% ../../nbs/library/data/05_filters.ipynb #02f2362d
 from functools import partial
@@ -214,6 +215,71 @@ def prepared(
     """
     grey = image if isinstance(image, np.ndarray) else load_grey(image)
     return resize(apply_filter(grey, filter), size, how)
+
+# %% ../../nbs/library/data/05_filters.ipynb #aee8fc30
+def room_of(
+    width:int,  # Of the film, in pixels
+    height:int, # Of the film, in pixels
+    how:str,    # A name of `RESIZES`
+) -> np.ndarray: # Shares of the square that the film fills along x and y, float (2,)
+    """How much of a square a film fills.
+
+    Parameters
+    ----------
+    width : int
+        Of the film, in pixels
+    height : int
+        Of the film, in pixels
+    how : str
+        A name of `RESIZES` (stretch, fit)
+
+    Returns
+    -------
+    np.ndarray
+        Shares of the square that the film fills along x and y, float (2,)
+    """
+    tall, wide = size_within((height, width), 10_000) if how == 'fit' else (1, 1)
+    return np.array([wide, tall])/max(wide, tall)
+
+def into_square(
+    points:np.ndarray, # Shares of the film, float (…, 2)
+    room:np.ndarray,   # From `room_of`
+) -> np.ndarray:       # Shares of the square
+    """Points of a film as points of its square.
+
+    Parameters
+    ----------
+    points : np.ndarray
+        Shares of the film, float (…, 2)
+    room : np.ndarray
+        From `room_of`
+
+    Returns
+    -------
+    np.ndarray
+        Shares of the square
+    """
+    return .5 + (points - .5)*room
+
+def out_of_square(
+    points:np.ndarray, # Shares of the square, float (…, 2)
+    room:np.ndarray,   # From `room_of`
+) -> np.ndarray:       # Shares of the film, within 0 and 1
+    """Points of a square as points of its film.
+
+    Parameters
+    ----------
+    points : np.ndarray
+        Shares of the square, float (…, 2)
+    room : np.ndarray
+        From `room_of`
+
+    Returns
+    -------
+    np.ndarray
+        Shares of the film, within 0 and 1
+    """
+    return (.5 + (points - .5)/room).clip(0, 1)
 
 # %% ../../nbs/library/data/05_filters.ipynb #e26d7d28
 def _floats(image, reference, least=0):

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['BOX_NUMBERS', 'BOX_COLUMNS', 'KINDS', 'classes_of', 'probabilities', 'Kind', 'Classes', 'Binary', 'box_array',
            'named_boxes', 'all_boxes', 'outside', 'box_faults', 'box_fault', 'size_fault', 'Boxes', 'kind_of',
-           'column_fault', 'check_predictions', 'predictions_table', 'binary_table', 'boxes_table', 'part_of',
-           'synth_predictions', 'synth_binary', 'boxes_about', 'random_boxes', 'moved_boxes', 'synth_boxes',
-           'predicted', 'correct', 'accuracy', 'plain_truth', 'same_rows', 'matched', 'pool_folds']
+           'column_fault', 'check_predictions', 'predictions_table', 'binary_table', 'boxes_table', 'presence',
+           'classes_told', 'part_of', 'synth_predictions', 'synth_binary', 'boxes_about', 'random_boxes', 'moved_boxes',
+           'synth_boxes', 'predicted', 'correct', 'accuracy', 'plain_truth', 'same_rows', 'matched', 'pool_folds']
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #e3ec306b
 import numpy as np
@@ -507,6 +507,43 @@ def boxes_table(
         pairs = zip(table['name'], cells, strict=True)
         table[column] = [named_boxes(name, cell, column).tolist() for name, cell in pairs]
     return check_predictions(table)
+
+# %% ../../nbs/library/evaluation/00_predictions.ipynb #7f10b0a2
+def presence(
+    df:pd.DataFrame, # Predictions table of kind `boxes`
+) -> pd.DataFrame:   # Predictions table of kind `binary`: is there a true box?
+    """Whether anything is there, by the probability of the image or else by its best score.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `boxes`
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of kind `binary`: is there a true box?
+    """
+    best = [box_array(cell, 5)[:, 4].max(initial=0) for cell in df['boxes']]
+    return binary_table(df['name'], df['group'], df['truth'].map(len) > 0, df.get('probability', best))
+
+def classes_told(
+    df:pd.DataFrame, # Predictions table of kind `boxes` with the columns `class` and `p_<class>`
+) -> pd.DataFrame:   # Predictions table of kind `classes`, of the images whose class is known
+    """Which class each image has.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `boxes` with the columns `class` and `p_<class>`
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of kind `classes`, of the images whose class is known
+    """
+    known = df[df['class'].notna()]
+    return predictions_table(known['name'], known['group'], known['class'], probabilities(known), classes_of(known))
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #15d7b84a
 def part_of(
