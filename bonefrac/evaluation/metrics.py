@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['WEIGHTED', 'majority_baseline', 'one_answer', 'confusion', 'kappa', 'class_auc', 'log_loss', 'recall_limits',
            'per_class', 'averages', 'class_aucs', 'metrics', 'sentence', 'weighted_auc', 'weighted_average_precision',
-           'threshold_at', 'brier', 'weighted_scores', 'score_limits', 'binary_intervals', 'binary_metrics',
-           'binary_sentence', 'error_list']
+           'threshold_at', 'brier', 'weighted_scores', 'score_limits', 'named_limits', 'binary_intervals',
+           'binary_metrics', 'binary_sentence', 'error_list']
 
 # %% ../../nbs/library/evaluation/02_metrics.ipynb #88f42a15
 from functools import partial
@@ -487,6 +487,34 @@ def score_limits(
     low, high = percentile_interval(draws)
     return float(value), low, high
 
+def named_limits(
+    names:tuple,            # Names of k scores
+    values:np.ndarray,      # Their values, float (k,); NaN where undefined
+    draws:np.ndarray|None,  # Their values in each resample, float (n_boot, k); None without resamples
+) -> dict:                  # The names, each also with `_low` and `_high`; None where undefined
+    """Several scores with their 95 % bootstrap intervals, in one flat dict.
+
+    Parameters
+    ----------
+    names : tuple
+        Names of k scores
+    values : np.ndarray
+        Their values, float (k,); NaN where undefined
+    draws : np.ndarray | None
+        Their values in each resample, float (n_boot, k); None without resamples
+
+    Returns
+    -------
+    dict
+        The names, each also with `_low` and `_high`; None where undefined
+    """
+    scores = {}
+    by_name = [None]*len(names) if draws is None else draws.T
+    for name, value, drawn in zip(names, values, by_name):
+        keys = (name, f'{name}_low', f'{name}_high')
+        scores.update(zip(keys, score_limits(value, drawn)))
+    return scores
+
 def binary_intervals(
     df:pd.DataFrame,      # Predictions table of kind `binary`
     threshold:float|None, # Yes from this probability on; None: never
@@ -513,14 +541,9 @@ def binary_intervals(
     """
     statistic = partial(weighted_scores, df, threshold)
     values = statistic(np.ones((1, len(df)), int))[0]
-    draws = [None]*len(WEIGHTED)
-    if df['group'].nunique() > 1:
-        draws = weighted_draws(df['group'], statistic, n_boot, seed).T
-    scores = {}
-    for name, value, drawn in zip(WEIGHTED, values, draws):
-        keys = (name, f'{name}_low', f'{name}_high')
-        scores.update(zip(keys, score_limits(value, drawn)))
-    return scores
+    draws = None
+    if df['group'].nunique() > 1: draws = weighted_draws(df['group'], statistic, n_boot, seed)
+    return named_limits(WEIGHTED, values, draws)
 
 # %% ../../nbs/library/evaluation/02_metrics.ipynb #5e2f8a16
 def binary_metrics(
