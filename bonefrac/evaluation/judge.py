@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from .figures import plot_confusion, plot_probabilities
+from .detection import by_size, detection_metrics, detection_sentence
+from .figures import plot_confusion, plot_froc, plot_probabilities
 from .metrics import binary_metrics, binary_sentence, metrics, per_class, sentence
 from .predictions import kind_of
 
@@ -50,6 +51,8 @@ JUDGES = dict(
                   sentence, per_class, plot_confusion, 'accuracy'),
     binary=Judge(lambda df, common, threshold: binary_metrics(df, threshold),
                  binary_sentence, _yes_no, plot_probabilities, 'auroc'),
+    boxes=Judge(lambda df, common, threshold: detection_metrics(df),
+                detection_sentence, by_size, plot_froc, 'ap50'),
 )
 
 def scores(
@@ -79,7 +82,7 @@ def scores(
 
 def headline(
     scores:dict, # From `scores`
-) -> str:        # `accuracy` or `auroc`
+) -> str:        # `accuracy`, `auroc` or `ap50`
     """Name of the score that a summary shows.
 
     Parameters
@@ -90,7 +93,7 @@ def headline(
     Returns
     -------
     str
-        `accuracy` or `auroc`
+        `accuracy`, `auroc` or `ap50`
     """
     return JUDGES[scores.get('kind', 'classes')].headline
 
