@@ -28,9 +28,8 @@ import bonefrac
 from ..audit.manifests import content_hash
 from ..audit.review import labels_hash
 from ..data.sources import load_images, public_source
-from ..evaluation.judge import scores
-from ..evaluation.metrics import threshold_at
-from ..evaluation.predictions import kind_of, part_of
+from ..evaluation.judge import scores, threshold_of
+from ..evaluation.predictions import part_of
 from .config import RunConfig, changed, digest, pretraining, run_name, versions
 from ..files import clear_abandoned, file_sha256, read_fields, set_aside, write_json, written_folder
 from ..phantom.archive import PHANTOM_VERSION
@@ -272,7 +271,7 @@ def part_scores(
     """
     common = split.answer[split.split == 'train'].value_counts().idxmax()
     parts = {part: part_of(table, part) for part in ('valid', 'test', 'train')}
-    threshold = threshold_at(parts['valid']) if kind_of(table) == 'binary' else None
+    threshold = threshold_of(parts['valid'])
     return {part: scores(rows, common, threshold if part == 'test' else None) for part, rows in parts.items()}
 
 def about_run(
