@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from .predictions import BOX_NUMBERS, all_boxes, check_predictions, matched
-from .intervals import percentile_interval, weighted_draws
+from .intervals import weighted_draws
 from .metrics import named_limits, weighted_auc
 
 # %% ../../nbs/library/evaluation/05_detection.ipynb #c4617cc1
@@ -122,7 +122,7 @@ def contains(
         bool (…)
     """
     inside = (boxes[..., :2] <= points) & (points <= boxes[..., 2:4])
-    return inside.all(-1)
+    return np.all(inside, axis=-1)
 
 # %% ../../nbs/library/evaluation/05_detection.ipynb #85e1da37
 CORNERS = list(BOX_NUMBERS[:4])
