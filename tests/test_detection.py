@@ -81,7 +81,8 @@ def test_boxes_compete_in_the_comparison():
 # frocCr.xlsx of RJafroc (github.com/dpc10ster/RJafroc, inst/extdata/toyFiles/FROC): three normal and five abnormal cases
 # with one to three lesions. Per reader and modality: rating of each lesion that was found, and of all other marks.
 LESIONS = [(70, .3), (70, .7), (71, 1), (72, 1/3), (72, 1/3), (72, 1/3), (73, .1), (73, .9), (74, 1)] # case, weight
-FIRST, RATED = {70: 0, 71: 2, 72: 3, 73: 6, 74: 8}, {
+FIRST = {70: 0, 71: 2, 72: 3, 73: 6, 74: 8} # first lesion of each case
+RATED = {
     (0, 0): ({0: 5.28, 1: 4.65, 2: 3.01, 3: 5.98, 6: 5, 7: 5.25, 8: 4.26}, {1: [1.02, 2.17], 2: [2.22], 3: [1.9]}),
     (0, 1): ({0: 5.2, 2: 3.27, 3: 4.61, 6: 5.18, 8: 4.72}, {1: [2.89], 2: [2.89], 74: [.84], 73: [1.85], 3: [3.22]}),
     (1, 0): ({0: 5.14, 2: 3.31, 3: 4.92, 4: 5.11, 5: 4.63, 6: 4.95, 8: 5.3}, {1: [2.21], 2: [3.1, 2.21], 3: [2.07]}),
@@ -110,11 +111,11 @@ def place(k): return [.3*k, .1, .3*k + .2, .3]
 def test_wafroc_of_a_table_is_that_of_rjafroc():
     "The first reader finds all lesions of the cases whose weights are unequal, so equal weights change nothing."
     found, marks = RATED[0, 0]
-    truth = [[], [], []] + [[place(k - FIRST[case]) for k, (c, _) in enumerate(LESIONS) if c == case] for case in FIRST]
+    truth = [[place(k - FIRST[case]) for k, lesion in enumerate(LESIONS) if lesion[0] == case] for case in FIRST]
     false = [[[.4, .7, .6, .9, rating/10] for rating in marks[case]] for case in (1, 2, 3)]
     hits = [[[*place(k - FIRST[case]), found[k]/10] for k in found if LESIONS[k][0] == case] for case in FIRST]
     names = list('abcdefgh')
-    df = boxes_table(names, names, truth, false + hits)
+    df = boxes_table(names, names, [[], [], [], *truth], false + hits)
     assert detection_metrics(df, n_boot=2)['wafroc'] == pytest.approx(RJAFROC[0, 0], abs=1e-12)
 
 @pytest.mark.parametrize('rule', RULES)

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from .predictions import BOX_NUMBERS, all_boxes, check_predictions, matched
-from .intervals import percentile_interval, weighted_draws
+from .intervals import weighted_draws
 from .metrics import named_limits, weighted_auc
 
 # %% ../../nbs/library/evaluation/05_detection.ipynb #c4617cc1
@@ -122,7 +122,7 @@ def contains(
         bool (…)
     """
     inside = (boxes[..., :2] <= points) & (points <= boxes[..., 2:4])
-    return inside.all(-1)
+    return np.all(inside, axis=-1)
 
 # %% ../../nbs/library/evaluation/05_detection.ipynb #85e1da37
 CORNERS = list(BOX_NUMBERS[:4])
@@ -854,7 +854,7 @@ def detection_counts(
 
 def detection_metrics(
     df:pd.DataFrame, # Predictions table of kind `boxes`
-    n_boot:int=1000, # Number of bootstrap resamples
+    n_boot:int=1000, # Number of bootstrap resamples; 0: no intervals
     seed:int=0,      # Seed of the bootstrap
 ) -> dict:           # Flat and ready for JSON: counts int, scores float, None where undefined
     """Every score of one run that answers with boxes.
@@ -864,7 +864,7 @@ def detection_metrics(
     df : pd.DataFrame
         Predictions table of kind `boxes`
     n_boot : int, default 1000
-        Number of bootstrap resamples
+        Number of bootstrap resamples; 0: no intervals
     seed : int, default 0
         Seed of the bootstrap
 
@@ -876,7 +876,7 @@ def detection_metrics(
     matches, draws = match(check_predictions(df, 'boxes')), None
     counts = detection_counts(matches.flat)
     statistic = partial(detection_scores, matches)
-    if counts['groups'] > 1: draws = weighted_draws(df['group'], statistic, n_boot, seed)
+    if counts['groups'] > 1 and n_boot: draws = weighted_draws(df['group'], statistic, n_boot, seed)
     values = statistic(ones(matches.flat))[0]
     return dict(**counts, **named_limits(DETECTION, values, draws))
 

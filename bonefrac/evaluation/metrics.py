@@ -488,7 +488,7 @@ def score_limits(
     return float(value), low, high
 
 def named_limits(
-    names:tuple,            # Names of k scores
+    names:list|tuple,       # Names of k scores
     values:np.ndarray,      # Their values, float (k,); NaN where undefined
     draws:np.ndarray|None,  # Their values in each resample, float (n_boot, k); None without resamples
 ) -> dict:                  # The names, each also with `_low` and `_high`; None where undefined
@@ -496,7 +496,7 @@ def named_limits(
 
     Parameters
     ----------
-    names : tuple
+    names : list | tuple
         Names of k scores
     values : np.ndarray
         Their values, float (k,); NaN where undefined
@@ -508,7 +508,7 @@ def named_limits(
     dict
         The names, each also with `_low` and `_high`; None where undefined
     """
-    scores = {}
+    scores:dict = {}
     by_name = [None]*len(names) if draws is None else draws.T
     for name, value, drawn in zip(names, values, by_name):
         keys = (name, f'{name}_low', f'{name}_high')

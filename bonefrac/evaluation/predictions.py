@@ -238,7 +238,8 @@ def outside(
     np.ndarray
         bool (k,)
     """
-    return ((values < -1e-6) | (values > 1 + 1e-6)).any(1)
+    wrong = (values < -1e-6) | (values > 1 + 1e-6)
+    return np.any(wrong, axis=1)
 
 def box_faults(
     boxes:np.ndarray, # float (k, 4), or (k, 5) with scores
@@ -283,7 +284,10 @@ def box_fault(
     try: rows, boxes = all_boxes(df, column)
     except ValueError as e: return str(e)
     for reason, wrong in box_faults(boxes).items():
-        if wrong.any(): return f"{column} of {df['name'].iloc[rows[wrong.argmax()]]}: {reason}"
+        if not wrong.any(): continue
+        name = df['name'].iloc[rows[wrong.argmax()]]
+        return f'{column} of {name}: {reason}'
+    return None
 
 def size_fault(
     df:pd.DataFrame, # Table that may have the columns width and height
@@ -303,7 +307,10 @@ def size_fault(
     for column in ('width', 'height'):
         if column not in df.columns: continue
         wrong = ~(pd.to_numeric(df[column], errors='coerce') > 0)
-        if wrong.any(): return f"{column} of {df['name'][wrong].iloc[0]} is not a number of pixels above 0"
+        if not wrong.any(): continue
+        name = df['name'][wrong].iloc[0]
+        return f'{column} of {name} is not a number of pixels above 0'
+    return None
 
 class Boxes(Kind):
     "Boxes, each with a score."
@@ -786,7 +793,8 @@ def synth_boxes(
     counts = images.integers(1, 3, n)*(images.random(n) < base_rate)
     truth = [random_boxes(images, k) for k in counts[study]]
     boxes = [_simulated_answer(answers, t, found, false_alarms, shift) for t in truth]
-    return boxes_table(*_synth_names(study), truth, boxes)
+    names, groups = _synth_names(study)
+    return boxes_table(names, groups, truth, boxes)
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #c1a41220
 def predicted(
