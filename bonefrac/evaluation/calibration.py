@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['TEMPERATURES', 'BINS', 'NO_CREPES', 'SOURCES', 'answers_of', 'answer_probabilities', 'with_probabilities',
            'calibrated', 'fit_temperature', 'claims', 'equal_bins', 'reliability', 'calibration_error',
-           'expected_error', 'debiased_error', 'row_loss', 'truth_columns', 'row_brier', 'row_draws', 'row_measures',
-           'bin_measures', 'calibration_scores', 'calibration_change', 'temperatures', 'calibrated_folds',
-           'pooled_test', 'truth_scores', 'conformal_limit', 'set_table', 'prediction_sets', 'set_scores',
-           'coverage_by', 'coverage_range', 'conformal_classifier', 'by_class_sets', 'one_per_group', 'halves',
-           'cross_sets', 'coverage_shifted', 'miss_bound', 'controlled_threshold', 'missed', 'certainties',
+           'expected_error', 'debiased_error', 'row_loss', 'truth_columns', 'row_brier', 'centred_interval',
+           'row_draws', 'row_measures', 'bin_measures', 'calibration_scores', 'calibration_change', 'temperatures',
+           'calibrated_folds', 'pooled_test', 'truth_scores', 'conformal_limit', 'set_table', 'prediction_sets',
+           'set_scores', 'coverage_by', 'coverage_range', 'conformal_classifier', 'by_class_sets', 'one_per_group',
+           'halves', 'cross_sets', 'coverage_shifted', 'miss_bound', 'controlled_threshold', 'missed', 'certainties',
            'selective_curve', 'curve_area', 'refusal_threshold', 'refused_folds', 'kept_scores']
 
-# %% ../../nbs/library/evaluation/08_calibration.ipynb #df956906
+# %% ../../nbs/library/evaluation/08_calibration.ipynb #e94d6f7b
 from collections.abc import Callable
 from functools import partial
 from math import ceil
@@ -24,11 +24,11 @@ from scipy.special import softmax
 from scipy.stats import beta, betabinom, binomtest
 
 from .predictions import (
-    KINDS, check_predictions, classes_of, correct, kind_of, pool_folds, probabilities)
+    KINDS, check_predictions, classes_of, correct, kind_of, pool_folds, probabilities, synth_predictions)
 from .intervals import mean_bootstrap, mean_draws, percentile_interval, weighted_draws, wilson
 from .metrics import log_loss
 
-# %% ../../nbs/library/evaluation/08_calibration.ipynb #a3bdf144
+# %% ../../nbs/library/evaluation/08_calibration.ipynb #1b564b08
 def answers_of(
     df:pd.DataFrame, # Predictions table
 ) -> list:           # Class names, or False and True
@@ -87,7 +87,7 @@ def with_probabilities(
     columns = {f'p_{name}': column for name, column in zip(classes_of(df), probs.T)}
     return df.assign(**columns)
 
-# %% ../../nbs/library/evaluation/08_calibration.ipynb #c39aff35
+# %% ../../nbs/library/evaluation/08_calibration.ipynb #e360b95c
 def calibrated(
     df:pd.DataFrame,   # Predictions table
     temperature:float, # Above 0; 1 changes nothing
@@ -110,7 +110,7 @@ def calibrated(
     logits = np.log(answer_probabilities(df).clip(1e-15))
     return with_probabilities(df, softmax(logits/temperature, axis=1))
 
-# %% ../../nbs/library/evaluation/08_calibration.ipynb #d32e113f
+# %% ../../nbs/library/evaluation/08_calibration.ipynb #fc1776de
 TEMPERATURES = (.05, 20) # the lowest and the highest that is tried
 
 def fit_temperature(
@@ -133,7 +133,7 @@ def fit_temperature(
     found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method='bounded')
     return float(np.exp(found.x))
 
-# %% ../../nbs/library/evaluation/08_calibration.ipynb #1d17f528
+# %% ../../nbs/library/evaluation/08_calibration.ipynb #37df0c51
 def claims(
     df:pd.DataFrame, # Predictions table
 ) -> tuple:          # Probability, float (n,), and what came of it, float 0 or 1 (n,)
@@ -204,7 +204,7 @@ def reliability(
     limits = [wilson(round(n*share), int(n)) for n, share in zip(sizes, observed)]
     return table.assign(low=[low for low, _ in limits], high=[high for _, high in limits])
 
-# %% ../../nbs/library/evaluation/08_calibration.ipynb #1cf57f28
+# %% ../../nbs/library/evaluation/08_calibration.ipynb #75a4c6c6
 def calibration_error(
     claim:np.ndarray,   # 0–1, float (n,)
     outcome:np.ndarray, # 0 or 1, float (n,)
@@ -229,7 +229,7 @@ def calibration_error(
     sizes, claimed, observed = equal_bins(claim, outcome, bins)
     return float(sizes @ np.abs(claimed - observed)/len(claim))
 
-# %% ../../nbs/library/evaluation/08_calibration.ipynb #f10f07ff
+# %% ../../nbs/library/evaluation/08_calibration.ipynb #11020991
 def expected_error(
     claim:np.ndarray, # 0–1, float (n,)
     bins:int=15,      # Number of bins, 1 to n
@@ -284,7 +284,7 @@ def debiased_error(
     squared = sizes @ ((claimed - observed)**2 - noise)/len(claim)
     return float(np.sqrt(max(0, squared)))
 
-# %% ../../nbs/library/evaluation/08_calibration.ipynb #6d72955d
+# %% ../../nbs/library/evaluation/08_calibration.ipynb #2f00730e
 def row_loss(
     df:pd.DataFrame, # Predictions table
 ) -> np.ndarray:     # Nats, float (n,)
@@ -340,7 +340,30 @@ def row_brier(
     squared = ((probs - truth)**2).sum(1)
     return squared/2 if kind_of(df) == 'binary' else squared
 
-# %% ../../nbs/library/evaluation/08_calibration.ipynb #ba461448
+# %% ../../nbs/library/evaluation/08_calibration.ipynb #8b4c4a27
+def centred_interval(
+    value:float,      # Score of a table, at least 0
+    drawn:np.ndarray, # Score of each resample, float (n_boot,)
+) -> tuple:           # (low, high), at least 0
+    """95 % percentile interval of a score, without what resamples have too much on average.
+
+    Parameters
+    ----------
+    value : float
+        Score of a table, at least 0
+    drawn : np.ndarray
+        Score of each resample, float (n_boot,)
+
+    Returns
+    -------
+    tuple
+        (low, high), at least 0
+    """
+    low, high = percentile_interval(drawn)
+    excess = np.mean(drawn) - value
+    return max(0, low - excess), max(0, high - excess)
+
+# %% ../../nbs/library/evaluation/08_calibration.ipynb #9915d6a7
 BINS = (10, 15, 20)
 
 def row_draws(
@@ -428,10 +451,11 @@ def calibration_scores(
             for name, values in row_measures(df).items()}
     for name, measure in bin_measures().items():
         drawn = row_draws(groups, measure, *columns, n_boot=n_boot)
-        rows[name] = measure(*columns), *percentile_interval(drawn)
+        value = measure(*columns)
+        rows[name] = value, *centred_interval(value, drawn)
     return pd.DataFrame.from_dict(rows, orient='index', columns=['value', 'low', 'high'])
 
-# %% ../../nbs/library/evaluation/08_calibration.ipynb #99d7e982
+# %% ../../nbs/library/evaluation/08_calibration.ipynb #c3a94e40
 def calibration_change(
     before:pd.DataFrame, # Predictions table
     after:pd.DataFrame,  # The same images in the same order
@@ -460,7 +484,7 @@ def calibration_change(
         rows[name] = change.mean(), *mean_bootstrap(change, before['group'], n_boot)
     return pd.DataFrame.from_dict(rows, orient='index', columns=['difference', 'low', 'high'])
 
-# %% ../../nbs/library/evaluation/08_calibration.ipynb #da1de4fa
+# %% ../../nbs/library/evaluation/08_calibration.ipynb #f961d85d
 def temperatures(
     folds:list, # One dict per fold: `valid` and `test`, predictions tables
 ) -> list:      # One temperature per fold
@@ -513,7 +537,7 @@ def pooled_test(
     """
     return pool_folds([fold['test'] for fold in folds])
 
-# %% ../../nbs/library/evaluation/08_calibration.ipynb #9fb65e13
+# %% ../../nbs/library/evaluation/08_calibration.ipynb #91ed6b22
 def truth_scores(
     df:pd.DataFrame, # Predictions table
 ) -> np.ndarray:     # 0–1, float (n,); high where the truth looked strange
@@ -554,7 +578,7 @@ def conformal_limit(
     if rank > len(scores): return np.inf
     return float(np.sort(scores)[rank - 1])
 
-# %% ../../nbs/library/evaluation/08_calibration.ipynb #e83cc52b
+# %% ../../nbs/library/evaluation/08_calibration.ipynb #5ed063a7
 def set_table(
     df:pd.DataFrame,   # Predictions table
     inside:np.ndarray, # bool (n, answers)
@@ -598,7 +622,7 @@ def prediction_sets(
     """
     return set_table(df, 1 - answer_probabilities(df) <= limit)
 
-# %% ../../nbs/library/evaluation/08_calibration.ipynb #badfde4d
+# %% ../../nbs/library/evaluation/08_calibration.ipynb #a88f1450
 def set_scores(
     sets:pd.DataFrame, # From `set_table`
     n_boot:int=2000,   # Number of resamples of groups
@@ -646,7 +670,7 @@ def coverage_by(
     table[['low', 'high']] = limits
     return table[['n', 'coverage', 'low', 'high', 'size']]
 
-# %% ../../nbs/library/evaluation/08_calibration.ipynb #1df84c2a
+# %% ../../nbs/library/evaluation/08_calibration.ipynb #725fa941
 def coverage_range(
     n_calibration:int, # Calibration images
     n_test:int,        # Test images
@@ -677,7 +701,7 @@ def coverage_range(
     low, high = chance.interval(share)
     return float(low/n_test), float(high/n_test)
 
-# %% ../../nbs/library/evaluation/08_calibration.ipynb #0db4250b
+# %% ../../nbs/library/evaluation/08_calibration.ipynb #36672fcd
 NO_CREPES = "sets by class need the package crepes: pip install 'bonefrac[trust]'"
 
 def conformal_classifier(
@@ -726,7 +750,7 @@ def by_class_sets(
         return fitted.predict_set(scores[:, [k]], bins=place, confidence=level, smoothing=False)[:, 0] == 1
     return set_table(test, np.stack([inside(k) for k in range(scores.shape[1])], axis=1))
 
-# %% ../../nbs/library/evaluation/08_calibration.ipynb #00ca75d5
+# %% ../../nbs/library/evaluation/08_calibration.ipynb #b91bdb89
 def one_per_group(
     df:pd.DataFrame, # Table with the column `group`
     seed:int=0,      # Seed of the choice
@@ -769,15 +793,15 @@ def halves(
     first = df['group'].isin(groups[::2])
     return [(df[first], df[~first]), (df[~first], df[first])]
 
-def _own(folds, k): return [(folds[k]['valid'], folds[k]['test'])]
+def _own(folds, k, seed): return [(folds[k]['valid'], folds[k]['test'])]
 
-def _single(folds, k): return [(one_per_group(folds[k]['valid']), folds[k]['test'])]
+def _single(folds, k, seed): return [(one_per_group(folds[k]['valid'], seed), folds[k]['test'])]
 
-def _half(folds, k): return halves(folds[k]['test'])
+def _half(folds, k, seed): return halves(folds[k]['test'], seed)
 
-def _others(folds, k): return [(pooled_test([*folds[:k], *folds[k + 1:]]), folds[k]['test'])]
+def _others(folds, k, seed): return [(pooled_test([*folds[:k], *folds[k + 1:]]), folds[k]['test'])]
 
-SOURCES = { # what calibrates -> function of folds and the number of a fold: pairs of calibration and test images
+SOURCES = { # what calibrates -> function of folds, number of a fold and a seed: pairs of calibration and test images
     'validation part': _own,
     'validation part, one image per examination': _single,
     'other half of the test part': _half,
@@ -789,6 +813,7 @@ def cross_sets(
     level:float=.9,                # Wanted coverage, 0–1
     source:str='validation part',  # A name of `SOURCES`
     by_class:bool=False,           # One limit per class?
+    seed:int=0,                    # Seed of the choice of images, where there is one
 ) -> pd.DataFrame:                 # From `set_table`, with the column `fold`
     """Sets for the test images of all folds.
 
@@ -803,6 +828,8 @@ def cross_sets(
         part, test parts of other folds)
     by_class : bool, default False
         One limit per class?
+    seed : int, default 0
+        Seed of the choice of images, where there is one
 
     Returns
     -------
@@ -812,10 +839,10 @@ def cross_sets(
     def sets(calibration, test):
         if by_class: return by_class_sets(calibration, test, level)
         return prediction_sets(test, conformal_limit(truth_scores(calibration), level))
-    pairs = [(k, *pair) for k in range(len(folds)) for pair in SOURCES[source](folds, k)]
+    pairs = [(k, *pair) for k in range(len(folds)) for pair in SOURCES[source](folds, k, seed)]
     return pd.concat([sets(calibration, test).assign(fold=k) for k, calibration, test in pairs], ignore_index=True)
 
-# %% ../../nbs/library/evaluation/08_calibration.ipynb #c2e07379
+# %% ../../nbs/library/evaluation/08_calibration.ipynb #e0a5559f
 def coverage_shifted(
     before:float=.92,          # Accuracy of the simulated network on calibration images, 0–1
     after:tuple=(.92, .8, .6), # Its accuracies on test images
@@ -844,7 +871,7 @@ def coverage_shifted(
     rows = {one: set_scores(prediction_sets(synth_predictions(n, one, seed=2, run=2), limit)) for one in after}
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('accuracy')
 
-# %% ../../nbs/library/evaluation/08_calibration.ipynb #aef09584
+# %% ../../nbs/library/evaluation/08_calibration.ipynb #4e8d8f7d
 def miss_bound(
     k:int,                # Positive images that are missed, 0–n
     n:int,                # Positive images
@@ -918,7 +945,7 @@ def missed(
     low, high = binomtest(k, n).proportion_ci(.95)
     return dict(positives=n, missed=k/n, low=float(low), high=float(high), alarms=float(yes[~truth].mean()))
 
-# %% ../../nbs/library/evaluation/08_calibration.ipynb #45bca1cd
+# %% ../../nbs/library/evaluation/08_calibration.ipynb #ccdc25ff
 def certainties(
     df:pd.DataFrame, # Predictions table
 ) -> np.ndarray:     # 0–1, float (n,)
@@ -979,7 +1006,7 @@ def curve_area(
     order = np.argsort(-certainty, kind='stable')
     return float((right[order].cumsum()/np.arange(1, len(right) + 1)).mean())
 
-# %% ../../nbs/library/evaluation/08_calibration.ipynb #72163c77
+# %% ../../nbs/library/evaluation/08_calibration.ipynb #139c7ed3
 def refusal_threshold(
     df:pd.DataFrame, # Predictions table, such as the validation part
     wanted:float,    # Accuracy of the answers that are kept, 0–1
