@@ -5,15 +5,14 @@
 # %% auto #0
 __all__ = ['COLORS', 'MARKS', 'plot_reliability', 'plot_selective', 'plot_coverage']
 
-# %% ../../nbs/library/evaluation/09_trust_figures.ipynb #c157b094
+# %% ../../nbs/library/evaluation/09_trust_figures.ipynb #488e8420
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import seaborn as sns
 
 from .calibration import coverage_range, reliability, selective_curve
 
-# %% ../../nbs/library/evaluation/09_trust_figures.ipynb #2685f9af
+# %% ../../nbs/library/evaluation/09_trust_figures.ipynb #fb9991d6
 COLORS, MARKS = sns.color_palette('colorblind'), 'oDs^v'
 
 def _axes(ax, *size):
@@ -47,7 +46,7 @@ def plot_reliability(
     ax.legend(frameon=False)
     return ax
 
-# %% ../../nbs/library/evaluation/09_trust_figures.ipynb #a572246d
+# %% ../../nbs/library/evaluation/09_trust_figures.ipynb #4e05d436
 def plot_selective(
     tables:dict, # Label -> predictions table
     ax=None,     # Axes to draw into; default: a new figure
@@ -69,7 +68,7 @@ def plot_selective(
     ax.legend(frameon=False, loc='lower left')
     return ax
 
-# %% ../../nbs/library/evaluation/09_trust_figures.ipynb #c207be9c
+# %% ../../nbs/library/evaluation/09_trust_figures.ipynb #90b9b24e
 def plot_coverage(
     tables:dict,       # Label -> from `coverage_by(sets, 'fold')`
     n_calibration:int, # Calibration images of a fold
@@ -93,7 +92,7 @@ def plot_coverage(
     n_test = round(np.mean([table['n'].mean() for table in tables.values()]))
     low, high = coverage_range(n_calibration, n_test, level)
     ax.axhspan(low, high, color='.9', label='95 % of sound sets')
-    ax.axhline(level, ls='--', color='.4', lw=1)
+    ax.axhline(level, ls='--', color='.4', lw=1, label='wanted')
     for k, ((label, table), color) in enumerate(zip(tables.items(), COLORS)):
         place = np.arange(len(table)) + .16*(k - (len(tables) - 1)/2)
         sides = [table['coverage'] - table['low'], table['high'] - table['coverage']]

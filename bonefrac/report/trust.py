@@ -10,8 +10,9 @@ __all__ = ['CHOICE', 'ERROR_BAR', 'LEVEL', 'FOLD_BAR', 'SIZE_BAR', 'BY_CHANCE', 
            'refusals', 'refusal_rows', 'area_text', 'refusal_text', 'controls', 'control_rows', 'control_text', 'met',
            'bar_rows']
 
-# %% ../../nbs/library/report/09_trust.ipynb #e994417c
+# %% ../../nbs/library/report/09_trust.ipynb #170c2284
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,8 @@ import pandas as pd
 
 from ..evaluation.calibration import (
     SOURCES, calibrated_folds, calibration_change, calibration_scores, certainties, claims, controlled_threshold,
-    coverage_by, cross_sets, curve_area, expected_error, kept_scores, missed, one_per_group, pooled_test, refused_folds,
-    row_draws, set_scores, temperatures)
+    coverage_by, cross_sets, curve_area, expected_error, expected_over_folds, kept_scores, missed, one_per_group,
+    pooled_test, refused_folds, row_draws, set_scores, temperatures)
 from ..evaluation.intervals import mean_bootstrap, percentile_interval
 from ..evaluation.predictions import accuracy, correct
 from ..experiment.record import read_record, unchanged
@@ -29,7 +30,7 @@ from .chapters import plural
 from .home import Known
 from .labels import fold_parts, named_runs, nested_choice, of_main_design
 
-# %% ../../nbs/library/report/09_trust.ipynb #25f5f7a2
+# %% ../../nbs/library/report/09_trust.ipynb #0bedd9d4
 CHOICE = 'choice of each fold'
 
 def with_choice(
@@ -95,7 +96,7 @@ def task_folds(
     rows = five_folds(named_runs(of_main_design(runs)))
     return {name: fold_parts(record, part) for (name, _), part in rows.items()}
 
-# %% ../../nbs/library/report/09_trust.ipynb #73a4bcb2
+# %% ../../nbs/library/report/09_trust.ipynb #feeb3cb6
 class Trust:
     """Networks before and after calibration.
 
@@ -126,7 +127,7 @@ class Trust:
         "Test images of all folds."
         return pooled_test((self.calibrated if calibrated else self.found)[name])
 
-# %% ../../nbs/library/report/09_trust.ipynb #c9ff1149
+# %% ../../nbs/library/report/09_trust.ipynb #244845f7
 def limits_text(
     value:float,  # A number
     low:float,    # Lower end of its interval
@@ -151,8 +152,7 @@ def limits_text(
     str
         Such as `0.022 (0.012 to 0.033)`
     """
-    value, low, high = (f'{one:.{digits}f}' for one in (value, low, high))
-    return f'{value} ({low} to {high})'
+    return f'{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})'
 
 def range_text(
     values:list, # Numbers
@@ -221,7 +221,7 @@ def detail_rows(
     before, after = trust.scores[name]
     return [(measure, limits_text(*before.loc[measure]), limits_text(*after.loc[measure])) for measure in before.index]
 
-# %% ../../nbs/library/report/09_trust.ipynb #ccea937e
+# %% ../../nbs/library/report/09_trust.ipynb #186d2f21
 ERROR_BAR, LEVEL, FOLD_BAR, SIZE_BAR = .03, .9, (.84, .96), 1.3
 
 def below_text(
@@ -300,7 +300,7 @@ def calibration_text(
             f'{limits_text(*before.loc["ECE, 15 bins"])} to {limits_text(*error)}; with perfect probabilities it would '
             f'be {expected:.3f} on average. The bar of {ERROR_BAR} is {verdict}.')
 
-# %% ../../nbs/library/report/09_trust.ipynb #cf2634bd
+# %% ../../nbs/library/report/09_trust.ipynb #85b3fedf
 def share_in(
     values:pd.Series, # Coverage of each fold, 0–1
     ends:tuple,       # Lowest and highest that is allowed
@@ -374,7 +374,7 @@ def coverage_text(
             f'{found["single"]:.0%} have one and {found["empty"]:.0%} none.'
             f'{easy_text(accuracy(trust.test(name)), level)}')
 
-# %% ../../nbs/library/report/09_trust.ipynb #30911082
+# %% ../../nbs/library/report/09_trust.ipynb #b9c13210
 BY_CHANCE = ('validation part, one image per examination', 'other half of the test part')
 
 def source_sets(
@@ -408,7 +408,7 @@ def source_sets(
 def source_table(
     folds:list,             # Dicts of `valid` and `test`
     levels:tuple=(.9, .95), # Wanted coverages, 0–1
-) -> pd.DataFrame:          # One row per level and source: coverage, low, high, size, empty, single
+) -> pd.DataFrame:          # One row per level and source: expected, coverage, low, high, size, empty
     """Coverage and size of sets by what calibrates them.
 
     Parameters
@@ -421,11 +421,13 @@ def source_table(
     Returns
     -------
     pd.DataFrame
-        One row per level and source: coverage, low, high, size, empty, single
+        One row per level and source: expected, coverage, low, high, size, empty
     """
-    rows = {(level, source): set_scores(source_sets(folds, level, source)) for level in levels for source in SOURCES}
-    table = pd.DataFrame(rows).T.rename_axis(['level', 'calibrated on'])
-    return table.drop(columns=['n', 'groups'])
+    rows = {}
+    for level, source in product(levels, SOURCES):
+        found = set_scores(source_sets(folds, level, source))
+        rows[level, source] = dict(expected=expected_over_folds(folds, level, source)) | found
+    return pd.DataFrame(rows).T.rename_axis(['level', 'calibrated on']).drop(columns=['n', 'groups', 'single'])
 
 def mean_covered(sets): return sets.groupby(['group', 'name'])['covered'].mean()
 
@@ -433,7 +435,7 @@ def source_gap(
     folds:list,  # Dicts of `valid` and `test`
     level:float, # Wanted coverage, 0–1
     source:str,  # A name of `SOURCES`
-) -> dict:       # difference, low, high (95 %); below 0 where the validation part is too good
+) -> dict:       # difference, low, high (95 %), rounding (the difference that sound sets of these sizes have)
     """Coverage by the validation part minus that by another source, paired by image.
 
     Parameters
@@ -449,12 +451,13 @@ def source_gap(
     Returns
     -------
     dict
-        difference, low, high (95 %); below 0 where the validation part is too good
+        difference, low, high (95 %), rounding (the difference that sound sets of these sizes have)
     """
     own, other = (mean_covered(source_sets(folds, level, one)) for one in ('validation part', source))
     difference = (own - other).reset_index()
     low, high = mean_bootstrap(difference['covered'], difference['group'])
-    return dict(difference=float(difference['covered'].mean()), low=low, high=high)
+    expected = [expected_over_folds(folds, level, one) for one in ('validation part', source)]
+    return dict(difference=float(difference['covered'].mean()), low=low, high=high, rounding=expected[0] - expected[1])
 
 def gap_text(
     gap:dict, # From `source_gap`
@@ -471,12 +474,15 @@ def gap_text(
     str
         A sentence
     """
-    points = [100*gap[key] for key in ('difference', 'low', 'high')]
-    said = 'too optimistic' if gap['high'] < 0 else 'cautious' if gap['low'] > 0 else 'neither cautious nor optimistic'
+    points = {key: f'{100*value:+.1f}' for key, value in gap.items()}
+    word, end = 'not told from', ''
+    if gap['low'] > gap['rounding']: word, end = 'more than', ': it is cautious'
+    if gap['high'] < gap['rounding']: word, end = 'less than', ': it is too optimistic'
     return ('Against the test parts of other folds, the validation part changes coverage by '
-            f'{points[0]:+.1f} points ({points[1]:+.1f} to {points[2]:+.1f}): it is {said}.')
+            f'{points["difference"]} points ({points["low"]} to {points["high"]}), {word} the {points["rounding"]} '
+            f'that come from its size alone{end}.')
 
-# %% ../../nbs/library/report/09_trust.ipynb #15f91a43
+# %% ../../nbs/library/report/09_trust.ipynb #9a70efab
 def class_sets(
     folds:list,  # Dicts of `valid` and `test`
     level:float, # Wanted coverage, 0–1
@@ -550,7 +556,7 @@ def class_text(
             f'A limit per class from the few validation images of a class makes sets of {own:.2f} answers instead of '
             f'{sizes["one limit"]:.2f}; from the test parts of other folds they have {other:.2f}.')
 
-# %% ../../nbs/library/report/09_trust.ipynb #86e8245b
+# %% ../../nbs/library/report/09_trust.ipynb #3d5501e5
 def promise_text(
     found:dict,   # From `kept_scores`
     wanted:float, # Accuracy that was promised, 0–1
@@ -659,11 +665,11 @@ def refusal_text(
         A sentence or two
     """
     row = refusals(folds, (wanted,)).iloc[0]
-    return (f'To be right in {wanted:.0%} of its answers the network answers {row.coverage:.0%} of the images; '
-            f'it is then right in {limits_text(row.accuracy, row.low, row.high)}: {row.verdict}, and kept in '
-            f'{row.folds} of {plural(len(folds), "fold")}.')
+    return (f'Asked to be right in {wanted:.0%} of its answers, the network answers {row.coverage:.0%} of the images '
+            f'and is right in {limits_text(row.accuracy, row.low, row.high)} of them. Over all folds that promise is '
+            f'{row.verdict}; {row.folds} of {plural(len(folds), "fold")} keep it by themselves.')
 
-# %% ../../nbs/library/report/09_trust.ipynb #65105496
+# %% ../../nbs/library/report/09_trust.ipynb #bb58b627
 def controls(
     folds:list,           # Dicts of `valid` and `test`, tables of kind `binary`
     miss:float=.1,        # Share of positive images that may be missed, 0–1
@@ -736,7 +742,7 @@ def control_text(
     if not found: return 'No yes-or-no network has five folds in the record yet; the code is ready and tested.'
     return f'{plural(len(found), "network")} with a threshold that should miss at most a tenth:'
 
-# %% ../../nbs/library/report/09_trust.ipynb #16515ac8
+# %% ../../nbs/library/report/09_trust.ipynb #616b78eb
 def met(
     holds:bool, # Is it as the study wanted it?
 ) -> str:       # A word
@@ -781,6 +787,7 @@ def bar_rows(
          below_text(error.value, error.high, ERROR_BAR)),
         (f'interval of coverage contains {LEVEL}', limits_text(found['coverage'], found['low'], found['high']),
          met(inside)),
-        (f'every fold within {FOLD_BAR[0]} to {FOLD_BAR[1]}', range_text(folds, 3), met(folds.between(*FOLD_BAR).all())),
+        (f'every fold within {FOLD_BAR[0]} to {FOLD_BAR[1]}', range_text(folds, 3),
+         met(folds.between(*FOLD_BAR).all())),
         (f'sets of at most {SIZE_BAR} answers on average', f'{found["size"]:.2f}', met(found['size'] <= SIZE_BAR)),
     ]
