@@ -51,7 +51,7 @@ def test_scores(
         accuracy, low, high, n, majority; of other kinds also `FURTHER`
     """
     shown = {name: scores.get(key) for name, key in COLUMNS.items()}
-    return dict(shown, **{name: scores[name] for name in FURTHER.get(scores.get('kind'), ()) if name in scores})
+    return dict(shown, **{name: scores[name] for name in FURTHER.get(scores.get('kind', ''), ()) if name in scores})
 
 def glance(
     run:dict, # From `read_run`

@@ -206,18 +206,19 @@ def spot_text(
     """
     whether, where = binary_metrics(presence(table)), detection_metrics(table)
     folds = f'{len(rows)} of {rows.folds.iloc[0]} folds'
-    return (f'Whether anything is annotated: **AUROC {interval_words(whether, "auroc")}** (n = {whether["n"]}, {folds}). '
+    return (f'Whether anything is annotated: **AUROC {interval_words(whether, "auroc")}** '
+            f'(n = {whether["n"]}, {folds}). '
             f'Where: the best box points into an outline on **{interval_words(where, "pointing")}** of the annotated '
             f'films, the middle of the film on {where["pointing_centre_prior"]:.2f}; average precision at IoU .5 '
-            f'{interval_words(where, "ap50")}, and {interval_words(where, "sensitivity_1fp")} of the outlines are found '
-            f'at one false alarm per film, {interval_words(where, "sensitivity_1fp_centre")} by their centre.')
+            f'{interval_words(where, "ap50")}, and {interval_words(where, "sensitivity_1fp")} of the outlines are '
+            f'found at one false alarm per film, {interval_words(where, "sensitivity_1fp_centre")} by their centre.')
 
 SCORE_NAMES = dict(
     ap50='average precision, IoU .5', ap30='average precision, IoU .3', ap='average precision, mean of IoU .5 to .95',
     sensitivity_1fp='sensitivity at one false alarm per film, IoU .5',
     sensitivity_1fp_centre='the same, centre in the outline', cpm='mean sensitivity at 1/8 to 8 false alarms, centre',
-    wafroc='weighted AFROC area', pointing='best box in an outline', pointing_centre_prior='middle of the film in an outline',
-    pointing_random_prior='random point in an outline')
+    wafroc='weighted AFROC area', pointing='best box in an outline',
+    pointing_centre_prior='middle of the film in an outline', pointing_random_prior='random point in an outline')
 
 def score_rows(
     table:pd.DataFrame, # Predictions table of kind `boxes`

@@ -233,7 +233,8 @@ def image_columns(
     """
     regions = outputs[4].softmax(1).double().numpy().T
     columns = {f'p_{name}': values for name, values in zip(classes, regions)}
-    return dict(columns, probability=outputs[3][:, 0].sigmoid().double().numpy(), **{'class': known.astype(object).to_numpy()})
+    there = outputs[3][:, 0].sigmoid().double().numpy()
+    return {**columns, 'probability': there, 'class': known.astype(object).to_numpy()}
 
 def spot_predictions(
     learn:Learner,       # A trained learner

@@ -329,9 +329,9 @@ def image_loaders(
     """
     choose(balance, BALANCES, 'balance')
     if batch_size < 2: raise ValueError(f'batch_size must be at least 2, not {batch_size}')
-    parts, items = rows_of_parts(images), items(images, pixels)
+    parts, data = rows_of_parts(images), items(images, pixels)
     plain, changed = batch_transforms(mean, std), batch_transforms(mean, std, augment, leave_out, **strengths)
     options = dict(bs=batch_size, num_workers=0, device=torch.device(device or default_device()))
-    train = _train_loader(items.subset(0), balance, images.answer[parts[0]], after_batch=changed, **options)
-    others = [TfmdDL(items.subset(i), after_batch=plain, **options) for i in (1, 2)]
+    train = _train_loader(data.subset(0), balance, images.answer[parts[0]], after_batch=changed, **options)
+    others = [TfmdDL(data.subset(i), after_batch=plain, **options) for i in (1, 2)]
     return DataLoaders(train, *others, device=options['device'])

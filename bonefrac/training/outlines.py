@@ -196,7 +196,7 @@ def outline_items(
     steps = [[PixelsOf(pixels)], [PointsOf(points)], [CodeOf(known_classes(images))]]
     return Datasets(range(len(images)), steps, splits=rows_of_parts(images), n_inp=1)
 
-STRONGER = dict(degrees=15., scale=1.25, lighting=.3, border='zeros')
+STRONGER:dict = dict(degrees=15., scale=1.25, lighting=.3, border='zeros')
 
 def outline_loaders(
     images:pd.DataFrame,   # Image table after `make_split`

@@ -25,13 +25,13 @@ from .models import create_model
 STRIDES = (8, 16, 32) # pixels of the input for one point of a feature map
 
 def channels_of(
-    body:nn.Module, # Network of timm
-) -> list:          # Channels of its last three stages
+    body,  # Network of timm
+) -> list: # Channels of its last three stages
     """How wide the feature maps of a body are.
 
     Parameters
     ----------
-    body : nn.Module
+    body : object
         Network of timm
 
     Returns
@@ -48,13 +48,13 @@ class Pyramid(nn.Module):
 
     Parameters
     ----------
-    body : nn.Module
+    body : object
         Network of timm
     width : int, default 96
         Channels of each map of the pyramid
     """
     def __init__(self,
-        body:nn.Module,  # Network of timm
+        body,            # Network of timm
         width:int=96,    # Channels of each map of the pyramid
     ):
         super().__init__()
@@ -93,7 +93,7 @@ class Spotter(FCOS):
 
     Parameters
     ----------
-    body : nn.Module
+    body : object
         Network of timm with one output per region
     size : int
         Side of the input in pixels
@@ -103,23 +103,22 @@ class Spotter(FCOS):
         Convolutions before the scores and before the edges
     """
     def __init__(self,
-        body:nn.Module, # Network of timm with one output per region
+        body,           # Network of timm with one output per region
         size:int,       # Side of the input in pixels
         width:int=96,   # Channels of the pyramid
         convs:int=2,    # Convolutions before the scores and before the edges
     ):
         anchors = AnchorGenerator(tuple((side,) for side in STRIDES), ((1.,),)*len(STRIDES))
-        super().__init__(Pyramid(body, width), 1, anchor_generator=anchors, head=FCOSHead(width, 1, 1, convs),
+        head = FCOSHead(width, 1, 1, convs)
+        super().__init__(Pyramid(body, width), 1, anchor_generator=anchors, head=head,
                          score_thresh=.005, nms_thresh=.4, detections_per_img=10)
         self.size, self.grids = size, [math.ceil(size/stride) for stride in STRIDES]
         features = body.num_features
         self.present = nn.Linear(2*features, 1)
         self.region = nn.Linear(features, body.num_classes, bias=False)
-        self.register_buffer('points', self._points(), persistent=False)
-    def _points(self):
-        "A square around each point of each map, in pixels."
-        image = ImageList(torch.zeros(1, 1, self.size, self.size), [(self.size, self.size)])
-        return self.anchor_generator(image, [torch.zeros(1, 1, grid, grid) for grid in self.grids])[0]
+        image = ImageList(torch.zeros(1, 1, size, size), [(size, size)])
+        maps = [torch.zeros(1, 1, grid, grid) for grid in self.grids]
+        self.register_buffer('points', self.anchor_generator(image, maps)[0], persistent=False)
     def counts(self): return [grid**2 for grid in self.grids]
     def maps(self, flat):
         "The values of all points as one map per resolution."

@@ -141,11 +141,11 @@ def answers(
     pd.Series
         Categorical, one per row; missing where the truth is unknown
     """
-    task = get_task(task)
-    truth = truth_of(task, images)
-    if task.yes: truth = truth.map(dict(zip((False, True), task.classes)))
+    row = get_task(task)
+    truth = truth_of(row, images)
+    if row.yes: truth = truth.map(dict(zip((False, True), row.classes)))
     present = set(truth.dropna())
-    classes = [name for name in task.classes or sorted(present) if name in present]
+    classes = [name for name in row.classes or sorted(present) if name in present]
     return pd.Series(pd.Categorical(truth, categories=classes), images.index, name='answer')
 
 # %% ../../nbs/library/training/00_tasks.ipynb #5c0f7a1e
