@@ -78,8 +78,8 @@ def test_boxes_compete_in_the_comparison():
     rivals = candidates(flat.boxes, flat.truths).query('iou >= .5').groupby('truth').size()
     assert (rivals > 1).sum() > 10
 
-# frocCr.xlsx of RJafroc (github.com/dpc10ster/RJafroc, inst/extdata/toyFiles/FROC): three normal and five abnormal cases
-# with one to three lesions. Per reader and modality: rating of each lesion that was found, and of all other marks.
+# frocCr.xlsx of RJafroc (github.com/dpc10ster/RJafroc, inst/extdata/toyFiles/FROC): three normal and five abnormal
+# cases with one to three lesions. Per reader and modality: rating of each lesion that was found, and of other marks.
 LESIONS = [(70, .3), (70, .7), (71, 1), (72, 1/3), (72, 1/3), (72, 1/3), (73, .1), (73, .9), (74, 1)] # case, weight
 FIRST = {70: 0, 71: 2, 72: 3, 73: 6, 74: 8} # first lesion of each case
 RATED = {
