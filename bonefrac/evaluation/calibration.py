@@ -1143,6 +1143,7 @@ def missed(
     yes = df['probability'] >= (threshold or 0)
     truth = df['truth'].astype(bool)
     k, n = int((truth & ~yes).sum()), int(truth.sum())
+    if not n: raise ValueError('no positive image: nothing can be missed')
     low, high = binomtest(k, n).proportion_ci(.95)
     return dict(positives=n, missed=k/n, low=float(low), high=float(high), alarms=float(yes[~truth].mean()))
 

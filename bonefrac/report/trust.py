@@ -559,7 +559,7 @@ def class_text(
     worst = coverage_by(found['one limit'], 'truth').sort_values('coverage').iloc[0]
     sizes = {how: sets['size'].mean() for how, sets in found.items()}
     own, other = sizes['a limit per class'], sizes['a limit per class, other folds']
-    return (f'One limit covers {worst.name} in {limits_text(worst.coverage, worst.low, worst.high, 2)} only. '
+    return (f'One limit serves {worst.name} worst, with {limits_text(worst.coverage, worst.low, worst.high, 2)}. '
             f'A limit per class from the few validation images of a class makes sets of {own:.2f} answers instead of '
             f'{sizes["one limit"]:.2f}; from the test parts of other folds they have {other:.2f}.')
 
