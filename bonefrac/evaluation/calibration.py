@@ -82,7 +82,8 @@ def truth_columns(
     np.ndarray
         int (n,)
     """
-    return pd.Index(answers_of(df)).get_indexer(df['truth'])
+    answers = pd.Index(answers_of(df))
+    return answers.get_indexer(df['truth'])
 
 def given_probabilities(
     df:pd.DataFrame, # Predictions table
@@ -99,7 +100,8 @@ def given_probabilities(
     np.ndarray
         0–1, float (n,)
     """
-    return answer_probabilities(df)[np.arange(len(df)), truth_columns(df)]
+    rows = np.arange(len(df))
+    return answer_probabilities(df)[rows, truth_columns(df)]
 
 def certainties(
     df:pd.DataFrame, # Predictions table
@@ -159,7 +161,8 @@ def calibrated(
     pd.DataFrame
         The same images with new probabilities
     """
-    if not temperature > 0: raise ValueError(f'a temperature is above 0, not {temperature}')
+    if not temperature > 0:
+        raise ValueError(f'a temperature is above 0, not {temperature}')
     logits = np.log(answer_probabilities(df).clip(1e-15))
     return with_probabilities(df, softmax(logits/temperature, axis=1))
 
@@ -281,7 +284,8 @@ def calibration_error(
         0–1
     """
     sizes, claimed, observed = equal_bins(claim, outcome, bins)
-    return float(sizes @ np.abs(claimed - observed)/len(claim))
+    total = sizes @ np.abs(claimed - observed)
+    return float(total/len(claim))
 
 # %% ../../nbs/library/evaluation/08_calibration.ipynb #1918dff7
 def expected_error(
@@ -477,7 +481,8 @@ def interval_table(
     pd.DataFrame
         One row per name
     """
-    return pd.DataFrame.from_dict(rows, orient='index', columns=[value, 'low', 'high'])
+    columns = [value, 'low', 'high']
+    return pd.DataFrame.from_dict(rows, orient='index', columns=columns)
 
 def row_measures(
     df:pd.DataFrame, # Predictions table
@@ -495,9 +500,11 @@ def row_measures(
         Name -> float (n,)
     """
     claim, outcome = claims(df)
-    return {'claimed − observed': claim - outcome, 'log loss': row_loss(df), 'Brier score': row_brier(df)}
+    return {'claimed − observed': claim - outcome,
+            'log loss': row_loss(df),
+            'Brier score': row_brier(df)}
 
-BIN_MEASURES = { # name -> function of claim and outcome
+BIN_MEASURES:dict[str, Callable] = { # name -> function of claim and outcome
     **{f'ECE, {bins} bins': partial(calibration_error, bins=bins) for bins in BINS},
     'debiased, 15 bins': debiased_error}
 
@@ -511,7 +518,7 @@ def bin_score(
     Parameters
     ----------
     name : str
-        A name of `BIN_MEASURES` (debiased, 15 bins)
+        A name of `BIN_MEASURES`
     df : pd.DataFrame
         Predictions table
     n_boot : int, default 2000
@@ -593,7 +600,8 @@ def temperatures(
     list
         One temperature per fold
     """
-    return [fit_temperature(fold['valid']) for fold in folds]
+    parts = [fold['valid'] for fold in folds]
+    return [fit_temperature(part) for part in parts]
 
 def calibrated_folds(
     folds:list, # One dict per fold: `valid` and `test`, predictions tables
@@ -666,7 +674,8 @@ def limit_rank(
     int
         1 to n + 1
     """
-    if not 0 < level < 1: raise ValueError(f'level must be between 0 and 1, not {level}')
+    if not 0 < level < 1:
+        raise ValueError(f'level must be between 0 and 1, not {level}')
     return ceil(round((n + 1)*level, 9))
 
 def conformal_limit(
@@ -733,7 +742,8 @@ def prediction_sets(
     pd.DataFrame
         From `set_table`
     """
-    return set_table(df, 1 - answer_probabilities(df) <= limit)
+    scores = 1 - answer_probabilities(df)
+    return set_table(df, scores <= limit)
 
 # %% ../../nbs/library/evaluation/08_calibration.ipynb #2d5c1f77
 def size_scores(
@@ -773,8 +783,10 @@ def set_scores(
     dict
         n, groups, coverage, low, high (95 %), size (mean), empty, single (shares, 0–1)
     """
-    covered, low, high = with_interval(sets['covered'], sets['group'], n_boot)
-    return dict(n=len(sets), groups=sets['group'].nunique(), coverage=covered, low=low, high=high, **size_scores(sets))
+    covered, groups = sets['covered'], sets['group']
+    mean, low, high = with_interval(covered, groups, n_boot)
+    counts = dict(n=len(sets), groups=groups.nunique())
+    return dict(**counts, coverage=mean, low=low, high=high, **size_scores(sets))
 
 def coverage_by(
     sets:pd.DataFrame, # From `set_table`
@@ -849,7 +861,8 @@ def coverage_expected(
     float
         0–1, at least `level`
     """
-    return min(1., limit_rank(n_calibration, level)/(n_calibration + 1))
+    rank = limit_rank(n_calibration, level)
+    return min(1., rank/(n_calibration + 1))
 
 # %% ../../nbs/library/evaluation/08_calibration.ipynb #a75fe7ed
 NO_CREPES = "sets by class need the package crepes: pip install 'bonefrac[trust]'"
@@ -919,7 +932,9 @@ def one_per_group(
     pd.DataFrame
         Some of its rows, in their order
     """
-    return df.sample(frac=1, random_state=seed).drop_duplicates('group').sort_index()
+    shuffled = df.sample(frac=1, random_state=seed)
+    first = shuffled.drop_duplicates('group')
+    return first.sort_index()
 
 def halves(
     df:pd.DataFrame, # Predictions table
@@ -945,11 +960,15 @@ def halves(
 
 def _own(folds, k, seed): return [(folds[k]['valid'], folds[k]['test'])]
 
-def _single(folds, k, seed): return [(one_per_group(folds[k]['valid'], seed), folds[k]['test'])]
+def _single(folds, k, seed):
+    part = one_per_group(folds[k]['valid'], seed)
+    return [(part, folds[k]['test'])]
 
 def _half(folds, k, seed): return halves(folds[k]['test'], seed)
 
-def _others(folds, k, seed): return [(pooled_test([*folds[:k], *folds[k + 1:]]), folds[k]['test'])]
+def _others(folds, k, seed):
+    others = [*folds[:k], *folds[k + 1:]]
+    return [(pooled_test(others), folds[k]['test'])]
 
 SOURCES = { # what calibrates -> function of folds, number of a fold and a seed: pairs of calibration and test images
     'validation part': _own,
@@ -1009,7 +1028,8 @@ def calibrated_sets(
         From `set_table`
     """
     if by_class: return by_class_sets(calibration, test, level)
-    return prediction_sets(test, conformal_limit(truth_scores(calibration), level))
+    limit = conformal_limit(truth_scores(calibration), level)
+    return prediction_sets(test, limit)
 
 def cross_sets(
     folds:list,                    # One dict per fold: `valid` and `test`, predictions tables
@@ -1040,7 +1060,7 @@ def cross_sets(
         From `set_table`, with the column `fold`
     """
     pairs = [(k, *pair) for k in range(len(folds)) for pair in SOURCES[source](folds, k, seed)]
-    made = [calibrated_sets(*pair, level, by_class).assign(fold=k) for k, *pair in pairs]
+    made = [calibrated_sets(calibration, test, level, by_class).assign(fold=k) for k, calibration, test in pairs]
     return pd.concat(made, ignore_index=True)
 
 # %% ../../nbs/library/evaluation/08_calibration.ipynb #841ce322
@@ -1094,7 +1114,8 @@ def miss_bound(
     float
         0–1
     """
-    return 1. if k >= n else float(beta.ppf(confidence, k + 1, n - k))
+    if k >= n: return 1.
+    return float(beta.ppf(confidence, k + 1, n - k))
 
 def controlled_threshold(
     df:pd.DataFrame,      # Predictions table of kind `binary`, one image per group
@@ -1143,6 +1164,7 @@ def missed(
     yes = df['probability'] >= (threshold or 0)
     truth = df['truth'].astype(bool)
     k, n = int((truth & ~yes).sum()), int(truth.sum())
+    if not n: raise ValueError('no positive image: nothing can be missed')
     low, high = binomtest(k, n).proportion_ci(.95)
     return dict(positives=n, missed=k/n, low=float(low), high=float(high), alarms=float(yes[~truth].mean()))
 
@@ -1188,7 +1210,8 @@ def curve_area(
         0–1
     """
     order = np.argsort(-certainty, kind='stable')
-    return float((right[order].cumsum()/np.arange(1, len(right) + 1)).mean())
+    kept = np.arange(1, len(right) + 1)
+    return float((right[order].cumsum()/kept).mean())
 
 # %% ../../nbs/library/evaluation/08_calibration.ipynb #1f0f1062
 def refusal_threshold(
@@ -1231,8 +1254,10 @@ def with_refusals(
     pd.DataFrame
         name, group, threshold, kept, correct
     """
-    kept = certainties(df) >= (np.inf if threshold is None else threshold)
-    return df[['name', 'group']].assign(threshold=threshold, kept=kept, correct=correct(df))
+    least = np.inf if threshold is None else threshold
+    kept = certainties(df) >= least
+    table = df[['name', 'group']].assign(threshold=threshold)
+    return table.assign(kept=kept, correct=correct(df))
 
 def refused_folds(
     folds:list,    # One dict per fold: `valid` and `test`, predictions tables

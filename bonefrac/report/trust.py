@@ -114,7 +114,8 @@ class Trust:
     @cached_property
     def calibrated(self) -> dict: # Name -> folds
         "Each fold at the temperature that its validation part prefers."
-        return {name: calibrated_folds(folds) for name, folds in self.found.items()}
+        found = self.found.items()
+        return {name: calibrated_folds(folds) for name, folds in found}
 
     @cached_property
     def scores(self) -> dict: # Name -> tables before and after, from `calibration_scores`
@@ -133,7 +134,8 @@ class Trust:
         calibrated:bool=True, # After calibration?
     ) -> pd.DataFrame:        # Predictions table
         "Test images of all folds."
-        return pooled_test((self.calibrated if calibrated else self.found)[name])
+        found = self.calibrated if calibrated else self.found
+        return pooled_test(found[name])
 
 # %% ../../nbs/library/report/09_trust.ipynb #244845f7
 def limits_text(
@@ -160,7 +162,8 @@ def limits_text(
     str
         Such as `0.022 (0.012 to 0.033)`
     """
-    return f'{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})'
+    form = f'{{:.{digits}f}}'
+    return f'{form} ({form} to {form})'.format(value, low, high)
 
 def range_text(
     values:list, # Numbers
@@ -180,7 +183,8 @@ def range_text(
     str
         Such as `0.63 to 0.72`
     """
-    return f'{min(values):.{digits}f} to {max(values):.{digits}f}'
+    low, high = min(values), max(values)
+    return f'{low:.{digits}f} to {high:.{digits}f}'
 
 def calibration_rows(
     trust:Trust,    # Of some networks
@@ -227,7 +231,8 @@ def detail_rows(
         Rows of text
     """
     before, after = trust.scores[name]
-    return [(measure, limits_text(*before.loc[measure]), limits_text(*after.loc[measure])) for measure in before.index]
+    both = [[limits_text(*row) for row in table.to_numpy()] for table in (before, after)]
+    return list(zip(before.index, *both))
 
 # %% ../../nbs/library/report/09_trust.ipynb #186d2f21
 ERROR_BAR, LEVEL, FOLD_BAR, SIZE_BAR = .03, .9, (.84, .96), 1.3
@@ -559,7 +564,7 @@ def class_text(
     worst = coverage_by(found['one limit'], 'truth').sort_values('coverage').iloc[0]
     sizes = {how: sets['size'].mean() for how, sets in found.items()}
     own, other = sizes['a limit per class'], sizes['a limit per class, other folds']
-    return (f'One limit covers {worst.name} in {limits_text(worst.coverage, worst.low, worst.high, 2)} only. '
+    return (f'One limit serves {worst.name} worst, with {limits_text(worst.coverage, worst.low, worst.high, 2)}. '
             f'A limit per class from the few validation images of a class makes sets of {own:.2f} answers instead of '
             f'{sizes["one limit"]:.2f}; from the test parts of other folds they have {other:.2f}.')
 
@@ -604,8 +609,10 @@ def refusal(
     dict
         From `kept_scores`, with folds (that keep the promise) and verdict
     """
-    found, by_fold = kept_scores(refused), refused[refused['kept']].groupby('fold')['correct'].mean()
-    return dict(**found, folds=int((by_fold >= wanted).sum()), verdict=promise_text(found, wanted))
+    kept, found = refused[refused['kept']], kept_scores(refused)
+    by_fold = kept.groupby('fold')['correct'].mean()
+    folds = int((by_fold >= wanted).sum())
+    return dict(**found, folds=folds, verdict=promise_text(found, wanted))
 
 def refusals(
     folds:list,   # Dicts of `valid` and `test`
@@ -625,7 +632,8 @@ def refusals(
     pd.DataFrame
         One row per accuracy: n, coverage, accuracy, low, high, folds (that keep the promise), verdict
     """
-    rows = {one: refusal(refused_folds(folds, one), one) for one in wanted}
+    found = {one: refused_folds(folds, one) for one in wanted}
+    rows = {one: refusal(refused, one) for one, refused in found.items()}
     return pd.DataFrame.from_dict(rows, orient='index')
 
 WANTED = (.95, .97, .98, .99)
@@ -760,7 +768,8 @@ def control_rows(
     list
         Rows of text
     """
-    return [(name, *control_row(controls(folds, miss), miss)) for name, folds in found.items()]
+    tables = {name: controls(folds, miss) for name, folds in found.items()}
+    return [(name, *control_row(one, miss)) for name, one in tables.items()]
 
 def control_text(
     found:dict, # Name -> folds, tables of kind `binary`
@@ -860,4 +869,5 @@ def bar_rows(
     list
         Rows of text: what was wanted, what was found, verdict
     """
-    return [error_bar(trust, name), *set_bars(cross_sets(trust.calibrated[name], LEVEL))]
+    sets = cross_sets(trust.calibrated[name], LEVEL)
+    return [error_bar(trust, name), *set_bars(sets)]
