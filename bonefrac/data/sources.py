@@ -776,14 +776,14 @@ def phantom_images(
 N_PHANTOMS = 600
 
 def load_images(
-    source:str='', # What `fetch` takes, `phantom`, `phantom:N` or `phantom:N:SHARE`; empty: `BONEFRAC_DATA`, else `phantom`
+    source:str='', # What `fetch` takes, or `phantom`, `phantom:N`, `phantom:N:SHARE`; empty: `BONEFRAC_DATA`
 ) -> pd.DataFrame: # Image table
     """Image table of whatever a user may name.
 
     Parameters
     ----------
     source : str, default ''
-        What `fetch` takes, `phantom`, `phantom:N` or `phantom:N:SHARE`; empty: `BONEFRAC_DATA`, else `phantom`
+        What `fetch` takes, or `phantom`, `phantom:N`, `phantom:N:SHARE`; empty: `BONEFRAC_DATA`
 
     Returns
     -------

@@ -958,22 +958,18 @@ def halves(
     first = df['group'].isin(groups[::2])
     return [(df[first], df[~first]), (df[~first], df[first])]
 
-def _own(folds, k, seed): return [(folds[k]['valid'], folds[k]['test'])]
-
 def _single(folds, k, seed):
     part = one_per_group(folds[k]['valid'], seed)
     return [(part, folds[k]['test'])]
-
-def _half(folds, k, seed): return halves(folds[k]['test'], seed)
 
 def _others(folds, k, seed):
     others = [*folds[:k], *folds[k + 1:]]
     return [(pooled_test(others), folds[k]['test'])]
 
 SOURCES = { # what calibrates -> function of folds, number of a fold and a seed: pairs of calibration and test images
-    'validation part': _own,
+    'validation part': lambda folds, k, seed: [(folds[k]['valid'], folds[k]['test'])],
     'validation part, one image per examination': _single,
-    'other half of the test part': _half,
+    'other half of the test part': lambda folds, k, seed: halves(folds[k]['test'], seed),
     'test parts of other folds': _others,
 }
 

@@ -106,7 +106,8 @@ class RunConfig:
         if self.labels != 'published' and not TASKS[self.task].regions:
             raise ValueError(f'labels={self.labels}: the task {self.task} learns no regions')
         if TASKS[self.task].kind == 'boxes' and self.arch not in WITH_MAPS:
-            raise ValueError(f'arch={self.arch}: the task {self.task} needs feature maps; use {" or ".join(WITH_MAPS)}')
+            able = ' or '.join(WITH_MAPS)
+            raise ValueError(f'arch={self.arch}: the task {self.task} needs feature maps; use {able}')
 
 # %% ../../nbs/library/experiment/00_config.ipynb #43c6497c
 def typed(

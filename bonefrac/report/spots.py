@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..evaluation.detection import DETECTION, annotated, detection_metrics, interval_words
 from ..evaluation.metrics import binary_metrics
-from ..evaluation.predictions import classes_told, pool_folds, presence
+from ..evaluation.predictions import pool_folds, presence
 from ..evaluation.seeds import paired_differences
 from ..experiment.record import read_record, recorded_predictions, unchanged
 from .answers import run_label

@@ -7,6 +7,9 @@ __all__ = ['ANGLES', 'DIRECTIONS', 'LEAST', 'STRONGER', 'extremes', 'outlines_of
            'PointsOf', 'CodeOf', 'known_classes', 'outline_items', 'outline_loaders']
 
 # %% ../../nbs/library/training/09_outlines.ipynb #cc35a8c4
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import torch
@@ -222,4 +225,5 @@ def outline_loaders(
     DataLoaders
         Training, validation and test part
     """
-    return image_loaders(images, pixels, *args, items=outline_items, **STRONGER, **options)
+    parts:Callable = partial(image_loaders, items=outline_items, **STRONGER)
+    return parts(images, pixels, *args, **options)
