@@ -105,7 +105,7 @@ def read_card(
     try: return checked_card(card)
     except ValueError as e: raise ValueError(f'{file}: {e}') from None
 
-# %% ../../nbs/library/deploy/00_predict.ipynb #72cedb64
+# %% ../../nbs/library/deploy/00_predict.ipynb #40b17e03
 INSTALLED_BY = dict(torch='pip install bonefrac', onnxruntime='pip install onnxruntime') # package: what installs it
 
 def needed(
@@ -188,7 +188,7 @@ def load_model(
     except (SafetensorError, RuntimeError, ValueError) as e:
         raise ValueError(f'{file}: {" ".join(str(e).split())[:200]}') from None
 
-# %% ../../nbs/library/deploy/00_predict.ipynb #2aecbcc4
+# %% ../../nbs/library/deploy/00_predict.ipynb #c058b064
 FIXED = {1: 8, 5: 4} # kind of a protobuf value -> its bytes, where that is fixed
 
 def varint(
@@ -236,7 +236,7 @@ def fields(
         yield key >> 3, value
     if at > len(data): raise ValueError('cut off')
 
-# %% ../../nbs/library/deploy/00_predict.ipynb #d0c5fe52
+# %% ../../nbs/library/deploy/00_predict.ipynb #93263ee3
 PARTS = { # message of an ONNX file: number of a field -> message in it
     'model': {7: 'graph', 25: 'function'}, 'graph': {1: 'node', 5: 'tensor', 15: 'sparse'},
     'sparse': {1: 'tensor', 2: 'tensor'}, 'node': {5: 'attribute'}, 'function': {}, 'tensor': {},
@@ -326,7 +326,7 @@ def onnx_fault(
     try: return next(filter(None, found), '')
     except (ValueError, LookupError, TypeError, RecursionError): return 'is damaged, or no ONNX file'
 
-# %% ../../nbs/library/deploy/00_predict.ipynb #b67e9d87
+# %% ../../nbs/library/deploy/00_predict.ipynb #40c488f3
 def softmax(
     logits:np.ndarray, # Float (n, classes)
 ) -> np.ndarray:       # Float64 (n, classes); a row sums to 1
@@ -346,27 +346,32 @@ def softmax(
     return odds/odds.sum(-1, keepdims=True)
 
 def onnx_session(
-    file:Path, # ONNX file
-):             # `onnxruntime.InferenceSession` on the CPU
+    file:Path,     # ONNX file
+    threads:int=0, # Threads of an answer; 0: one per core
+):                 # `onnxruntime.InferenceSession` on the CPU
     """An ONNX file that has nothing strange in it, ready to be asked.
 
     Parameters
     ----------
     file : Path
         ONNX file
+    threads : int, default 0
+        Threads of an answer; 0: one per core
     """
     ort, content = needed('onnxruntime'), file.read_bytes()
     if fault := onnx_fault(content): raise ValueError(f'{file}: {fault}')
     options = ort.SessionOptions()
     options.log_severity_level = 4 # what goes wrong is raised
+    options.intra_op_num_threads = threads
     options.add_session_config_entry('session.load_model_format', 'ONNX')
     try: return ort.InferenceSession(content, options, providers=['CPUExecutionProvider'])
     except Exception as e: raise ValueError(f'{file}: {shown(" ".join(str(e).split())[:200])}') from None
 
 def onnx_network(
-    file:Path, # ONNX file
-    card:dict, # As `checked_card` gives it
-) -> Callable: # Grey uint8 (n, size, size) -> logits, float (n, classes)
+    file:Path,     # ONNX file
+    card:dict,     # `size` and `classes`
+    threads:int=0, # Threads of an answer; 0: one per core
+) -> Callable:     # Grey uint8 (n, size, size) -> logits, float (n, classes)
     """Network of an ONNX file, if it takes and gives what its card says.
 
     Parameters
@@ -374,14 +379,16 @@ def onnx_network(
     file : Path
         ONNX file
     card : dict
-        As `checked_card` gives it
+        `size` and `classes`
+    threads : int, default 0
+        Threads of an answer; 0: one per core
 
     Returns
     -------
     Callable
         Grey uint8 (n, size, size) -> logits, float (n, classes)
     """
-    session, size, n = onnx_session(file), card['size'], len(card['classes'])
+    session, size, n = onnx_session(file, threads), card['size'], len(card['classes'])
     asked = [('image', 'tensor(uint8)', [1, 1, size, size]), ('logits', 'tensor(float)', [1, n])]
     found = [(x.name, x.type, x.shape) for x in chain(session.get_inputs(), session.get_outputs())]
     if found != asked: raise ValueError(f'{file}: takes and gives {shown(found)}, not {asked}')
@@ -508,7 +515,7 @@ def answer_table(
     table = pd.DataFrame(dict(path=names, answer=best, probability=probs.max(1)))
     return table.join(pd.DataFrame(probs, columns=[f'p_{name}' for name in classes]))
 
-# %% ../../nbs/library/deploy/00_predict.ipynb #2a10b029
+# %% ../../nbs/library/deploy/00_predict.ipynb #b7ca2e64
 def torch_network(
     model,     # `nn.Module` in evaluation mode
     card:dict, # As `checked_card` gives it
