@@ -128,7 +128,7 @@ def test_a_pipe_is_no_network(copy, films, capsys):
     assert 'model.onnx' in refused(capsys, films[0], folder)
 
 HOSTILE_CARDS = {
-    'another folder': (dict(model='../model.onnx'), "unknown model '../model.onnx'; use model.safetensors, model.onnx"),
+    'another folder': (dict(model='../model.onnx'), "unknown model '../model.onnx'; did you mean model.onnx?"),
     'another file': (dict(model='/etc/passwd'), "unknown model '/etc/passwd'"),
     'no text': (dict(model=['model.onnx']), 'unknown model'),
     'the weights of a run': (dict(model='model.safetensors'), 'no model.safetensors'),

@@ -8,7 +8,7 @@ __all__ = ['OPSET', 'NAMES', 'MOST_IMAGES', 'TOLERANCE', 'LEAST_SAME', 'PACKAGES
            'parity', 'check_float32', 'check_same', 'answers', 'accuracies', 'exported_card', 'notice', 'new_folder',
            'in_parts', 'Exporting', 'check_format', 'export', 'parity_text']
 
-# %% ../../nbs/library/deploy/01_export.ipynb #a88e7cf6
+# %% ../../nbs/library/deploy/01_export.ipynb #f0c4c6c5
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +22,7 @@ from torch import nn
 from ..files import file_sha256, in_threads, shown, write_json, write_text, written_folder
 from ..vocabulary import choose
 from ..evaluation.predictions import accuracy, binary_table, predictions_table
+from ..evaluation.intervals import wilson
 from ..evaluation.comparisons import paired_difference
 from ..data.sources import load_images
 from ..audit.manifests import content_hash
@@ -31,7 +32,7 @@ from ..experiment.run import read_predictions, read_run
 from .predict import (grey_square, load_model, load_network, needed, onnx_network, softmax,
                                      torch_network)
 
-# %% ../../nbs/library/deploy/01_export.ipynb #c40443ff
+# %% ../../nbs/library/deploy/01_export.ipynb #02f88628
 class GreyInput(nn.Module):
     """A network that takes grey images as bytes.
 
@@ -52,7 +53,7 @@ class GreyInput(nn.Module):
 
     def forward(self, x): return self.network((x.float()/255 - self.mean)/self.std)
 
-# %% ../../nbs/library/deploy/01_export.ipynb #672eef2b
+# %% ../../nbs/library/deploy/01_export.ipynb #23310ed3
 OPSET = 18 # version of the ONNX operators
 NAMES = dict(input_names=['image'], output_names=['logits'])
 
@@ -78,7 +79,7 @@ def write_onnx(
         warnings.simplefilter('ignore')
         torch.onnx.export(GreyInput(model, card).eval(), (image,), file, **how)
 
-# %% ../../nbs/library/deploy/01_export.ipynb #2e92b098
+# %% ../../nbs/library/deploy/01_export.ipynb #826fbb79
 class Squares:
     """Images as onnxruntime asks for them.
 
@@ -134,7 +135,7 @@ def check_int8(
     """
     if reason := get_arch(arch).no_int8: raise ValueError(f'{arch} cannot be exported with eight bits: {reason}')
 
-# %% ../../nbs/library/deploy/01_export.ipynb #5252829a
+# %% ../../nbs/library/deploy/01_export.ipynb #982d5f5e
 MOST_IMAGES = 200 # for calibration, and for the comparison with the run
 
 def run_images(
@@ -203,14 +204,14 @@ def squares_of(
     """
     return np.stack(in_threads(partial(grey_square, card=card), images.path, 'reading images', 'image'))
 
-# %% ../../nbs/library/deploy/01_export.ipynb #f0d3de55
+# %% ../../nbs/library/deploy/01_export.ipynb #4ce9be0e
 TOLERANCE = 1e-3   # largest difference of a logit in float32
 LEAST_SAME = .95   # smallest share of the same answers with eight bits
 
 def parity(
     own:np.ndarray,   # Logits of the run, (n, classes)
     other:np.ndarray, # Logits of the export for the same images
-) -> dict:            # n, largest_difference, same_answer (0–1)
+) -> dict:            # n, largest_difference; same_answer with its 95 % interval, same_low and same_high, 0–1
     """How far an export is from its run.
 
     Parameters
@@ -223,10 +224,12 @@ def parity(
     Returns
     -------
     dict
-        n, largest_difference, same_answer (0–1)
+        n, largest_difference; same_answer with its 95 % interval, same_low and same_high, 0–1
     """
-    same = own.argmax(1) == other.argmax(1)
-    return dict(n=len(own), largest_difference=float(np.abs(own - other).max()), same_answer=float(same.mean()))
+    same, n = int((own.argmax(1) == other.argmax(1)).sum()), len(own)
+    low, high = map(float, wilson(same, n))
+    answers = dict(same_answer=same/n, same_low=low, same_high=high)
+    return dict(n=n, largest_difference=float(np.abs(own - other).max()), **answers)
 
 def check_float32(
     found:dict,    # From `parity`
@@ -260,7 +263,7 @@ def check_same(
     raise ValueError('with eight bits only {same_answer:.1%} of {n} answers are the same; nothing was kept, '
                      'export it without --int8'.format(**found))
 
-# %% ../../nbs/library/deploy/01_export.ipynb #08310ce6
+# %% ../../nbs/library/deploy/01_export.ipynb #06fba98c
 def answers(
     rows:pd.DataFrame, # Predictions table of a run: `name`, `group` and `truth`
     logits:np.ndarray, # Logits for the same images, (n, classes)
@@ -308,7 +311,7 @@ def accuracies(
     own, other = accuracy(before), accuracy(after)
     return dict(accuracy=other, accuracy_run=own, difference=other - own, low=float(low), high=float(high))
 
-# %% ../../nbs/library/deploy/01_export.ipynb #387a65ac
+# %% ../../nbs/library/deploy/01_export.ipynb #101aaebe
 PACKAGES = ('onnxruntime', 'numpy', 'pandas', 'opencv-python-headless', 'pillow', 'pydicom', 'pyyaml', 'filelock',
             'platformdirs', 'tqdm', 'fastcore') # all that `bonefrac predict` needs for an export
 WORK_OF = dict( # family of an architecture: whose design and code it is
@@ -374,7 +377,7 @@ def notice(
     also.update(work=WORK_OF[get_arch(card['arch']).family], weights=weights['name'])
     return NOTICE.format(**{'data': 'unknown', **card, **also})
 
-# %% ../../nbs/library/deploy/01_export.ipynb #4fa6ec66
+# %% ../../nbs/library/deploy/01_export.ipynb #4cbdc59e
 FORMATS = ('onnx',)
 
 def new_folder(
@@ -466,7 +469,7 @@ class Exporting:
         write_text(folder/'NOTICE.txt', notice(card))
         load_network(folder)
 
-# %% ../../nbs/library/deploy/01_export.ipynb #6bfb7046
+# %% ../../nbs/library/deploy/01_export.ipynb #ad7f565d
 def check_format(
     to:str, # What should be a name of `FORMATS`
 ):
@@ -529,9 +532,8 @@ def parity_text(
     str
         One line per precision
     """
-    text = 'float32: {same_answer:.1%} of {n} answers are those of the run, logits differ by {largest_difference:.0e}'
-    lines = [text.format(**found['float32'])]
-    if 'int8' in found: lines.append(
-        'int8: {same_answer:.1%} of {n} answers are those of the run; accuracy {accuracy:.3f} instead of '
-        '{accuracy_run:.3f}, difference {difference:+.3f} ({low:+.3f} to {high:+.3f})'.format(**found['int8']))
-    return '\n'.join(lines)
+    same = '{same_answer:.1%} of {n} answers ({same_low:.1%} to {same_high:.1%}) are those of the run'
+    whole = f'float32: {same}; logits differ by {{largest_difference:.0e}}'.format(**found['float32'])
+    if 'int8' not in found: return whole
+    lost = 'accuracy {accuracy:.3f} instead of {accuracy_run:.3f}, difference {difference:+.3f} ({low:+.3f} to {high:+.3f})'
+    return f'{whole}\nint8: {same}; {lost}'.format(**found['int8'])
