@@ -29,6 +29,7 @@ HOMES = {
     'evaluation.judge': ('plot_predictions', 'scores', 'sentence_of'),
     'evaluation.comparisons': ('compare', 'compare_pairs'),
     'deploy.predict': ('load_model', 'predict'),
+    'deploy.export': ('export',),
 }
 HOME_OF = {name: home for home, names in HOMES.items() for name in names}
 

@@ -6,7 +6,7 @@
 __all__ = ['NAMES', 'COMMANDS', 'DOORS', 'INTERRUPTED', 'DASK', 'Usage', 'Parser', 'names_for', 'Option', 'CommandParser',
            'command', 'what_it_does', 'parser_of', 'Printable', 'Result', 'Work', 'work_of', 'dashed', 'doors_table',
            'usage', 'complaint', 'CommandLine', 'main', 'Found', 'data', 'phantom', 'audit', 'filters', 'run', 'study',
-           'Asked', 'grid', 'collect', 'predict']
+           'Asked', 'grid', 'collect', 'predict', 'export']
 
 # %% ../nbs/library/02_cli.ipynb #7757a181
 import argparse
@@ -939,7 +939,7 @@ def _file_names(paths):
 @command('bonefrac predict a.png b.png runs/NAME --out answers.csv')
 def predict(
     paths:list,   # Image files, or folders of images
-    run:str,      # Folder of a finished run
+    run:str,      # Folder of a finished run or of an export
     *,
     out:str='',   # Write all probabilities to this CSV file
 ) -> Result:
@@ -950,7 +950,7 @@ def predict(
     paths : list
         Image files, or folders of images
     run : str
-        Folder of a finished run
+        Folder of a finished run or of an export
     out : str, default ''
         Write all probabilities to this CSV file
     """
@@ -967,3 +967,36 @@ def predict(
     faults = table.attrs['problems']
     text = _lines(answers.to_string(index=False), trained, shown(card['says'], '\n'))
     return Result(text, dict(content, problems=faults), remarks=_set_aside(faults))
+
+# %% ../nbs/library/02_cli.ipynb #def207c5
+@command('bonefrac export runs/NAME --int8 --out small')
+def export(
+    run:str, # Folder of a finished run
+    *,
+    to:str='onnx',   # Format; there is one so far
+    int8:bool=False, # With eight bits: a quarter of the size, and faster
+    out:str='',      # Folder to make; default: the name of the run, with -onnx or -int8
+    data:str='',     # Data source of the run, where its images have moved
+) -> Result:
+    """Export a finished run as an ONNX file that answers without torch.
+
+    Parameters
+    ----------
+    run : str
+        Folder of a finished run
+    to : str, default 'onnx'
+        Format; there is one so far
+    int8 : bool, default False
+        With eight bits: a quarter of the size, and faster
+    out : str, default ''
+        Folder to make; default: the name of the run, with -onnx or -int8
+    data : str, default ''
+        Data source of the run, where its images have moved
+    """
+    from bonefrac.deploy.export import export as export_run, parity_text
+    from bonefrac.files import read_json
+    folder = export_run(run, to, int8, out, data)
+    card, size = read_json(folder/'card.json'), (folder/'model.onnx').stat().st_size
+    said = f'export: {_short(folder)}, {size/1e6:.1f} MB'
+    text = _lines(parity_text(card['parity']), said, f'next: bonefrac predict IMAGE {_typed(_short(folder))}')
+    return Result(text, dict(folder=str(folder), bytes=size, parity=card['parity']))

@@ -364,8 +364,8 @@ LIGHT = { # what an import may not load; 'other' stands for everything outside t
     'bonefrac': ['other'],
     'bonefrac.cli': [*TRAINING, *TABLES, 'cv2', 'PIL', 'papermill', *PLOTS, *FITTING],
     'bonefrac.data.table': [*TRAINING, *PLOTS, *FITTING],
-    'bonefrac.deploy.predict': ['fastai', 'scipy.stats', 'papermill', *PLOTS, *FITTING,
-                                'bonefrac.phantom', 'bonefrac.audit', 'bonefrac.experiment'],
+    'bonefrac.deploy.predict': [*TRAINING, 'safetensors', 'onnx', 'onnxruntime', 'scipy', 'papermill', *PLOTS,
+                                *FITTING, 'bonefrac.phantom', 'bonefrac.audit', 'bonefrac.experiment'],
 }
 
 LOADED = """

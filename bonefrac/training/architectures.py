@@ -41,6 +41,8 @@ class Arch:
         Adam's learning rate in the reference study
     reference_wd : float, default 0.0
         Its weight decay
+    no_int8 : str, default ''
+        Why it cannot be exported with eight bits; empty where it can
     """
     family:str            # Who builds it: `custom`, `torchvision` or `timm`
     model:str             # Name of the network there, such as `resnet18`
@@ -54,6 +56,7 @@ class Arch:
     scratch_lr:float=2e-3 # The same from random weights
     reference_lr:float=1e-4 # Adam's learning rate in the reference study
     reference_wd:float=0. # Its weight decay
+    no_int8:str=''        # Why it cannot be exported with eight bits; empty where it can
 
 # %% ../../nbs/library/training/01_architectures.ipynb #6a1c0b06
 def _torchvision(model, head, weights, **rates):
@@ -71,7 +74,8 @@ ARCHS = dict(
     resnet18=_torchvision('resnet18', 'fc', 'ResNet18'),
     vgg16=_torchvision('vgg16', 'classifier.6', 'VGG16', lr=3e-4, scratch_lr=3e-4),
     densenet121=_torchvision('densenet121', 'classifier', 'DenseNet121'),
-    efficientnet_b0=_torchvision('efficientnet_b0', 'classifier.1', 'EfficientNet_B0'),
+    efficientnet_b0=_torchvision('efficientnet_b0', 'classifier.1', 'EfficientNet_B0',
+                                 no_int8='SiLU and squeeze-and-excitation lose most of their accuracy there'),
     efficientnet_lite0=_lite(0),
     efficientnet_lite2=_lite(2),
     squeezenet1_1=_torchvision('squeezenet1_1', 'classifier.1', 'SqueezeNet1_1', lr=5e-4, scratch_lr=5e-4),
