@@ -9,12 +9,14 @@ from packaging.requirements import Requirement
 
 from bonefrac.cli import main
 from bonefrac.data.sources import load_images
-from bonefrac.deploy.export import PACKAGES, export
-from bonefrac.deploy.predict import predict
+from bonefrac.deploy.export import PACKAGES, export, write_onnx
+from bonefrac.deploy.predict import onnx_network, predict, torch_network
 from bonefrac.experiment.config import run_config
 from bonefrac.experiment.run import read_predictions
 from bonefrac.experiment.run import run as make_run
 from bonefrac.files import file_sha256
+from bonefrac.training.architectures import ARCHS, get_arch
+from bonefrac.training.models import create_model
 
 def with_requirements(names):
     "Distributions, and those that they require without extras."
@@ -178,10 +180,20 @@ def test_damage_never_ends_in_a_traceback(exported, copy, films, capsys):
         for at in rng.integers(0, 2_000, 5): content[at] = rng.integers(256)
         refused(capsys, films[0], copy(bytes(content)))
 
+@pytest.mark.parametrize('arch', ARCHS)
+def test_every_architecture_travels(arch, tmp_path):
+    import torch
+    torch.manual_seed(0)
+    row, rng = get_arch(arch), np.random.default_rng(0)
+    card = dict(size=96, mean=row.mean, std=row.std, classes=['a', 'b'])
+    squares = rng.integers(0, 256, (2, card['size'], card['size']), np.uint8)
+    model = create_model(arch, 'scratch', 2, card['size']).eval()
+    write_onnx(model, card, tmp_path/'model.onnx')
+    own, other = (one(squares) for one in (torch_network(model, card), onnx_network(tmp_path/'model.onnx', card)))
+    assert np.abs(own - other).max() < 1e-3*max(1, np.abs(own).max())
+
 def test_an_architecture_that_fails_with_eight_bits_is_refused_before_images_are_read(tmp_path):
     from safetensors.torch import save_file
-
-    from bonefrac.training.models import create_model
     save_file(create_model('efficientnet_b0', 'scratch', 2, 32).state_dict(), tmp_path/'model.safetensors')
     card = dict(arch='efficientnet_b0', classes=['a', 'b'], filter='none', size=32, mean=[.5]*3, std=[.2]*3,
                 sha256=file_sha256(tmp_path/'model.safetensors'))

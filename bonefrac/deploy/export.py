@@ -8,7 +8,7 @@ __all__ = ['OPSET', 'NAMES', 'MOST_IMAGES', 'TOLERANCE', 'LEAST_SAME', 'PACKAGES
            'parity', 'check_float32', 'check_same', 'answers', 'accuracies', 'exported_card', 'notice', 'new_folder',
            'in_parts', 'Exporting', 'check_format', 'export', 'parity_text']
 
-# %% ../../nbs/library/deploy/01_export.ipynb #38f5d684
+# %% ../../nbs/library/deploy/01_export.ipynb #5f250d7f
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -32,7 +32,7 @@ from ..experiment.run import read_predictions, read_run
 from .predict import (grey_square, load_model, load_network, needed, onnx_network, softmax,
                                      torch_network)
 
-# %% ../../nbs/library/deploy/01_export.ipynb #a277ac21
+# %% ../../nbs/library/deploy/01_export.ipynb #f9d1eaf1
 class GreyInput(nn.Module):
     """A network that takes grey images as bytes.
 
@@ -53,7 +53,7 @@ class GreyInput(nn.Module):
 
     def forward(self, x): return self.network((x.float()/255 - self.mean)/self.std)
 
-# %% ../../nbs/library/deploy/01_export.ipynb #7fbef547
+# %% ../../nbs/library/deploy/01_export.ipynb #60136350
 OPSET = 18 # version of the ONNX operators
 NAMES = dict(input_names=['image'], output_names=['logits'])
 
@@ -79,7 +79,7 @@ def write_onnx(
         warnings.simplefilter('ignore')
         torch.onnx.export(GreyInput(model, card).eval(), (image,), file, **how)
 
-# %% ../../nbs/library/deploy/01_export.ipynb #62882a87
+# %% ../../nbs/library/deploy/01_export.ipynb #69be5840
 class Squares:
     """Images as onnxruntime asks for them.
 
@@ -135,7 +135,7 @@ def check_int8(
     """
     if reason := get_arch(arch).no_int8: raise ValueError(f'{arch} cannot be exported with eight bits: {reason}')
 
-# %% ../../nbs/library/deploy/01_export.ipynb #03bab71c
+# %% ../../nbs/library/deploy/01_export.ipynb #07e09af1
 MOST_IMAGES = 200 # for calibration, and for the comparison with the run
 
 def run_images(
@@ -204,7 +204,7 @@ def squares_of(
     """
     return np.stack(in_threads(partial(grey_square, card=card), images.path, 'reading images', 'image'))
 
-# %% ../../nbs/library/deploy/01_export.ipynb #389f44b5
+# %% ../../nbs/library/deploy/01_export.ipynb #45a7119f
 TOLERANCE = 1e-3   # largest difference of a logit in float32
 LEAST_SAME = .95   # smallest share of the same answers with eight bits
 
@@ -263,7 +263,7 @@ def check_same(
     raise ValueError('with eight bits only {same_answer:.1%} of {n} answers are the same; nothing was kept, '
                      'export it without --int8'.format(**found))
 
-# %% ../../nbs/library/deploy/01_export.ipynb #0c49d0a0
+# %% ../../nbs/library/deploy/01_export.ipynb #e649a085
 def answers(
     rows:pd.DataFrame, # Predictions table of a run: `name`, `group` and `truth`
     logits:np.ndarray, # Logits for the same images, (n, classes)
@@ -311,7 +311,7 @@ def accuracies(
     own, other = accuracy(before), accuracy(after)
     return dict(accuracy=other, accuracy_run=own, difference=other - own, low=float(low), high=float(high))
 
-# %% ../../nbs/library/deploy/01_export.ipynb #70ba5ea7
+# %% ../../nbs/library/deploy/01_export.ipynb #d8c40722
 PACKAGES = ('onnxruntime', 'numpy', 'pandas', 'opencv-python-headless', 'pillow', 'pydicom', 'pyyaml', 'filelock',
             'platformdirs', 'tqdm', 'fastcore') # all that `bonefrac predict` needs for an export
 WORK_OF = dict( # family of an architecture: whose design and code it is
@@ -353,7 +353,7 @@ To ask:    pip install --no-deps bonefrac
            bonefrac predict IMAGE FOLDER
 
 Exported by bonefrac, Apache-2.0. Network {arch}: {work}.
-Started from the weights: {weights}. Trained on the images with the hash {data}.
+Started from the weights: {weights}. Trained on {images} with the hash {data}.
 The weights were made from those images: whether they may be passed on depends on the terms of the images.
 '''
 
@@ -374,10 +374,11 @@ def notice(
     """
     weights = card.get('initial_weights') or dict(name='none, at random')
     also = dict(classes=', '.join(card['classes']), n=len(card['classes']), packages=' '.join(PACKAGES))
+    also.update(images='SIMULATED images' if card.get('simulated') else 'images')
     also.update(work=WORK_OF[get_arch(card['arch']).family], weights=weights['name'])
     return NOTICE.format(**{'data': 'unknown', **card, **also})
 
-# %% ../../nbs/library/deploy/01_export.ipynb #ec8b6298
+# %% ../../nbs/library/deploy/01_export.ipynb #713494c4
 FORMATS = ('onnx',)
 
 def new_folder(
@@ -469,7 +470,7 @@ class Exporting:
         write_text(folder/'NOTICE.txt', notice(card))
         load_network(folder)
 
-# %% ../../nbs/library/deploy/01_export.ipynb #201f91be
+# %% ../../nbs/library/deploy/01_export.ipynb #3553e23e
 def check_format(
     to:str, # What should be a name of `FORMATS`
 ):

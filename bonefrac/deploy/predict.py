@@ -105,7 +105,7 @@ def read_card(
     try: return checked_card(card)
     except ValueError as e: raise ValueError(f'{file}: {e}') from None
 
-# %% ../../nbs/library/deploy/00_predict.ipynb #40b17e03
+# %% ../../nbs/library/deploy/00_predict.ipynb #acdbb723
 INSTALLED_BY = dict(torch='pip install bonefrac', onnxruntime='pip install onnxruntime') # package: what installs it
 
 def needed(
@@ -188,7 +188,7 @@ def load_model(
     except (SafetensorError, RuntimeError, ValueError) as e:
         raise ValueError(f'{file}: {" ".join(str(e).split())[:200]}') from None
 
-# %% ../../nbs/library/deploy/00_predict.ipynb #c058b064
+# %% ../../nbs/library/deploy/00_predict.ipynb #beb6e3b1
 FIXED = {1: 8, 5: 4} # kind of a protobuf value -> its bytes, where that is fixed
 
 def varint(
@@ -236,16 +236,16 @@ def fields(
         yield key >> 3, value
     if at > len(data): raise ValueError('cut off')
 
-# %% ../../nbs/library/deploy/00_predict.ipynb #93263ee3
+# %% ../../nbs/library/deploy/00_predict.ipynb #e985de34
 PARTS = { # message of an ONNX file: number of a field -> message in it
     'model': {7: 'graph', 25: 'function'}, 'graph': {1: 'node', 5: 'tensor', 15: 'sparse'},
     'sparse': {1: 'tensor', 2: 'tensor'}, 'node': {5: 'attribute'}, 'function': {}, 'tensor': {},
     'attribute': {5: 'tensor', 6: 'graph', 10: 'tensor', 11: 'graph', 22: 'sparse', 23: 'sparse'},
 }
 OPERATORS = frozenset( # of the standard domain; what else a file asks for is refused
-    'Add AveragePool BatchNormalization Cast Clip Concat Constant Conv DequantizeLinear Div Dropout Flatten Gemm '
-    'GlobalAveragePool Identity MatMul MaxPool Mul Pad QuantizeLinear ReduceMean Relu Reshape Sigmoid Sub '
-    'Transpose'.split())
+    'Add AveragePool BatchNormalization Cast Clip Concat Constant Conv DequantizeLinear Div Dropout Flatten '
+    'Gather GatherND Gemm GlobalAveragePool Identity MatMul MaxPool Mul Pad QuantizeLinear ReduceMean Relu Reshape '
+    'Sigmoid Sub Transpose Where'.split())
 
 def messages(
     kind:str, # A name of `PARTS`
@@ -326,7 +326,7 @@ def onnx_fault(
     try: return next(filter(None, found), '')
     except (ValueError, LookupError, TypeError, RecursionError): return 'is damaged, or no ONNX file'
 
-# %% ../../nbs/library/deploy/00_predict.ipynb #40c488f3
+# %% ../../nbs/library/deploy/00_predict.ipynb #b559411a
 def softmax(
     logits:np.ndarray, # Float (n, classes)
 ) -> np.ndarray:       # Float64 (n, classes); a row sums to 1
@@ -515,7 +515,7 @@ def answer_table(
     table = pd.DataFrame(dict(path=names, answer=best, probability=probs.max(1)))
     return table.join(pd.DataFrame(probs, columns=[f'p_{name}' for name in classes]))
 
-# %% ../../nbs/library/deploy/00_predict.ipynb #b7ca2e64
+# %% ../../nbs/library/deploy/00_predict.ipynb #7c091865
 def torch_network(
     model,     # `nn.Module` in evaluation mode
     card:dict, # As `checked_card` gives it
