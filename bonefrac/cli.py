@@ -954,7 +954,7 @@ def predict(
     out : str, default ''
         Write all probabilities to this CSV file
     """
-    from bonefrac.deploy.predict import image_files, predict as predict_images, read_card
+    from bonefrac.deploy.predict import best_box, image_files, predict as predict_images, read_card
     from bonefrac.files import written
     card, files = read_card(run), list(chain(*map(image_files, paths)))
     table = predict_images(files, run)
@@ -962,6 +962,7 @@ def predict(
         with written(out) as aside: changed_cells(table, guarded).to_csv(aside, index=False)
     answers = table[['answer', 'probability']].round(3)
     answers.insert(0, 'image', list(map(shown, _file_names(table.path))))
+    if 'boxes' in table: answers['best box'] = list(map(best_box, table.boxes))
     trained = 'The run was trained on SIMULATED data.' if card.get('simulated') else ''
     content = dict(run=run, says=card['says'], simulated=bool(card.get('simulated')), images=_records(table))
     faults = table.attrs['problems']

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FILTERS', 'FILTERS_VERSION', 'RESIZES', 'clahe', 'clahe_median', 'check_grey', 'apply_filter', 'size_within',
-           'centred', 'resize', 'prepared', 'room_of', 'into_square', 'out_of_square', 'psnr', 'ssim', 'qualities_of',
-           'filter_quality']
+           'centred', 'resize', 'prepared', 'room_of', 'into_square', 'out_of_square', 'boxes_in_film', 'psnr', 'ssim',
+           'qualities_of', 'filter_quality']
 
 # %% ../../nbs/library/data/05_filters.ipynb #02f2362d
 from functools import partial
@@ -280,6 +280,28 @@ def out_of_square(
         Shares of the film, within 0 and 1
     """
     return (.5 + (points - .5)/room).clip(0, 1)
+
+def boxes_in_film(
+    boxes:np.ndarray, # x0, y0, x1, y1 as shares of the square, and a score, float (k, 5)
+    room:np.ndarray,  # From `room_of`
+) -> np.ndarray:      # The same as shares of the film, float (at most k, 5)
+    """Boxes of a square as boxes of its film; what lies in the black bands is dropped.
+
+    Parameters
+    ----------
+    boxes : np.ndarray
+        x0, y0, x1, y1 as shares of the square, and a score, float (k, 5)
+    room : np.ndarray
+        From `room_of`
+
+    Returns
+    -------
+    np.ndarray
+        The same as shares of the film, float (at most k, 5)
+    """
+    corners = out_of_square(boxes[:, :4].reshape(-1, 2, 2), room)
+    kept = (corners[:, 1] > corners[:, 0]).all(1)
+    return np.hstack([corners.reshape(-1, 4), boxes[:, 4:]])[kept]
 
 # %% ../../nbs/library/data/05_filters.ipynb #e26d7d28
 def _floats(image, reference, least=0):

@@ -513,7 +513,9 @@ def export(
     """
     check_format(to)
     folder = new_folder(out or f'{Path(run).name}-{"int8" if int8 else to}')
-    if int8: check_int8(load_model(run)[1]['arch'])
+    card = load_model(run)[1]
+    if int8: check_int8(card['arch'])
+    if card['kind'] == 'boxes': raise ValueError(f'{run}: a run that says where cannot be exported yet')
     exporting = Exporting(run, data)
     with written_folder(folder) as aside: exporting.write(aside, int8)
     return folder

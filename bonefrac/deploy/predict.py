@@ -6,8 +6,8 @@
 __all__ = ['KINDS', 'CARD_KEYS', 'MODEL_FILES', 'CARD_NAMES', 'SIZES', 'INSTALLED_BY', 'FIXED', 'PARTS', 'OPERATORS', 'FAULTS',
            'checked_card', 'read_card', 'needed', 'model_file', 'filled_model', 'load_model', 'varint', 'fields',
            'messages', 'node_fault', 'tensor_fault', 'onnx_fault', 'softmax', 'onnx_session', 'onnx_network',
-           'image_files', 'grey_square', 'normalised', 'network_input', 'answer_table', 'torch_network', 'load_network',
-           'predict']
+           'image_files', 'grey_square', 'normalised', 'network_input', 'answer_table', 'torch_network', 'spot_network',
+           'best_box', 'spot_answers', 'load_network', 'predict']
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #78d4e5a7
 import math
@@ -23,11 +23,11 @@ import pandas as pd
 from ..files import check_regular, file_sha256, progress, read_json, shown
 from ..vocabulary import choose
 from ..data.pixels import film_fault, is_image, load_grey
-from ..data.filters import FILTERS, RESIZES, prepared
+from ..data.filters import FILTERS, RESIZES, boxes_in_film, prepared, room_of
 from ..training.architectures import ARCHS
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #934bde96
-KINDS = ('classes', 'binary')
+KINDS = ('classes', 'binary', 'boxes')
 CARD_KEYS = ('arch', 'classes', 'filter', 'size', 'mean', 'std', 'sha256')
 MODEL_FILES = ('model.safetensors', 'model.onnx') # of a run, and of an export
 CARD_NAMES = dict(kind=KINDS, arch=ARCHS, filter=FILTERS, resize=RESIZES, model=MODEL_FILES) # values that are names
@@ -40,7 +40,7 @@ def _check_classes(classes, kind):
     odd = next((name for name in classes if shown(name) != name), None)
     if odd: raise ValueError(f'a class has characters that cannot be printed: {short(shown(odd))}')
     if len(set(classes)) < len(classes): raise ValueError(f'a class is named twice in {short(classes)}')
-    if len(classes) < 2: raise ValueError(f'at least 2 classes are needed, not {len(classes)}')
+    if len(classes) < 2 and kind != 'boxes': raise ValueError(f'at least 2 classes are needed, not {len(classes)}')
     if kind == 'binary' and len(classes) > 2: raise ValueError(f'kind binary has 2 classes, not {len(classes)}')
 
 def _check_channels(name, values, above=-math.inf):
@@ -160,8 +160,9 @@ def filled_model(
         Its `model.safetensors`
     """
     from safetensors.torch import load_file
-    from bonefrac.training.models import create_model
-    model = create_model(card['arch'], 'scratch', len(card['classes']), card['size'])
+    if card['kind'] == 'boxes': from bonefrac.training.spotter import spot_model as made
+    else: from bonefrac.training.models import create_model as made
+    model = made(card['arch'], 'scratch', len(card['classes']), card['size'])
     model.load_state_dict(load_file(file))
     return model
 
@@ -540,6 +541,83 @@ def torch_network(
         with torch.inference_mode(): return model(x.to(device)).cpu().numpy()
     return logits
 
+def spot_network(
+    model,     # `Spotter` in evaluation mode
+    card:dict, # As `checked_card` gives it
+) -> Callable: # Grey uint8 (n, size, size) -> DataFrame: answer, probability, boxes of the square, `p_<class>`
+    """Network of a run that says where.
+
+    Parameters
+    ----------
+    model : object
+        `Spotter` in evaluation mode
+    card : dict
+        As `checked_card` gives it
+
+    Returns
+    -------
+    Callable
+        Grey uint8 (n, size, size) -> DataFrame: answer, probability, boxes of the square, `p_<class>`
+    """
+    from bonefrac.training.spotter import boxes_found
+    torch, device = needed('torch'), next(model.parameters()).device
+    def answers(squares):
+        x = torch.from_numpy(normalised(squares, card)).to(device)
+        with torch.inference_mode(): *where, there, region = (part.cpu() for part in model(x))
+        yes = there[:, 0].sigmoid().double().numpy()
+        table = pd.DataFrame(dict(answer=np.where(yes > .5, 'annotated', 'empty'), probability=yes))
+        table['boxes'] = [found.tolist() for found in boxes_found(model, where)]
+        regions = region.softmax(1).double().numpy().T
+        return table.assign(**{f'p_{name}': p for name, p in zip(card['classes'], regions)})
+    return answers
+
+def best_box(
+    boxes:list, # [x0, y0, x1, y1, score] of an image, the best first
+) -> str:       # Such as `x 31–45%, y 50–62%, score 0.62`; empty without a box
+    """The best box of an image in words.
+
+    Parameters
+    ----------
+    boxes : list
+        [x0, y0, x1, y1, score] of an image, the best first
+
+    Returns
+    -------
+    str
+        Such as `x 31–45%, y 50–62%, score 0.62`; empty without a box
+    """
+    if not len(boxes): return ''
+    x0, y0, x1, y1, score = boxes[0]
+    return f'x {x0:.0%}–{x1:.0%}, y {y0:.0%}–{y1:.0%}, score {score:.2f}'.replace('%–', '–')
+
+def spot_answers(
+    paths:list,         # Image files, length n
+    table:pd.DataFrame, # From the function that `spot_network` gives
+    card:dict,          # Card of the run
+) -> pd.DataFrame:      # path, answer, probability, boxes as shares of each film, `p_<class>`
+    """What a run that says where answers, one row per image.
+
+    Parameters
+    ----------
+    paths : list
+        Image files, length n
+    table : pd.DataFrame
+        From the function that `spot_network` gives
+    card : dict
+        Card of the run
+
+    Returns
+    -------
+    pd.DataFrame
+        path, answer, probability, boxes as shares of each film, `p_<class>`
+    """
+    def of_film(path, boxes):
+        height, width = load_grey(path).shape
+        corners = np.array(boxes).reshape(-1, 5)
+        return boxes_in_film(corners, room_of(width, height, card['resize'])).tolist()
+    films = [of_film(path, boxes) for path, boxes in zip(paths, table.boxes)]
+    return table.assign(path=list(map(str, paths)), boxes=films)[['path', *table]]
+
 def load_network(
     folder:str|Path, # Folder of a finished run or of an export
 ) -> tuple:          # Grey uint8 (n, size, size) -> logits, float (n, classes); and the card
@@ -558,7 +636,8 @@ def load_network(
     card = read_card(folder)
     if card['model'] == 'model.onnx': return onnx_network(model_file(folder, card), card), card
     device = 'cuda' if needed('torch').cuda.is_available() else 'cpu'
-    return torch_network(load_model(folder)[0].to(device), card), card
+    made = spot_network if card['kind'] == 'boxes' else torch_network
+    return made(load_model(folder)[0].to(device), card), card
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #88425ea9
 def _readable(paths, card, change):
@@ -595,7 +674,11 @@ def _batch_answers(paths, run, network, card, change):
     "Answers for the readable images of a batch, one table or none, and the problems of the others."
     read, inputs, problems = _readable(paths, card, change)
     if not read: return [], problems
-    probs = softmax(network(np.stack(inputs)))
+    answers = network(np.stack(inputs))
+    if card['kind'] == 'boxes':
+        _check_finite(answers[['probability']].to_numpy(), read, run)
+        return [spot_answers(read, answers, card)], problems
+    probs = softmax(answers)
     _check_finite(probs, read, run)
     return [answer_table(read, probs, card)], problems
 

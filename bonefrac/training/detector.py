@@ -18,12 +18,13 @@ from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from fastai.torch_core import set_seed, to_float
 
+from ..data.filters import boxes_in_film, room_of
 from ..evaluation.predictions import boxes_table
 from .learner import assembled, changed_recipe, in_order, make_learner, predictions, seeded
 from .loaders import image_loaders
 from .models import create_model, set_dropout
 from .outlines import boxes_of, known_classes, outline_loaders
-from .spotter import Spotter, boxes_found, in_film, spot_model
+from .spotter import Spotter, boxes_found, spot_model
 
 # %% ../../nbs/library/training/11_detector.ipynb #7d4dcc1d
 class SpotLoss:
@@ -262,7 +263,8 @@ def spot_predictions(
     """
     rows, outputs = images[images.split == part], answered(learn, part)
     films, how = list(rows.itertuples()), learn.dls.train.dataset.how
-    found = [in_film(boxes, film, how) for boxes, film in zip(boxes_found(learn.model, outputs[:3]), films)]
+    rooms = [room_of(film.width, film.height, how) for film in films]
+    found = [boxes_in_film(boxes, room) for boxes, room in zip(boxes_found(learn.model, outputs[:3]), rooms)]
     table = boxes_table(rows.name, rows.study, list(map(boxes_drawn, films)), found, part)
     return table.assign(**image_columns(outputs, learn.dls.vocab, known_classes(rows)))
 
