@@ -8,7 +8,6 @@ __all__ = ['STRIDES', 'channels_of', 'Pyramid', 'attention', 'Spotter', 'boxes_f
 # %% ../../nbs/library/training/10_spotter.ipynb #1d5687f2
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
