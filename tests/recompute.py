@@ -125,6 +125,35 @@ def percent_of(folds, label=None):
     groups = [g for fold in folds for g in fold.group]
     return [100*right.mean(), *map(End, 100*interval(right, groups))], len(right)
 
+def auc(yes, score, weights):
+    "Area under the ROC curve of weighted images; ties count half."
+    up, down = weights*yes, weights*~yes
+    order = np.unique(score, return_inverse=True)[1]
+    high, low = np.bincount(order, up), np.bincount(order, down)
+    return (high*(np.cumsum(low) - low/2)).sum()/(high.sum()*low.sum())
+
+def spots():
+    "Whether and where: AUROC, best boxes that are right, the middle of the film, folds, number of images."
+    runs = [row for row in recorded(RECORD) if all(row[k] == v for k, v in (
+        DESIGN | dict(task='spot', batch_size=row['batch_size'], labels='reviewed', seed='0')).items())]
+    parts = [pq.read_table(RECORD/'predictions'/f'{row["run"]}.parquet').to_pydict() for row in runs]
+    rows = [dict(zip(part, values)) for part in parts for values in zip(*part.values())]
+    rows = [row for row in rows if row['part'] == 'test']
+    yes, score = np.array([len(row['truth']) > 0 for row in rows]), np.array([row['probability'] for row in rows])
+    number = {g: k for k, g in enumerate(dict.fromkeys(row['group'] for row in rows))}
+    at = np.array([number[row['group']] for row in rows])
+    times = np.random.default_rng(4).multinomial(len(number), np.full(len(number), 1/len(number)), 1000)[:, at]
+    ends = np.percentile([auc(yes, score, one) for one in times], [2.5, 97.5])
+    there = [row for row in rows if row['truth']]
+    def inside(row, x, y): return any(x0 <= x <= x1 and y0 <= y <= y1 for x0, y0, x1, y1 in row['truth'])
+    def best(row): return max(row['boxes'], key=lambda box: box[4])
+    hit = np.array([bool(row['boxes']) and inside(row, sum(best(row)[0:3:2])/2, sum(best(row)[1:4:2])/2)
+                    for row in there], float)
+    middle = np.mean([inside(row, .5, .5) for row in there])
+    pointing = interval(hit, [row['group'] for row in there])
+    return [auc(yes, score, np.ones(len(rows))), *map(End, ends), hit.mean(), *map(End, pointing), middle, len(runs),
+            len(rows)]
+
 def copies():
     "Points that a copy in training adds, with their interval, and the number of images."
     runs = [row for row in recorded(RECORD) if all(row[k] == v for k, v in (
@@ -202,6 +231,7 @@ def numbers():
         if choice and name == 'published': found['published on reviewed'] = percent_of(choice[0], label)[0]
     found['copies'], found['copies n'] = copies()
     found['alike'] = alike()
+    found['spots'] = spots()
     tables = first_fold()
     starts = [paired(tables[arch, 'imagenet', 'none'], tables[arch, 'scratch', 'none'])
               for arch, start, name in tables
@@ -236,6 +266,9 @@ SAID = { # what README.md says -> the names of its numbers
     rf'(\d+) networks, the one .*? at {NUMBER} to {NUMBER} % .*? {NUMBER} and {NUMBER}\)': lambda f, m: f['alike'],
     rf'(\d+) of (\d+) comparisons are beyond chance .*? {NUMBER} and {NUMBER}\); asked at once, filters differ in '
     r'(\d+) of (\d+) networks': lambda f, m: f['filters'],
+    rf'AUROC {NUMBER} \({NUMBER} to {NUMBER}\); where: the best box is right on {NUMBER} \({NUMBER} to {NUMBER}\) of '
+    rf'the annotated films, the middle of the film on {NUMBER}; (\d+) of 5 folds so far.*?\| (\d+) \|':
+        lambda f, m: f['spots'],
 }
 
 def apart(said, found):
