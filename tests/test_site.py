@@ -229,7 +229,8 @@ def test_search_finds_filters(open_page, made_by):
     assert view.faults == []
 
 ASKED = { # what a visitor types -> a page that the first hits must name
-    'leakage': 'study/words', 'limitations': 'study/words', 'calibration': 'study/words', 'uncertainty': 'study/words',
+    'leakage': 'study/words', 'limitations': 'study/words', 'calibration': 'evaluation/calibration',
+    'uncertainty': 'study/words',
     'overfitting': 'study/words', 'fracture detection': 'study/words', 'grad-cam': 'study/',
     'dicom': 'library/data/dicom', 'quickstart': 'study/words', 'license': 'study/words',
     'resnet50': 'study/words', 'roc': 'study/words',
