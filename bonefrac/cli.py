@@ -717,7 +717,7 @@ def run(
 @command('bonefrac study --data archive.zip --arch resnet18,vgg16 --seed 0,1')
 def study(
     *,
-    arch:str='custom_cnn,efficientnet_lite0', # One architecture or several, separated by commas
+    arch:str='', # One architecture or several, with commas; empty: custom_cnn,efficientnet_lite0
     filter:str='none', # One filter or several, separated by commas
     seed:str='0',      # One seed or several, separated by commas
     size:int=160,      # Side of the input in pixels
@@ -728,8 +728,8 @@ def study(
 
     Parameters
     ----------
-    arch : str, default 'custom_cnn,efficientnet_lite0'
-        One architecture or several, separated by commas
+    arch : str, default ''
+        One architecture or several, with commas; empty: custom_cnn,efficientnet_lite0
     filter : str, default 'none'
         One filter or several, separated by commas
     seed : str, default '0'
@@ -741,8 +741,10 @@ def study(
     fields : object
         Other fields of `RunConfig`
     """
+    from bonefrac.experiment.config import DEFAULTS, studied
     from bonefrac.experiment.notebooks import last_line
     from bonefrac.report.pages import write_report
+    with _usage(): arch = arch or ','.join(studied(fields.get('task', DEFAULTS['task'])))
     values = dict(fields, arch=arch, filter=filter, seed=seed, size=size)
     done, result = _make(_configs(values, ('arch', 'filter', 'seed')), runs)
     if not done: return result

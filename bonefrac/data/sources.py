@@ -791,7 +791,7 @@ def load_images(
         Image table
     """
     source = str(source or os.environ.get('BONEFRAC_DATA') or 'phantom')
-    asked = re.fullmatch(r'phantom(?::(\d+))?(?::([\d.]+))?', source)
+    asked = re.fullmatch(r'phantom(?::(\d+))?(?::(\d*\.?\d+))?', source)
     if not asked: return read_images(source)
     number, share = asked.groups()
     return phantom_images(int(number or N_PHANTOMS), annotated=float(share or 1))

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SPLITTERS', 'SPLIT_ALIASES', 'MANIFEST_COLUMNS', 'groups_per_class', 'grouped', 'at_random', 'shipped',
-           'shipped_apart', 'Splitter', 'with_regions', 'make_split', 'thin', 'write_manifest', 'read_manifest',
-           'folds_table']
+           'shipped_apart', 'Splitter', 'say_unplaced', 'with_regions', 'make_split', 'thin', 'write_manifest',
+           'read_manifest', 'folds_table']
 
 # %% ../../nbs/library/training/03_splits.ipynb #89e42ffe
 from collections.abc import Callable
@@ -19,8 +19,8 @@ import pandas as pd
 from ..audit.manifests import audited
 from ..audit.review import relabelled
 from ..data.groups import check_groups, crossing_groups, distinct, group_folds
-from ..files import changed_cells, guarded, unguarded, written
-from .tasks import ask, get_task
+from ..files import changed_cells, guarded, say_once, unguarded, written
+from .tasks import answers, ask, get_task
 from ..vocabulary import choose
 
 # %% ../../nbs/library/training/03_splits.ipynb #17f61c20
@@ -208,6 +208,23 @@ SPLITTERS = dict(
 )
 SPLIT_ALIASES = dict(grouped='study_grouped')
 
+def say_unplaced(
+    task:str,            # A name of `TASKS`
+    images:pd.DataFrame, # Image table
+):
+    """Say how many annotated images a task about places leaves out, since nobody drew where.
+
+    Parameters
+    ----------
+    task : str
+        A name of `TASKS` (region, abnormal, spot, label)
+    images : pd.DataFrame
+        Image table
+    """
+    if get_task(task).kind != 'boxes': return
+    n = answers(task, images).isna().sum()
+    if n: say_once(f'{n} of {len(images)} images are annotated without an outline; the task {task} leaves them out')
+
 def with_regions(
     images:pd.DataFrame,    # Image table with the column `answer`
     labels:str='published', # A name of `LABELS`
@@ -266,6 +283,7 @@ def make_split(
     """
     how = choose(SPLIT_ALIASES.get(split, split), SPLITTERS, 'split')
     asked = ask(task, audited(images))
+    say_unplaced(task, images)
     if how.distinct: asked = distinct(asked)
     parts = how.split(asked, folds, fold, seed) if how.deals else how.split(asked)
     return with_regions(parts, labels) if get_task(task).kind == 'boxes' else relabelled(parts, labels)
