@@ -938,6 +938,14 @@ def _file_names(paths):
     names = [Path(path).name for path in paths]
     return names if len(set(names)) == len(names) else list(paths)
 
+def _answers_text(table):
+    "Answers for a terminal, with the best box where a run says where."
+    from bonefrac.deploy.predict import best_box
+    answers = table[['answer', 'probability']].round(3)
+    answers.insert(0, 'image', list(map(shown, _file_names(table.path))))
+    if 'boxes' in table: answers['best box'] = list(map(best_box, table.boxes))
+    return answers.to_string(index=False)
+
 @command('bonefrac predict a.png b.png runs/NAME --out answers.csv')
 def predict(
     paths:list,   # Image files, or folders of images
@@ -956,19 +964,16 @@ def predict(
     out : str, default ''
         Write all probabilities to this CSV file
     """
-    from bonefrac.deploy.predict import best_box, image_files, predict as predict_images, read_card
+    from bonefrac.deploy.predict import image_files, predict as predict_images, read_card
     from bonefrac.files import written
     card, files = read_card(run), list(chain(*map(image_files, paths)))
     table = predict_images(files, run)
     if out:
         with written(out) as aside: changed_cells(table, guarded).to_csv(aside, index=False)
-    answers = table[['answer', 'probability']].round(3)
-    answers.insert(0, 'image', list(map(shown, _file_names(table.path))))
-    if 'boxes' in table: answers['best box'] = list(map(best_box, table.boxes))
     trained = 'The run was trained on SIMULATED data.' if card.get('simulated') else ''
     content = dict(run=run, says=card['says'], simulated=bool(card.get('simulated')), images=_records(table))
     faults = table.attrs['problems']
-    text = _lines(answers.to_string(index=False), trained, shown(card['says'], '\n'))
+    text = _lines(_answers_text(table), trained, shown(card['says'], '\n'))
     return Result(text, dict(content, problems=faults), remarks=_set_aside(faults))
 
 # %% ../nbs/library/02_cli.ipynb #def207c5
