@@ -120,10 +120,10 @@ def spot_groups(
     list
         Three lists of parameters: early body, late body, all that is new
     """
-    body = [p for key, p in model.backbone.body.named_parameters() if not key.startswith('classifier.')]
+    body = [p for key, p in model.backbone.body.named_parameters() if p.requires_grad and not key.startswith('classifier.')]
     own = set(map(id, body))
     half = len(body)//2
-    return [body[:half], body[half:], [p for p in model.parameters() if id(p) not in own]]
+    return [body[:half], body[half:], [p for p in model.parameters() if p.requires_grad and id(p) not in own]]
 
 def spot_learner(
     dls:DataLoaders,          # Parts from `outline_loaders`
