@@ -129,8 +129,8 @@ def check_int8(
     Parameters
     ----------
     arch : str
-        A name of `ARCHS` (custom_cnn, resnet18, vgg16, densenet121, efficientnet_b0, efficientnet_lite0,
-        efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+        A name of `ARCHS` (custom_cnn, custom_cnn_pooled, resnet18, vgg16, densenet121, efficientnet_b0,
+        efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
     """
     if reason := get_arch(arch).no_int8: raise ValueError(f'{arch} cannot be exported with eight bits: {reason}')
 

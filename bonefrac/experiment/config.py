@@ -91,7 +91,7 @@ def studied(
     """
     return [name for name in ('custom_cnn', 'efficientnet_lite0') if name in archs_of(task)]
 
-START = dict(custom_cnn='scratch') # where initial weights are not `imagenet` unless somebody says so
+START = dict(custom_cnn='scratch', custom_cnn_pooled='scratch') # where initial weights are not `imagenet` unless somebody says so
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -108,7 +108,7 @@ class RunConfig:
     split_seed:int = option(0, 'split', 'Deals groups into folds', low=0, high=2**31)
     arch:str = option('efficientnet_lite0', 'model', 'Architecture', ARCHS)
     weights:str = option('', 'model',
-        'Initial weights: `imagenet`, `scratch`, `phantom` or a file; empty: `imagenet`; for `custom_cnn` `scratch`')
+        'Initial weights: `imagenet`, `scratch`, `phantom` or a file; empty: `imagenet`; for the custom CNNs `scratch`')
     recipe:str = option('bonefrac', 'training', 'Recipe', RECIPES)
     epochs:int = option(0, 'training', "Number of epochs; 0: the recipe's", low=0, high=1000)
     batch_size:int = option(32, 'training', 'Images per batch', low=2, high=4096)

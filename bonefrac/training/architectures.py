@@ -71,6 +71,7 @@ def _lite(scale):
 ARCHS = dict(
     custom_cnn=Arch('custom', 'CustomCNN', 'classifier.4', lr=2e-4, scratch_lr=2e-4,
                     reference_lr=1e-2, reference_wd=1e-2),
+    custom_cnn_pooled=Arch('custom', 'PooledCNN', 'classifier.4', reference_lr=1e-2, reference_wd=1e-2),
     resnet18=_torchvision('resnet18', 'fc', 'ResNet18'),
     vgg16=_torchvision('vgg16', 'classifier.6', 'VGG16', lr=3e-4, scratch_lr=3e-4),
     densenet121=_torchvision('densenet121', 'classifier', 'DenseNet121'),
@@ -90,8 +91,8 @@ def get_arch(
     Parameters
     ----------
     name : str
-        A name of `ARCHS` (custom_cnn, resnet18, vgg16, densenet121, efficientnet_b0, efficientnet_lite0,
-        efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+        A name of `ARCHS` (custom_cnn, custom_cnn_pooled, resnet18, vgg16, densenet121, efficientnet_b0,
+        efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
 
     Returns
     -------

@@ -142,8 +142,8 @@ def spot_learner(
     dls : DataLoaders
         Parts from `outline_loaders`
     arch : str, default 'efficientnet_lite0'
-        A name of `ARCHS` whose network has feature maps (custom_cnn, resnet18, vgg16, densenet121,
-        efficientnet_b0, efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+        A name of `ARCHS` whose network has feature maps (custom_cnn, custom_cnn_pooled, resnet18, vgg16,
+        densenet121, efficientnet_b0, efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
     weights : str, default 'imagenet'
         `imagenet`, `scratch` or a file
     recipe : str, default 'bonefrac'

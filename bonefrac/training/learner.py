@@ -93,8 +93,8 @@ def assembled(
     loss : object
         fastai loss
     arch : str
-        A name of `ARCHS` (custom_cnn, resnet18, vgg16, densenet121, efficientnet_b0, efficientnet_lite0,
-        efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+        A name of `ARCHS` (custom_cnn, custom_cnn_pooled, resnet18, vgg16, densenet121, efficientnet_b0,
+        efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
     how : Recipe
         How it is trained
     precision : str
@@ -178,8 +178,8 @@ def make_learner(
     dls : DataLoaders
         Parts from `image_loaders`
     arch : str
-        A name of `ARCHS` (custom_cnn, resnet18, vgg16, densenet121, efficientnet_b0, efficientnet_lite0,
-        efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+        A name of `ARCHS` (custom_cnn, custom_cnn_pooled, resnet18, vgg16, densenet121, efficientnet_b0,
+        efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
     weights : str, default 'imagenet'
         `imagenet`, `scratch` or a file
     recipe : str, default 'bonefrac'
@@ -254,8 +254,8 @@ def synth_learner(
     Parameters
     ----------
     arch : str, default 'squeezenet1_1'
-        A name of `ARCHS` (custom_cnn, resnet18, vgg16, densenet121, efficientnet_b0, efficientnet_lite0,
-        efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+        A name of `ARCHS` (custom_cnn, custom_cnn_pooled, resnet18, vgg16, densenet121, efficientnet_b0,
+        efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
     n : int, default 48
         Number of images
     size : int, default 32
