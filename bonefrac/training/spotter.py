@@ -152,6 +152,9 @@ class Spotter(FCOS):
         image = ImageList(torch.zeros(1, 1, size, size), [(size, size)])
         maps = [torch.zeros(1, 1, grid, grid) for grid in self.grids]
         self.register_buffer('points', self.anchor_generator(image, maps)[0], persistent=False)
+        beyond = [torch.full((grid**2, 1), (size - (grid - 1)*(size//grid))/stride)
+                  for grid, stride in zip(self.grids, STRIDES)]
+        self.register_buffer('beyond', torch.cat(beyond), persistent=False)
     def counts(self): return [grid**2 for grid in self.grids]
     def maps(self, flat):
         "The values of all points as one map per resolution."
@@ -163,9 +166,11 @@ class Spotter(FCOS):
     def mirrored(self, answers):
         "The answers about mirrored images, as answers about the images."
         *where, present, region = answers
-        turned = [torch.cat([one.flip(-1).flatten(2) for one in self.maps(flat)], 2).mT for flat in where]
-        turned[1] = turned[1][..., [2, 1, 0, 3]]
-        return *turned, present, region
+        scores, edges, centrality = (torch.cat([one.flip(-1).flatten(2) for one in self.maps(flat)], 2).mT
+                                     for flat in where)
+        left, top, right, bottom = edges.split(1, -1)
+        edges = torch.cat([right - self.beyond, top, left + self.beyond, bottom], -1)
+        return scores, edges, centrality, present, region
     def seen(self, x):
         "Scores, edges and centrality of all points, and the two answers about the whole image."
         last, maps = self.backbone(x)
