@@ -91,7 +91,7 @@ def studied(
     """
     return [name for name in ('custom_cnn', 'efficientnet_lite0') if name in archs_of(task)]
 
-START = dict(custom_cnn='scratch', custom_cnn_pooled='scratch') # where initial weights are not `imagenet` unless somebody says so
+START = dict.fromkeys(('custom_cnn', 'custom_cnn_pooled'), 'scratch') # where initial weights are not `imagenet`
 
 @dataclass(frozen=True)
 class RunConfig:

@@ -120,7 +120,8 @@ def spot_groups(
     list
         Three lists of parameters: early body, late body, all that is new
     """
-    body = [p for key, p in model.backbone.body.named_parameters() if p.requires_grad and not key.startswith('classifier.')]
+    body = [p for key, p in model.backbone.body.named_parameters()
+            if p.requires_grad and not key.startswith('classifier.')]
     own = set(map(id, body))
     half = len(body)//2
     return [body[:half], body[half:], [p for p in model.parameters() if p.requires_grad and id(p) not in own]]
