@@ -33,20 +33,7 @@ def region_of_subject(
     number:int,      # Of the subject, from 0
     annotated:float, # Share of examinations with a fracture, in [0, 1]
 ) -> tuple:          # One of `REGIONS`; is there a fracture?
-    """What a subject is examined for: regions in turn, fractures evenly.
-
-    Parameters
-    ----------
-    number : int
-        Of the subject, from 0
-    annotated : float
-        Share of examinations with a fracture, in [0, 1]
-
-    Returns
-    -------
-    tuple
-        One of `REGIONS`; is there a fracture?
-    """
+    "What a subject is examined for: regions in turn, fractures evenly."
     turn, place = divmod(number, len(REGIONS))
     due = turn*annotated + place/len(REGIONS) + 1e-9 # fractures so far
     return REGIONS[place], bool(np.floor(due + annotated) > np.floor(due))
@@ -55,21 +42,13 @@ def subject_cases(
     number:int,      # Of the subject, from 0
     seed:int,        # Same seed, same cases
     annotated:float, # Share of examinations with a fracture, in [0, 1]
+    graph=None,      # Decides by `breaks` who has a fracture, a `Graph` of `phantom.records`; None: dealt evenly
 ):                   # Yields (name, `Case`)
-    """Cases of one subject.
-
-    Parameters
-    ----------
-    number : int
-        Of the subject, from 0
-    seed : int
-        Same seed, same cases
-    annotated : float
-        Share of examinations with a fracture, in [0, 1]
-    """
+    "Cases of one subject."
     rng = np.random.default_rng([seed, number])
     subject, fracture = (int(rng.integers(2**62)) for _ in range(2))
     region, fractured = region_of_subject(number, annotated)
+    if graph: fractured = graph.breaks(subject)
     for study in range(1 + (rng.uniform() < .08)):
         views = rng.permutation(list(VIEWS[region]))
         n_views = rng.choice([1, 2, 3], p=[.75, .2, .05])
@@ -85,20 +64,7 @@ def part_of(
     number:int, # Of the subject's first image, from 0
     n:int,      # Number of all images
 ) -> str:       # A name of `PARTS_OF_DATA`
-    """Part of the data that a subject goes to.
-
-    Parameters
-    ----------
-    number : int
-        Of the subject's first image, from 0
-    n : int
-        Number of all images
-
-    Returns
-    -------
-    str
-        A name of `PARTS_OF_DATA` (train, valid, test)
-    """
+    "Part of the data that a subject goes to."
     ends = np.cumsum(list(PARTS_OF_DATA.values()))*n
     return list(PARTS_OF_DATA)[min(int(np.searchsorted(ends, number + .5)), 2)]
 
@@ -106,22 +72,13 @@ def plan(
     n:int,           # Number of images, at least 1
     seed:int,        # Same seed, same plan
     annotated:float, # Share of examinations with a fracture, in [0, 1]
+    graph=None,      # As `subject_cases`
 ):                   # Yields (part, name, `Case`)
-    """What a data set holds, image by image.
-
-    Parameters
-    ----------
-    n : int
-        Number of images, at least 1
-    seed : int
-        Same seed, same plan
-    annotated : float
-        Share of examinations with a fracture, in [0, 1]
-    """
+    "What a data set holds, image by image."
     done = 0
     for number in count():
         part = part_of(done, n)
-        for name, case in subject_cases(number, seed, annotated):
+        for name, case in subject_cases(number, seed, annotated, graph):
             if done >= n: return
             yield part, name, case
             done += 1
@@ -135,20 +92,7 @@ def label_text(
     region:str,    # One of `REGIONS`
     polygons:list, # Float (k, 2) in [0, 1] each
 ) -> str:          # `id x1 y1 x2 y2 …` with six decimals and a line end, one line per polygon
-    """Content of a label file.
-
-    Parameters
-    ----------
-    region : str
-        One of `REGIONS`
-    polygons : list
-        Float (k, 2) in [0, 1] each
-
-    Returns
-    -------
-    str
-        `id x1 y1 x2 y2 …` with six decimals and a line end, one line per polygon
-    """
+    "Content of a label file."
     lines = []
     for polygon in polygons:
         numbers = [f'{value:.6f}' for value in polygon.ravel()]
@@ -173,20 +117,7 @@ def table_rows(
     files:list,      # Names below the folder; the first is the original, the others are its copies
     phantom:Phantom,
 ) -> tuple:          # Rows of each of `TABLES`
-    """What the tables say of one image.
-
-    Parameters
-    ----------
-    name : str
-        Of the image, from `subject_cases`
-    files : list
-        Names below the folder; the first is the original, the others are its copies
-
-    Returns
-    -------
-    tuple
-        Rows of each of `TABLES`
-    """
+    "What the tables say of one image."
     subject, study, _ = name.split('_')
     study = f'{subject}_{study}'
     truth = dict(name=files[0], subject=subject, study=study, **phantom.truth)
@@ -213,6 +144,7 @@ class _Archive:
     copies:int
     nuisances:dict
     masks:bool
+    graph:object
 
     def make_folders(self):
         "One folder for each part and kind of file."
@@ -277,7 +209,7 @@ class _Archive:
         "All files of the archive."
         self.make_folders()
         self.describe()
-        make, rows = joblib.delayed(self.make_one), plan(self.n, self.seed, self.annotated)
+        make, rows = joblib.delayed(self.make_one), plan(self.n, self.seed, self.annotated, self.graph)
         made = _parallel(self.n)(make(*row) for row in rows)
         self.write_tables(progress(made, self.n, 'making phantoms', 'image', quiet_below=200))
 
@@ -286,8 +218,8 @@ PHANTOM_VERSION = 4 # raise it when the same seed gives other bytes
 
 def _refuse(out, have, want):
     "Say in what the phantoms of a folder differ from what was asked for."
-    wrong = [name for name in want if have.get(name) != want[name]]
-    differ = ', '.join(f'{name} {have.get(name)} instead of {want[name]}' for name in wrong)
+    wrong = [name for name in {**want, **have} if have.get(name) != want.get(name)]
+    differ = ', '.join(f'{name} {have.get(name)} instead of {want.get(name)}' for name in wrong)
     raise FileExistsError(f'{out} holds phantoms with {differ}; name another folder or remove this one')
 
 def _finished(out, want):
@@ -316,43 +248,19 @@ def make_phantoms(
     copies:int=0,         # Turned and re-exposed copies of each training image, as the published export made them
     nuisances:dict|None=None, # Probabilities that replace those of `NUISANCES`, such as `dict(marker=0)`
     masks:bool=False,     # Write masks of bones and fragments too?
+    graph=None,           # As `subject_cases`: who has a fracture; `annotated` is then not used
 ) -> Path:                # The folder, in the layout of the real archive
-    """Write an archive of phantoms, or find it written.
-
-    Parameters
-    ----------
-    out : str | Path
-        Folder to make
-    n : int, default 300
-        Number of images, at least 1; copies come on top
-    seed : int, default 0
-        Same parameters, same bytes
-    size : int, default 512
-        Longest side in px, in [64, 1024]
-    annotated : float, default 0.6
-        Share of examinations with a fracture and its polygon, in [0, 1]
-    copies : int, default 0
-        Turned and re-exposed copies of each training image, as the published export made them
-    nuisances : dict | None, default None
-        Probabilities that replace those of `NUISANCES`, such as `dict(marker=0)`
-    masks : bool, default False
-        Write masks of bones and fragments too?
-
-    Returns
-    -------
-    Path
-        The folder, in the layout of the real archive
-    """
+    "Write an archive of phantoms, or find it written."
     _check_numbers(n, seed, size, annotated, copies)
     out = Path(out).expanduser().absolute()
     settings = dict(
         n=int(n), seed=int(seed), size=int(size), annotated=float(annotated), copies=int(copies),
         nuisances=nuisance_shares(nuisances), masks=bool(masks))
-    want = dict(version=PHANTOM_VERSION, **settings)
+    want = dict(version=PHANTOM_VERSION, **settings, **(dict(graph=graph.told()) if graph else {}))
     if _finished(out, want): return out
     try:
         with written_folder(out) as new:
-            _Archive(new, **settings).write()
+            _Archive(new, **settings, graph=graph).write()
             (new/'phantom.json').write_text(json.dumps(want))
     except OSError as e: raise ValueError(f'{out}: not written: {e.strerror or e}; nothing was kept') from None
     _finished(out, want) # another process may have written something else there in the meantime
