@@ -6,10 +6,9 @@
 __all__ = ['OWN', 'LEAST_AREA', 'COLUMN_SCORES', 'as_numbers', 'asked_columns', 'column_targets', 'curved', 'column_probe',
            'asked_once', 'column_probes', 'column_warnings']
 
-# %% ../../nbs/library/audit/12_columns.ipynb #591ef0f3
-from itertools import product
+# %% ../../nbs/library/audit/12_columns.ipynb #18e4a408
+from itertools import product, starmap
 
-import numpy as np
 import pandas as pd
 
 from .labels import class_column
@@ -17,7 +16,7 @@ from .probes import probe
 from ..data.clinical import record_features
 from ..data.table import COLUMNS
 
-# %% ../../nbs/library/audit/12_columns.ipynb #a719203c
+# %% ../../nbs/library/audit/12_columns.ipynb #e01a18ed
 OWN = {*COLUMNS, 'original', 'study_strict', 'frames', 'film_study', 'answer'}
 
 def as_numbers(
@@ -31,9 +30,10 @@ def as_numbers(
         Float where all that is there are numbers; else as it was
     """
     if pd.api.types.is_numeric_dtype(values): return values.astype(float)
-    texts = values.where(values.notna() & (values.astype(str).str.strip() != ''))
-    numbers = pd.to_numeric(texts, errors='coerce')
-    whole = numbers.notna().sum() == texts.notna().sum() and texts.notna().any()
+    blank = values.astype(str).str.strip() == ''
+    texts = values.where(values.notna() & ~blank)
+    numbers, there = pd.to_numeric(texts, errors='coerce'), texts.notna()
+    whole = there.any() and numbers[there].notna().all()
     return numbers.astype(float) if whole else texts
 
 def asked_columns(
@@ -54,13 +54,14 @@ def asked_columns(
     pd.DataFrame
         Columns that can be asked, numbers or words
     """
-    table = pd.DataFrame({name: as_numbers(images[name]) for name in images if name not in OWN}, images.index)
+    names = [name for name in images if name not in OWN]
+    table = pd.DataFrame({name: as_numbers(images[name]) for name in names}, images.index)
     def can(values):
         few = pd.api.types.is_numeric_dtype(values) or values.nunique() <= most
         return few and values.nunique(dropna=False) > 1
-    return table[[name for name in table if can(table[name])]]
+    return table[[name for name in names if can(table[name])]]
 
-# %% ../../nbs/library/audit/12_columns.ipynb #57d1a8c1
+# %% ../../nbs/library/audit/12_columns.ipynb #f47f8f2e
 LEAST_AREA = .6
 COLUMN_SCORES = ['target', 'column', 'n', 'groups', 'auroc', 'auroc_low', 'auroc_high', 'warn']
 
@@ -79,9 +80,9 @@ def column_targets(
     pd.DataFrame
         One column per question, texts; None where it is unknown
     """
-    kind = class_column(images)
-    found = images.annotated.map({True: 'annotated', False: 'empty'})
-    return pd.DataFrame({kind: images[kind], 'annotated': found}, images.index, dtype=object)
+    kind, words = class_column(images), {True: 'annotated', False: 'empty'}
+    targets = {kind: images[kind], 'annotated': images.annotated.map(words)}
+    return pd.DataFrame(targets, images.index, dtype=object)
 
 def curved(
     values:pd.Series, # A column of `asked_columns`
@@ -100,7 +101,8 @@ def curved(
     """
     told = record_features(values.to_frame())
     if values.name not in told: return told
-    return told.assign(square=(told[values.name] - told[values.name].mean())**2)
+    number = told[values.name]
+    return told.assign(square=(number - number.mean())**2)
 
 def column_probe(
     values:pd.Series,  # A column of `asked_columns`
@@ -127,9 +129,11 @@ def column_probe(
         As `probe_scores`; and `warn`
     """
     told = curved(values)
-    table = told.set_axis(map(str, range(told.shape[1])), axis=1).assign(name=np.arange(len(told)).astype(str))
-    scores = probe(table, target, groups, list(table)[:-1], 'logistic', n_boot=n_boot)
-    return dict(scores, warn=bool(scores['auroc_low'] > .5 and scores['auroc'] >= LEAST_AREA))
+    columns = [f'column {k}' for k in range(told.shape[1])] # one of the user's may be called name
+    table = told.set_axis(columns, axis=1).assign(name=list(map(str, range(len(told)))))
+    scores = probe(table, target, groups, columns, 'logistic', n_boot=n_boot)
+    warn = scores['auroc_low'] > .5 and scores['auroc'] >= LEAST_AREA
+    return dict(scores, warn=bool(warn))
 
 def asked_once(
     images:pd.DataFrame, # Image table
@@ -179,10 +183,11 @@ def column_probes(
         `COLUMN_SCORES`, the most telling first; a question that cannot be asked has no row
     """
     asked, targets = asked_columns(images), column_targets(images)
-    pairs = product(targets, asked)
-    rows = [asked_once(images, targets[target], asked[column], n_boot) for target, column in pairs]
-    table = pd.DataFrame(list(filter(None, rows)), columns=COLUMN_SCORES)
-    return table.sort_values(['auroc', 'column'], ascending=[False, True], ignore_index=True)
+    def row(target, column): return asked_once(images, targets[target], asked[column], n_boot)
+    rows = list(filter(None, starmap(row, product(targets, asked))))
+    table = pd.DataFrame(rows, columns=COLUMN_SCORES)
+    order = dict(by=['auroc', 'column'], ascending=[False, True])
+    return table.sort_values(**order, ignore_index=True)
 
 def column_warnings(
     table:pd.DataFrame, # From `column_probes`
@@ -199,6 +204,8 @@ def column_warnings(
     list
         Sentences
     """
-    def said(row): return (f'{row.column} tells {row.target} without the film: area under the ROC curve {row.auroc:.2f} '
-                           f'({row.auroc_low:.2f} to {row.auroc_high:.2f}, n = {row.n}); chance 0.5')
+    def said(row):
+        interval = f'{row.auroc_low:.2f} to {row.auroc_high:.2f}'
+        area = f'area under the ROC curve {row.auroc:.2f} ({interval}, n = {row.n}); chance 0.5'
+        return f'{row.column} tells {row.target} without the film: {area}'
     return [said(row) for row in table[table.warn.astype(bool)].itertuples()]

@@ -6,7 +6,7 @@
 __all__ = ['normal_image', 'no_image', 'scored_image', 'area_of', 'log_odds', 'bayes_area', 'area_gain', 'matching_cells',
            'matched_cases', 'matched_shares']
 
-# %% ../../nbs/library/evaluation/14_gains.ipynb #355b7452
+# %% ../../nbs/library/evaluation/14_gains.ipynb #0e17eb58
 from collections.abc import Callable
 
 import numpy as np
@@ -17,7 +17,7 @@ from .intervals import percentile_interval, weighted_draws
 from .metrics import weighted_auc
 from .predictions import matched
 
-# %% ../../nbs/library/evaluation/14_gains.ipynb #71583efd
+# %% ../../nbs/library/evaluation/14_gains.ipynb #4e081b0a
 def normal_image(
     distance:float, # Of the mean scores of films with and without a fracture, in standard deviations, above 0
 ) -> Callable:      # Start of a yes in log odds, any shape → chance that it is ahead of a no
@@ -71,10 +71,11 @@ def scored_image(
     Callable
         As `normal_image`
     """
-    ahead = np.sort(np.subtract.outer(np.asarray(no, float), np.asarray(yes, float)).ravel())
+    behind = np.subtract.outer(np.asarray(no, float), np.asarray(yes, float)).ravel()
+    behind.sort()
     def chance(start):
-        below, upto = (np.searchsorted(ahead, start, side) for side in ('left', 'right'))
-        return (below + upto)/(2*len(ahead))
+        below, upto = (np.searchsorted(behind, start, side) for side in ('left', 'right'))
+        return (below + upto)/(2*len(behind))
     return chance
 
 def area_of(
@@ -101,7 +102,7 @@ def area_of(
     float
         0 to 1
     """
-    start = np.subtract.outer(np.asarray(weight), np.asarray(weight))
+    start = np.subtract.outer(np.asarray(weight), weight)
     return float(np.asarray(yes) @ ahead(start) @ np.asarray(no))
 
 def log_odds(
@@ -147,7 +148,7 @@ def bayes_area(
     """
     return area_of(yes, no, log_odds(yes, no), ahead)
 
-# %% ../../nbs/library/evaluation/14_gains.ipynb #8297753f
+# %% ../../nbs/library/evaluation/14_gains.ipynb #8d161e2b
 def area_gain(
     more:pd.DataFrame, # Predictions table of kind `binary`, such as of film and record
     less:pd.DataFrame, # Of the same images, such as of the film alone
@@ -173,12 +174,14 @@ def area_gain(
         gain, low, high: difference of the areas with its 95 % interval
     """
     more, less = matched(more, less)
-    truth, scores = more.truth.to_numpy(bool), [table.probability.to_numpy() for table in (more, less)]
-    def gain(weights): return np.subtract(*(weighted_auc(truth, score, weights) for score in scores))
-    low, high = percentile_interval(weighted_draws(more['group'], gain, n_boot, seed))
+    truth = more.truth.to_numpy(bool)
+    def area(table, weights): return weighted_auc(truth, table.probability.to_numpy(), weights)
+    def gain(weights): return area(more, weights) - area(less, weights)
+    draws = weighted_draws(more['group'], gain, n_boot, seed)
+    low, high = percentile_interval(draws)
     return dict(gain=float(gain(np.ones((1, len(truth))))[0]), low=low, high=high)
 
-# %% ../../nbs/library/evaluation/14_gains.ipynb #4ebd6f93
+# %% ../../nbs/library/evaluation/14_gains.ipynb #953d8dca
 def matching_cells(
     table:pd.DataFrame, # Columns to match, one row per image
     widths:dict|None=None, # Width of the bands of a number, in its unit; default: equal values only
@@ -197,11 +200,10 @@ def matching_cells(
     pd.Series
         A number per cell; NaN where a value is missing
     """
-    widths = widths or {}
-    def banded(name): return table[name]//widths[name] if name in widths else table[name]
-    banded = pd.DataFrame({name: banded(name) for name in table})
-    cells = banded.groupby(list(banded), sort=False).ngroup().astype(float) if len(banded) else pd.Series(dtype=float)
-    return cells.where(banded.notna().all(axis=1))
+    bands = table.copy()
+    for name, width in (widths or {}).items(): bands[name] = bands[name]//width
+    cells = bands.groupby(list(bands), sort=False).ngroup().astype(float)
+    return cells.where(bands.notna().all(axis=1))
 
 def matched_cases(
     truth:pd.Series,    # Bool, one per image
@@ -227,11 +229,13 @@ def matched_cases(
     pd.Index
         Of the rows that are kept, as many yes as no
     """
-    rows = pd.DataFrame(dict(truth=truth.astype(bool), cell=matching_cells(table, widths))).dropna()
+    cells = matching_cells(table, widths)
+    rows = pd.DataFrame(dict(truth=truth.astype(bool), cell=cells)).dropna()
     rows = rows.sample(frac=1, random_state=seed)
     place = rows.groupby(['cell', 'truth']).cumcount()
-    sizes = rows.groupby(['cell', 'truth']).size().unstack(fill_value=0).reindex(columns=[False, True], fill_value=0)
-    kept = rows.index[place < rows.cell.map(sizes.min(axis=1))]
+    cases = rows.groupby('cell').truth.agg(['sum', 'size'])
+    pairs = np.minimum(cases['sum'], cases['size'] - cases['sum'])
+    kept = rows.index[place < rows.cell.map(pairs)]
     if kept.empty: raise ValueError(f'no case and control are alike in {", ".join(table)}')
     return kept.sort_values()
 

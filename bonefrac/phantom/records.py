@@ -6,7 +6,7 @@
 __all__ = ['GROWN_FROM', 'SCANNERS', 'MECHANISMS', 'age_cells', 'person_of', 'Graph', 'p_fracture', 'cells_of', 'scanner_of',
            'idle_columns', 'draw_records', 'record_of', 'write_records', 'make_recorded']
 
-# %% ../../nbs/library/phantom/12_records.ipynb #d7b6ba89
+# %% ../../nbs/library/phantom/12_records.ipynb #fddd77d0
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from .anatomy import Subject, draw_subject
 from .nuisances import random_stream
 from .archive import make_phantoms, plan
 
-# %% ../../nbs/library/phantom/12_records.ipynb #f017d428
+# %% ../../nbs/library/phantom/12_records.ipynb #df70233c
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(40) # of a standard normal density
 
 def age_cells(
@@ -41,7 +41,8 @@ def age_cells(
     """
     children, grown = np.arange(3.25, 16, .5), np.arange(18.25, 88, .5)
     ages = np.concatenate([children, grown])
-    shares = np.where(ages < 16, .3/len(children), .7/len(grown))[ages >= youngest]
+    shares = np.where(ages < 16, .3/len(children), .7/len(grown))
+    shares = shares[ages >= youngest]
     return ages[ages >= youngest], shares/shares.sum()
 
 def person_of(
@@ -77,9 +78,9 @@ class Graph:
     trauma:tuple=(.5, .5)  # Chance to be filmed at the trauma ward: with a fracture, without
 
     def __post_init__(self):
-        if not 0 < self.share < 1: raise ValueError(f'share must lie between 0 and 1, not {self.share}')
+        chances = self.share, *self.trauma
+        if not all(0 < chance < 1 for chance in chances): raise ValueError('share and trauma must lie between 0 and 1')
         if self.loss < 0 or self.risk <= 0: raise ValueError('loss must be at least 0, and risk above 0')
-        if not all(0 < chance < 1 for chance in self.trauma): raise ValueError('trauma needs two chances, 0 to 1')
 
     def log_odds(self, lost, base):
         "Log odds of a fracture where so much density is lost."
@@ -87,7 +88,8 @@ class Graph:
 
     def mean_lost(self, age):
         "Standard deviations of density that people of an age have lost on average."
-        return self.loss*np.clip(np.asarray(age, float) - 30, 0, None)
+        years = np.asarray(age, float) - 30
+        return self.loss*years.clip(0)
 
     def at_base(self, age, base):
         "Chance of a fracture at each age: an integral over densities."
@@ -131,7 +133,7 @@ def p_fracture(
     """
     return graph.at_base(age, graph.base)
 
-# %% ../../nbs/library/phantom/12_records.ipynb #d1c51375
+# %% ../../nbs/library/phantom/12_records.ipynb #5747d4b6
 GROWN_FROM = 18
 SCANNERS = 'trauma ward', 'clinic'
 
@@ -159,9 +161,10 @@ def cells_of(
     cells = pd.DataFrame(dict(age=ages, yes=shares*rate, no=shares*(1 - rate)))
     cells[['yes', 'no']] /= cells[['yes', 'no']].sum()
     if not scanner: return cells
-    chances = np.array([graph.trauma, 1 - np.array(graph.trauma)])
-    split = [cells.assign(scanner=name, yes=cells.yes*a, no=cells.no*b) for name, (a, b) in zip(SCANNERS, chances)]
-    return pd.concat(split, ignore_index=True)
+    trauma = np.array(graph.trauma)
+    def at(name, yes, no): return cells.assign(scanner=name, yes=cells.yes*yes, no=cells.no*no)
+    parts = [at(name, *chances) for name, chances in zip(SCANNERS, (trauma, 1 - trauma))]
+    return pd.concat(parts, ignore_index=True)
 
 def scanner_of(
     graph:Graph,
@@ -206,7 +209,8 @@ def idle_columns(
         Columns sex, side, mechanism and pain, (n,) each
     """
     words = dict(sex=['F', 'M'], side=['L', 'R'], mechanism=MECHANISMS)
-    return {**{name: rng.choice(values, n) for name, values in words.items()}, 'pain': rng.integers(0, 11, n)}
+    idle = {name: rng.choice(values, n) for name, values in words.items()}
+    return dict(idle, pain=rng.integers(0, 11, n))
 
 def draw_records(
     graph:Graph,
@@ -233,10 +237,11 @@ def draw_records(
     rng, (ages, shares) = np.random.default_rng(seed), age_cells(GROWN_FROM*grown)
     age = rng.choice(ages, n, p=shares)
     truth = graph.broken(age, rng)
-    told = dict(study=[f'subject{k + 1:05d}' for k in range(n)], truth=truth, age=np.floor(age))
-    return pd.DataFrame({**told, **idle_columns(rng, n), 'scanner': scanner_of(graph, truth, rng)})
+    study = [f'subject{k + 1:05d}' for k in range(n)]
+    told = dict(study=study, truth=truth, age=np.floor(age), **idle_columns(rng, n))
+    return pd.DataFrame(dict(told, scanner=scanner_of(graph, truth, rng)))
 
-# %% ../../nbs/library/phantom/12_records.ipynb #1234f846
+# %% ../../nbs/library/phantom/12_records.ipynb #b6c83ea2
 def record_of(
     graph:Graph,
     subject:int,   # Its seed
@@ -282,8 +287,9 @@ def write_records(
     """
     cases = plan(n, seed, graph.share, graph)
     subjects = {name.partition('_')[0]: case.subject for _, name, case in cases}
-    rows = [dict(study=study, **record_of(graph, subject)) for study, subject in subjects.items()]
-    with written(folder/'records.csv') as aside: pd.DataFrame(rows).to_csv(aside, index=False)
+    rows = [dict(study=study, **record_of(graph, seed)) for study, seed in subjects.items()]
+    table = pd.DataFrame(rows)
+    with written(folder/'records.csv') as aside: table.to_csv(aside, index=False)
     return folder/'records.csv'
 
 def make_recorded(
@@ -313,6 +319,7 @@ def make_recorded(
     Path
         The folder, with `records.csv`
     """
-    folder = make_phantoms(out, n=n, seed=seed, annotated=graph.share, graph=graph, **more)
+    told = dict(annotated=graph.share, graph=graph)
+    folder = make_phantoms(out, n=n, seed=seed, **told, **more)
     if not (folder/'records.csv').is_file(): write_records(folder, graph, n, seed)
     return folder

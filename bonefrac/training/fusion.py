@@ -6,7 +6,7 @@
 __all__ = ['fusion_inputs', 'late_fusion', 'moved_fusion', 'RecordOf', 'recorded_items', 'Beside', 'beside_groups',
            'fusion_learner']
 
-# %% ../../nbs/library/training/14_fusion.ipynb #3ce8ffa2
+# %% ../../nbs/library/training/14_fusion.ipynb #10fabbf7
 from collections.abc import Callable
 from functools import partial
 
@@ -27,11 +27,12 @@ from ..audit.probes import fold_chances, logistic_regression
 from ..data.clinical import record_features
 from ..evaluation.predictions import binary_table, check_predictions
 from .architectures import get_arch
-from .learner import assembled, changed_recipe, cross_entropy, seeded
+from .learner import assembled, cross_entropy, seeded
 from .loaders import AnswerOf, PixelsOf, image_loaders, rows_of_parts
 from .models import create_model, param_groups
+from .recipes import get_recipe
 
-# %% ../../nbs/library/training/14_fusion.ipynb #0a1af652
+# %% ../../nbs/library/training/14_fusion.ipynb #36a64c4a
 def fusion_inputs(
     table:pd.DataFrame,  # Predictions table of kind `binary`
     record:pd.DataFrame, # Columns of a record, one row per row of the table
@@ -54,8 +55,9 @@ def fusion_inputs(
         Float: `film`, the log odds of the network, and `record_features`
     """
     if len(table) != len(record): raise ValueError(f'{len(table)} predictions, but {len(record)} records')
-    told = record_features(record).reset_index(drop=True)
-    if film: told.insert(0, 'film', logit(table.probability.clip(1e-6, 1 - 1e-6)).to_numpy())
+    told, sure = record_features(record).reset_index(drop=True), 1e-6
+    score = logit(table.probability.clip(sure, 1 - sure)).to_numpy()
+    if film: told.insert(0, 'film', score)
     return told
 
 def late_fusion(
@@ -85,10 +87,11 @@ def late_fusion(
     pd.DataFrame
         Predictions table of the same images
     """
-    values, table = fusion_inputs(table, record, film).to_numpy(), check_predictions(table, 'binary')
-    groups = pd.Series(table['group'].to_numpy())
-    chances = fold_chances(logistic_regression, values, table.truth.to_numpy(bool), groups, folds, seed)
-    return binary_table(table['name'], table['group'], table.truth, chances[:, 1])
+    values = fusion_inputs(check_predictions(table, 'binary'), record, film)
+    names, groups, truth = (table[name].reset_index(drop=True) for name in ('name', 'group', 'truth'))
+    asked = values.to_numpy(), truth.to_numpy(bool), groups
+    chances = fold_chances(logistic_regression, *asked, folds, seed)
+    return binary_table(names, groups, truth, chances[:, 1])
 
 def moved_fusion(
     here:pd.DataFrame,  # From `fusion_inputs`, of the films that the regression is fitted on
@@ -115,7 +118,7 @@ def moved_fusion(
     there = there.reindex(columns=here.columns, fill_value=0.)
     return fitted.predict_proba(there.to_numpy())[:, 1]
 
-# %% ../../nbs/library/training/14_fusion.ipynb #7d744013
+# %% ../../nbs/library/training/14_fusion.ipynb #7a9f5e70
 class RecordOf(Transform):
     """Number of an image → its record.
 
@@ -145,9 +148,11 @@ def recorded_items(
         As `items_of`: image table and pixels → `Datasets`
     """
     def items(images, pixels):
-        answer = [AnswerOf(images.answer), Categorize(list(images.answer.cat.categories), sort=False)]
+        classes = list(images.answer.cat.categories)
+        answer = [AnswerOf(images.answer), Categorize(classes, sort=False)]
         steps = [[PixelsOf(pixels)], [RecordOf(record.to_numpy())], answer]
-        return Datasets(range(len(images)), steps, splits=rows_of_parts(images), n_inp=2)
+        parts = rows_of_parts(images)
+        return Datasets(range(len(images)), steps, splits=parts, n_inp=2)
     return items
 
 class Beside(nn.Module):
@@ -236,11 +241,14 @@ def fusion_learner(
     Learner
         For `fit` and `predictions`
     """
-    if len(images) != len(record): raise ValueError(f'{len(images)} images, but {len(record)} records')
-    told, row, how = record_features(record), get_arch(arch), changed_recipe('bonefrac', {})
-    dls = image_loaders(images, pixels, row.mean, row.std, batch_size, items=recorded_items(told))
+    n, told, row, how = len(images), record_features(record), get_arch(arch), get_recipe('bonefrac')
+    if n != len(told): raise ValueError(f'{n} images, but {len(told)} records')
+    items = recorded_items(told)
+    dls = image_loaders(images, pixels, row.mean, row.std, batch_size, items=items)
     set_seed(seed, reproducible=True)
     body = create_model(arch, weights, width, pixels.shape[-1])
-    model, groups = Beside(body, told.shape[1], len(dls.vocab), width), partial(beside_groups, arch=arch)
-    learn = assembled(dls, model, cross_entropy(dls, how.smoothing), arch, how, 'auto', splitter=groups, metrics=accuracy)
+    model = Beside(body, told.shape[1], len(dls.vocab), width)
+    options = dict(splitter=partial(beside_groups, arch=arch), metrics=accuracy)
+    loss = cross_entropy(dls, how.smoothing)
+    learn = assembled(dls, model, loss, arch, how, 'auto', **options)
     return seeded(learn, seed, weights)
