@@ -206,7 +206,7 @@ def compared_kind(
     Returns
     -------
     str
-        A name of `SHOWN` (task, labels, arch, weights, filter, split, fold, seed, recipe, size)
+        A name of `SHOWN` (place, sees, n, found, computed, gain)
     """
     kind = common_kind(runs)
     if kind in SHOWN: return kind

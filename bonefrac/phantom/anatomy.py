@@ -224,6 +224,8 @@ class Subject:
         Share of the soft tissue's radius that is fat
     side : str, default 'L'
         `L` or `R`
+    sex : str, default 'F'
+        `F` or `M`; grown men are larger
     """
     seed:int=0        # Of the individual shape
     age:float=35.     # Years, 3 to 90
@@ -232,12 +234,14 @@ class Subject:
     girth:float=1.    # Radius of soft tissue relative to the table
     fat:float=.15     # Share of the soft tissue's radius that is fat
     side:str='L'      # `L` or `R`
+    sex:str='F'       # `F` or `M`; grown men are larger
 
     def __post_init__(self):
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high: raise ValueError(f'{name} must be between {low} and {high}, not {value}')
         choose(self.side, ('L', 'R'), 'side')
+        choose(self.sex, ('F', 'M'), 'sex')
 
     @property
     def is_child(self): return self.age < GROWN
@@ -265,7 +269,8 @@ def draw_subject(
         stout=float(rng.lognormal(0, .06)),
         girth=float(np.clip(rng.lognormal(0, .13), .75, 1.4)),
         fat=float(rng.uniform(.06, .28)),
-        side=str(rng.choice(['L', 'R'])))
+        side=str(rng.choice(['L', 'R'])),
+        sex='M' if sex > 0 else 'F')
 
 # %% ../../nbs/library/phantom/01_anatomy.ipynb #84f0e2ac
 def shape_chain(

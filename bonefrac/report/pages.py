@@ -225,6 +225,8 @@ def audit_report(
     source:str='',          # As `RunConfig.data`; empty without `BONEFRAC_DATA`: phantoms with known faults
     out:str|Path='audit',   # Folder for tables, executed notebook and page
     known:int=200,          # Number of known copies made to measure errors, at least 1
+    records:str|Path='',    # CSV of records; empty: `records.csv` in the folder of the data, where there is one
+    also:str='',            # Further columns of it to take, separated by commas
 ) -> Path:                  # `index.html`
     """Audit a data set and write the findings as tables and one HTML page.
 
@@ -236,6 +238,10 @@ def audit_report(
         Folder for tables, executed notebook and page
     known : int, default 200
         Number of known copies made to measure errors, at least 1
+    records : str | Path, default ''
+        CSV of records; empty: `records.csv` in the folder of the data, where there is one
+    also : str, default ''
+        Further columns of it to take, separated by commas
 
     Returns
     -------
@@ -246,7 +252,9 @@ def audit_report(
     if known < 1: raise ValueError(f'known must be at least 1, not {known}')
     if out.exists() and not out.is_dir(): raise ValueError(f'{out}: a file of that name is in the way; name a folder')
     simulated = not source or load_images(source).attrs.get('simulated', False)
-    notebook, parameters = out/'audit.ipynb', dict(data=source, out=str(out), known=known)
+    records = str(Path(records).resolve()) if records else ''
+    notebook = out/'audit.ipynb'
+    parameters = dict(data=source, out=str(out), known=known, records=records, also=also)
     try: execute(notebook_path('02_own_data'), notebook, parameters)
     except Exception as e: raise ValueError(f'{last_line(e)}; the notebook with the traceback is {notebook}') from e
     write_page(notebook, out/'index.html', simulated=simulated, code=False)
