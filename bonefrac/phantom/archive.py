@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PARTS_OF_DATA', 'CLASS_NAMES', 'CLASS_IDS', 'TRUTH', 'FRACTURES', 'GROUPS', 'TABLES', 'PHANTOM_VERSION',
-           'region_of_subject', 'subject_cases', 'part_of', 'plan', 'label_text', 'table_rows', 'make_phantoms']
+           'region_of_subject', 'subject_cases', 'part_of', 'plan', 'label_text', 'table_rows', 'is_finished',
+           'make_phantoms']
 
 # %% ../../nbs/library/phantom/06_archive.ipynb #359cdbe8
 import csv
@@ -290,8 +291,24 @@ def _refuse(out, have, want):
     differ = ', '.join(f'{name} {have.get(name)} instead of {want[name]}' for name in wrong)
     raise FileExistsError(f'{out} holds phantoms with {differ}; name another folder or remove this one')
 
-def _finished(out, want):
-    "Whether a folder holds these very phantoms; an empty one holds none, anything else is refused."
+def is_finished(
+    out:Path,  # Folder
+    want:dict, # What its `phantom.json` must hold
+) -> bool:     # False where the folder is missing or empty; one with anything else is refused
+    """Whether a folder holds these very phantoms.
+
+    Parameters
+    ----------
+    out : Path
+        Folder
+    want : dict
+        What its `phantom.json` must hold
+
+    Returns
+    -------
+    bool
+        False where the folder is missing or empty; one with anything else is refused
+    """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())): return False
     try: have = dict(read_json(out/'phantom.json'))
     except (ValueError, TypeError):
@@ -349,11 +366,11 @@ def make_phantoms(
         n=int(n), seed=int(seed), size=int(size), annotated=float(annotated), copies=int(copies),
         nuisances=nuisance_shares(nuisances), masks=bool(masks))
     want = dict(version=PHANTOM_VERSION, **settings)
-    if _finished(out, want): return out
+    if is_finished(out, want): return out
     try:
         with written_folder(out) as new:
             _Archive(new, **settings).write()
             (new/'phantom.json').write_text(json.dumps(want))
     except OSError as e: raise ValueError(f'{out}: not written: {e.strerror or e}; nothing was kept') from None
-    _finished(out, want) # another process may have written something else there in the meantime
+    is_finished(out, want) # another process may have written something else there in the meantime
     return out
