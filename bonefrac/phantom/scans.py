@@ -27,9 +27,9 @@ from .volume import Scan, check_mm, scan_scene
 CT_CLASS, PLAIN = '1.2.840.10008.5.1.4.1.1.2', '1.2.840.10008.1.2.1' # CT Image Storage; explicit, little endian
 SHARED = dict( # elements of a CT that all slices share; empty ones must be there
     SOPClassUID=CT_CLASS, Modality='CT', Manufacturer='bonefrac', ManufacturerModelName='phantom',
-    ImageType=['DERIVED', 'PRIMARY', 'AXIAL'], PatientName='PHANTOM', PatientBirthDate='', PatientSex='',
+    ImageType=['DERIVED', 'PRIMARY', 'AXIAL'], PatientName='PHANTOM^SIMULATED', PatientBirthDate='', PatientSex='',
     StudyDate='', StudyTime='', AccessionNumber='', ReferringPhysicianName='', StudyID='', SeriesNumber=1,
-    AcquisitionNumber=1, PatientPosition='HFS', PositionReferenceIndicator='', KVP=None, Laterality='',
+    AcquisitionNumber=1, PatientPosition='HFS', PositionReferenceIndicator='', KVP=None,
     ImageOrientationPatient=[1, 0, 0, 0, 1, 0], SamplesPerPixel=1, PhotometricInterpretation='MONOCHROME2',
     BitsAllocated=16, BitsStored=16, HighBit=15, PixelRepresentation=1, RescaleIntercept=0, RescaleSlope=1,
     RescaleType='HU', WindowCenter=500, WindowWidth=2500, BurnedInAnnotation='NO')
@@ -251,7 +251,8 @@ def store_scan(
     subject, study = name.split('_')
     below = f'{part}/{case.region}/{"fractured" if scene.fractures else "not fractured"}/{subject}/{study}'
     scan = scan_scene(scene, mm)
-    told = dict(BodyPartExamined=case.region.upper(), ImageComments='SIMULATED', PatientID=subject)
+    told = dict(BodyPartExamined=case.region.upper(), Laterality=scene.subject.side, ImageComments='SIMULATED',
+                PatientID=subject)
     if form == 'dicom': write_series(scan, folder/below, name, told)
     else: write_nifti(scan, folder/f'{below}.nii.gz')
     return dict(scan_truth(name, scene, mm), name=below)
