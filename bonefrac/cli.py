@@ -329,6 +329,7 @@ DOORS = { # what one has: what to type
     'COCO json, Pascal VOC, LabelMe': 'bonefrac data my-images/',
     'FracAtlas, GRAZPEDWRI-DX as published': 'bonefrac data FracAtlas/',
     'DICOM files, in folders or in one': 'bonefrac data scans/',
+    'CT, as DICOM slices or NIfTI': 'bonefrac data ct/',
     'a CSV with path and region or label': 'bonefrac run --data list.csv',
     'a CSV with columns of its own': 'bonefrac data list.csv --columns path=FILE,region=BONE',
     'classes of its own': 'bonefrac run --task label --data my-images/',
@@ -515,6 +516,12 @@ def data(
     return Result(text, content, remarks=_set_aside(content['problems']))
 
 # %% ../nbs/library/02_cli.ipynb #3e5a7c0d
+def _scans(folder, forms, **asked):
+    "Folders of CT beside phantoms, made where they are asked for."
+    from bonefrac.phantom.scans import make_scans
+    ends = dict(dicom='-ct', nifti='-nifti')
+    return [make_scans(f'{folder}{ends[form]}', form=form, **asked) for form, wanted in forms.items() if wanted]
+
 @command('bonefrac phantom --n 600 --out phantoms')
 def phantom(
     *,
@@ -526,6 +533,9 @@ def phantom(
     copies:int=0,       # Turned and re-exposed copies of each training image, as the published export made them
     off:str='',         # Leave out, separated by commas
     masks:bool=False,   # Write masks of bones and fragments too
+    ct:bool=False,      # Also write a CT per examination, as DICOM, into a folder named with -ct
+    nifti:bool=False,   # Also write a CT per examination, as NIfTI, into a folder named with -nifti
+    mm:float=2.,        # Side of a voxel of CT in mm, 0.1 to 5
 ) -> Result:
     """Make simulated radiographs with exact truth, in the layout of the published archive.
 
@@ -547,6 +557,12 @@ def phantom(
         Leave out, separated by commas
     masks : bool, default False
         Write masks of bones and fragments too
+    ct : bool, default False
+        Also write a CT per examination, as DICOM, into a folder named with -ct
+    nifti : bool, default False
+        Also write a CT per examination, as NIfTI, into a folder named with -nifti
+    mm : float, default 2.0
+        Side of a voxel of CT in mm, 0.1 to 5
     """
     from bonefrac.phantom.archive import make_phantoms
     nuisances = dict.fromkeys(filter(None, map(str.strip, off.split(','))), 0)
@@ -554,8 +570,9 @@ def phantom(
                            nuisances=nuisances, masks=masks)
     said = ('truth.csv has one row per image, fractures.csv one per fracture: '
             'kind, displacement in mm and degrees, severity.')
-    text = _lines(str(_short(folder)), said, f'next: bonefrac data {_typed(out)}')
-    return Result(text, dict(folder=str(folder), images=n))
+    scans = _scans(folder, dict(dicom=ct, nifti=nifti), n=n, seed=seed, annotated=annotated, mm=mm)
+    text = _lines(str(_short(folder)), *map(str, map(_short, scans)), said, f'next: bonefrac data {_typed(out)}')
+    return Result(text, dict(folder=str(folder), images=n, scans=list(map(str, scans))))
 
 # %% ../nbs/library/02_cli.ipynb #33a32ca7
 @command('bonefrac audit my-images/ --out audit')
@@ -948,7 +965,7 @@ def _answers_text(table):
 
 @command('bonefrac predict a.png b.png runs/NAME --out answers.csv')
 def predict(
-    paths:list,   # Image files, or folders of images
+    paths:list,   # Image files, folders of images, CT as a folder of DICOM slices or as NIfTI
     run:str,      # Folder of a finished run or of an export
     *,
     out:str='',   # Write all probabilities to this CSV file
@@ -958,16 +975,16 @@ def predict(
     Parameters
     ----------
     paths : list
-        Image files, or folders of images
+        Image files, folders of images, CT as a folder of DICOM slices or as NIfTI
     run : str
         Folder of a finished run or of an export
     out : str, default ''
         Write all probabilities to this CSV file
     """
-    from bonefrac.deploy.predict import image_files, predict as predict_images, read_card
+    from bonefrac.deploy.predict import predict as predict_images, read_card
     from bonefrac.files import written
-    card, files = read_card(run), list(chain(*map(image_files, paths)))
-    table = predict_images(files, run)
+    card = read_card(run)
+    table = predict_images(paths if len(paths) > 1 else paths[0], run)
     if out:
         with written(out) as aside: changed_cells(table, guarded).to_csv(aside, index=False)
     trained = 'The run was trained on SIMULATED data.' if card.get('simulated') else ''
