@@ -617,7 +617,7 @@ def is_simulated(
         True where at least one image is a phantom
     """
     root = Path(images.attrs.get('root', ''))
-    folders = {os.path.dirname(path) for path in [*images.path, *map(root.joinpath, images.name)]}
+    folders = {os.path.dirname(path) for path in [*images.path, *map(root.joinpath, images.get('name', []))]}
     above = {parent for folder in folders for parent in Path(folder).parents}
     marks = 'phantom.json', 'truth.csv'
     return any(all((folder/mark).is_file() for mark in marks) for folder in above)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WATER', 'SLAB', 'LOWEST', 'hounsfield', 'attenuation', 'Layer', 'solid_layers', 'soft_layers', 'scene_layers',
            'exact_film', 'coverage', 'divided', 'depth_edges', 'paint', 'slabs', 'Scan', 'check_mm', 'scan_scene',
-           'shadow', 'shadow_on', 'turned']
+           'shadow', 'shadow_on', 'shadow_errors', 'turned', 'crack_scenes', 'crack_contrast']
 
 # %% ../../nbs/library/phantom/07_volume.ipynb #d4180b03
 from collections.abc import Iterator
@@ -16,8 +16,11 @@ import numpy as np
 
 from .projection import FAR, MU, Solid, chords, interval, kept_ends, leaning_wall
 from .projection import pixel_centres, resized, rounded
-from .anatomy import LUNG, PARTS, axis_rotation, join_motions, move_chain, pivot_motion, skin_chains
-from .simulate import Scene
+from .anatomy import LUNG, PARTS, Subject, axis_rotation, join_motions, move_chain, move_point
+from .anatomy import pivot_motion, skin_chains
+from .fracture import Fracture, place_of
+from .nuisances import NUISANCES, Case
+from .simulate import Scene, pose_scene
 
 # %% ../../nbs/library/phantom/07_volume.ipynb #698c94bd
 WATER = np.float32(.2683) # linear coefficient at 40 keV, 1/cm
@@ -384,6 +387,27 @@ def shadow_on(
     maps = (lines.astype(np.float32) for lines in np.meshgrid(columns, rows))
     return cv2.remap(np.ascontiguousarray(film), *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
+# %% ../../nbs/library/phantom/07_volume.ipynb #034266e0
+def shadow_errors(
+    scene:Scene,
+    sides:tuple=(4., 2., 1.), # Sides of voxels, mm
+) -> dict:                    # Side -> root mean square difference, % of the film's range
+    """How far shadows of a scene are from its film, on the pixels of the film.
+
+    Parameters
+    ----------
+    sides : tuple, default (4.0, 2.0, 1.0)
+        Sides of voxels, mm
+
+    Returns
+    -------
+    dict
+        Side -> root mean square difference, % of the film's range
+    """
+    film = exact_film(scene)
+    off = {mm: shadow_on(scan_scene(scene, mm), scene) - film for mm in sides}
+    return {mm: float(100*np.sqrt((one**2).mean())/np.ptp(film)) for mm, one in off.items()}
+
 # %% ../../nbs/library/phantom/07_volume.ipynb #f8b96dba
 def turned(
     scene:Scene,
@@ -406,3 +430,63 @@ def turned(
     motion = pivot_motion(axis_rotation('y', degrees), pivot)
     pose = {part: join_motions(first, motion) for part, first in scene.pose.items()}
     return replace(scene, pose=pose, size=np.array([edges[-1] - edges[0], scene.size[1]]))
+
+# %% ../../nbs/library/phantom/07_volume.ipynb #f7672d06
+def crack_scenes(
+    lean:float,    # Of the crack from the plane across the bone, degrees, in [0, 75]
+    azimuth:float, # Where it leans to, degrees around the bone; 90 is along the beam
+    gap:float,     # mm
+) -> tuple:        # Two `Scene`s of 3 by 4 cm around the place
+    """A radius with a crack, and the same without it.
+
+    Parameters
+    ----------
+    lean : float
+        Of the crack from the plane across the bone, degrees, in [0, 75]
+    azimuth : float
+        Where it leans to, degrees around the bone; 90 is along the beam
+    gap : float
+        mm
+
+    Returns
+    -------
+    tuple
+        Two `Scene`s of 3 by 4 cm around the place
+    """
+    crack = Fracture('oblique', 'radius', obliquity=lean, azimuth=azimuth, gap=gap)
+    case, subject = Case('forearm', 'ap', True, 9, 9, 9), Subject(seed=9)
+    scene = pose_scene(case, 512, dict.fromkeys(NUISANCES, 0), [crack], subject)
+    part, solids = scene.bones['radius']
+    middle = move_point(scene.pose[part], place_of(solids[0], crack)[0])
+    near = replace(scene, centre=middle[:2], size=np.array([3., 4.]))
+    return near, replace(near, fractures=[])
+
+def crack_contrast(
+    lean:float,        # Degrees from the plane across the bone, in [0, 75]
+    azimuth:float=90., # Degrees around the bone; 90 is along the beam, 45 half way
+    gap:float=.3,      # mm
+    mm:float=.5,       # Side of pixels and voxels
+) -> dict:             # Most attenuation lost on the film and on the best of three shadows; most Hounsfield units lost
+    """What a crack takes from a film, from three shadows and from a voxel.
+
+    Parameters
+    ----------
+    lean : float
+        Degrees from the plane across the bone, in [0, 75]
+    azimuth : float, default 90.0
+        Degrees around the bone; 90 is along the beam, 45 half way
+    gap : float, default 0.3
+        mm
+    mm : float, default 0.5
+        Side of pixels and voxels
+
+    Returns
+    -------
+    dict
+        Most attenuation lost on the film and on the best of three shadows; most Hounsfield units lost
+    """
+    scenes = crack_scenes(lean, azimuth, gap)
+    with_crack, without = (scan_scene(scene, mm, fine=5) for scene in scenes)
+    lost = [shadow(without, axis) - shadow(with_crack, axis) for axis in (1, 2, 0)]
+    voxels = without.hu.astype(np.int32) - with_crack.hu
+    return dict(film=float(lost[0].max()), best=float(max(one.max() for one in lost)), voxel=int(voxels.max()))
