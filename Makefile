@@ -25,7 +25,7 @@ $(STAMP): constraints.txt settings.ini setup.py pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@sed -n '/^uv==/,/[^\\]$$/p' constraints.txt > $(VENV)/uv.txt
 	$(BIN)/python -m pip install -q -r $(VENV)/uv.txt
-	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev,dicom,kaggle,cluster,trust,onnx]'
+	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev,dicom,kaggle,cluster,trust,ct,onnx]'
 	@touch $@
 
 study: $(STAMP)
@@ -56,7 +56,7 @@ prepare: $(STAMP)
 
 constraints:
 	$(BIN)/uv pip compile -q --universal --python-version 3.10 --no-header --no-annotate --generate-hashes --upgrade \
-		--extra dev --extra dicom --extra kaggle --extra cluster --extra trust --extra onnx setup.py -o constraints.txt
+		--extra dev --extra dicom --extra kaggle --extra cluster --extra trust --extra ct --extra onnx setup.py -o constraints.txt
 
 clean:
 	rm -rf build dist _docs _proc *.egg-info

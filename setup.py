@@ -60,6 +60,7 @@ setup(
         'kaggle': lines('kaggle_requirements'),
         'cluster': lines('cluster_requirements'),
         'trust': lines('trust_requirements'),
+        'ct': lines('ct_requirements'),
         'onnx': lines('onnx_requirements'),
         'dev': lines('dev_requirements'),
     },

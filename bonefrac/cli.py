@@ -329,6 +329,7 @@ DOORS = { # what one has: what to type
     'COCO json, Pascal VOC, LabelMe': 'bonefrac data my-images/',
     'FracAtlas, GRAZPEDWRI-DX as published': 'bonefrac data FracAtlas/',
     'DICOM files, in folders or in one': 'bonefrac data scans/',
+    'CT, as DICOM slices or NIfTI': 'bonefrac data ct/',
     'a CSV with path and region or label': 'bonefrac run --data list.csv',
     'a CSV with columns of its own': 'bonefrac data list.csv --columns path=FILE,region=BONE',
     'classes of its own': 'bonefrac run --task label --data my-images/',
@@ -515,6 +516,12 @@ def data(
     return Result(text, content, remarks=_set_aside(content['problems']))
 
 # %% ../nbs/library/02_cli.ipynb #3e5a7c0d
+def _scans(folder, forms, **asked):
+    "Folders of CT beside phantoms, made where they are asked for."
+    from bonefrac.phantom.scans import make_scans
+    ends = dict(dicom='-ct', nifti='-nifti')
+    return [make_scans(f'{folder}{ends[form]}', form=form, **asked) for form, wanted in forms.items() if wanted]
+
 @command('bonefrac phantom --n 600 --out phantoms')
 def phantom(
     *,
@@ -526,7 +533,9 @@ def phantom(
     copies:int=0,       # Turned and re-exposed copies of each training image, as the published export made them
     off:str='',         # Leave out, separated by commas
     masks:bool=False,   # Write masks of bones and fragments too
-    record:bool=False,  # Write records.csv too: age, sex, side, …; fractures then follow age through bone density
+    ct:bool=False,      # Also write a CT per examination, as DICOM, into a folder named with -ct
+    nifti:bool=False,   # Also write a CT per examination, as NIfTI, into a folder named with -nifti
+    mm:float=2.,        # Side of a voxel of CT in mm, 0.1 to 5
 ) -> Result:
     """Make simulated radiographs with exact truth, in the layout of the published archive.
 
@@ -548,20 +557,22 @@ def phantom(
         Leave out, separated by commas
     masks : bool, default False
         Write masks of bones and fragments too
-    record : bool, default False
-        Write records.csv too: age, sex, side, …; fractures then follow age through bone density
+    ct : bool, default False
+        Also write a CT per examination, as DICOM, into a folder named with -ct
+    nifti : bool, default False
+        Also write a CT per examination, as NIfTI, into a folder named with -nifti
+    mm : float, default 2.0
+        Side of a voxel of CT in mm, 0.1 to 5
     """
     from bonefrac.phantom.archive import make_phantoms
-    from bonefrac.phantom.records import Graph, make_recorded
     nuisances = dict.fromkeys(filter(None, map(str.strip, off.split(','))), 0)
-    options = dict(n=n, seed=seed, size=size, copies=copies, nuisances=nuisances, masks=masks)
-    folder = (make_recorded(out, graph=Graph(share=annotated), **options) if record else
-              make_phantoms(out, annotated=annotated, **options))
+    folder = make_phantoms(out, n=n, seed=seed, size=size, annotated=annotated, copies=copies,
+                           nuisances=nuisances, masks=masks)
     said = ('truth.csv has one row per image, fractures.csv one per fracture: '
             'kind, displacement in mm and degrees, severity.')
-    told = 'records.csv has one row per subject, drawn from a stated causal graph: age → density → fracture.'
-    text = _lines(str(_short(folder)), said, told if record else None, f'next: bonefrac data {_typed(out)}')
-    return Result(text, dict(folder=str(folder), images=n))
+    scans = _scans(folder, dict(dicom=ct, nifti=nifti), n=n, seed=seed, annotated=annotated, mm=mm)
+    text = _lines(str(_short(folder)), *map(str, map(_short, scans)), said, f'next: bonefrac data {_typed(out)}')
+    return Result(text, dict(folder=str(folder), images=n, scans=list(map(str, scans))))
 
 # %% ../nbs/library/02_cli.ipynb #33a32ca7
 @command('bonefrac audit my-images/ --out audit')
@@ -570,8 +581,6 @@ def audit(
     *,
     out:str='audit', # Folder for the tables and index.html
     known:int=200,   # Number of known copies made to measure errors, at least 1
-    records:str='',  # CSV of records: age, sex, side, mechanism, pain, scanner; default: records.csv with the data
-    also:str='',     # Further columns of it to take, separated by commas
 ) -> Result:
     """Find copies, studies that cross the split, label problems and shortcuts in any images.
 
@@ -583,13 +592,9 @@ def audit(
         Folder for the tables and index.html
     known : int, default 200
         Number of known copies made to measure errors, at least 1
-    records : str, default ''
-        CSV of records: age, sex, side, mechanism, pain, scanner; default: records.csv with the data
-    also : str, default ''
-        Further columns of it to take, separated by commas
     """
     from bonefrac.report.pages import audit_report
-    page = audit_report(source, out, known, records, also)
+    page = audit_report(source, out, known)
     said = ('groups.csv names source and study of each image; '
             'runs split by these studies, or by a groups.csv in the folder of the data.')
     return Result(f'report: {_short(page)}\n{said}', dict(report=str(page)))
@@ -960,7 +965,7 @@ def _answers_text(table):
 
 @command('bonefrac predict a.png b.png runs/NAME --out answers.csv')
 def predict(
-    paths:list,   # Image files, or folders of images
+    paths:list,   # Image files, folders of images, CT as a folder of DICOM slices or as NIfTI
     run:str,      # Folder of a finished run or of an export
     *,
     out:str='',   # Write all probabilities to this CSV file
@@ -970,16 +975,16 @@ def predict(
     Parameters
     ----------
     paths : list
-        Image files, or folders of images
+        Image files, folders of images, CT as a folder of DICOM slices or as NIfTI
     run : str
         Folder of a finished run or of an export
     out : str, default ''
         Write all probabilities to this CSV file
     """
-    from bonefrac.deploy.predict import image_files, predict as predict_images, read_card
+    from bonefrac.deploy.predict import predict as predict_images, read_card
     from bonefrac.files import written
-    card, files = read_card(run), list(chain(*map(image_files, paths)))
-    table = predict_images(files, run)
+    card = read_card(run)
+    table = predict_images(paths if len(paths) > 1 else paths[0], run)
     if out:
         with written(out) as aside: changed_cells(table, guarded).to_csv(aside, index=False)
     trained = 'The run was trained on SIMULATED data.' if card.get('simulated') else ''

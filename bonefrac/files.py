@@ -475,6 +475,7 @@ LIMITS = dict( # the most that is taken from a file or a server that somebody el
     ratio=100,                      # bytes unpacked per byte of an archive; below 100 MB any ratio is fine
     members=150_000,                # files and folders in an archive
     pixels=50_000_000,              # pixels of one image; one of 16 bits and four channels takes 60 bytes each
+    voxels=1_000_000_000,           # voxels of one volume; each takes 2 or 4 bytes
     download_bytes=20_000_000_000,  # bytes of a download
     seconds=6*60*60,                # seconds that a download takes
     slowness=1,                     # seconds per kB of a download, after its first minute

@@ -616,7 +616,8 @@ def is_simulated(
     bool
         True where at least one image is a phantom
     """
-    folders = set(map(os.path.dirname, images.path))
+    root = Path(images.attrs.get('root', ''))
+    folders = {os.path.dirname(path) for path in [*images.path, *map(root.joinpath, images.get('name', []))]}
     above = {parent for folder in folders for parent in Path(folder).parents}
     marks = 'phantom.json', 'truth.csv'
     return any(all((folder/mark).is_file() for mark in marks) for folder in above)

@@ -7,7 +7,7 @@ __all__ = ['KINDS', 'CARD_KEYS', 'MODEL_FILES', 'CARD_NAMES', 'SIZES', 'INSTALLE
            'checked_card', 'read_card', 'needed', 'model_file', 'filled_model', 'load_model', 'varint', 'fields',
            'messages', 'node_fault', 'tensor_fault', 'onnx_fault', 'softmax', 'onnx_session', 'onnx_network',
            'image_files', 'grey_square', 'normalised', 'network_input', 'answer_table', 'torch_network', 'spot_network',
-           'best_box', 'spot_answers', 'load_network', 'predict']
+           'best_box', 'spot_answers', 'load_network', 'Asked', 'predict']
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #78d4e5a7
 import math
@@ -16,14 +16,16 @@ from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from reprlib import repr as short
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 
 from ..files import check_regular, file_sha256, progress, read_json, shown
 from ..vocabulary import choose
-from ..data.pixels import film_fault, is_image, load_grey
+from ..data.pixels import film_fault, is_image, load_grey, read_film
 from ..data.filters import FILTERS, RESIZES, boxes_in_film, prepared, room_of
+from ..data.volumes import no_film, read_volume, volumes_below, why_not, write_projections
 from ..training.architectures import ARCHS
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #934bde96
@@ -442,8 +444,9 @@ def grey_square(
     np.ndarray
         Grey uint8 (size, size)
     """
-    grey = load_grey(path)
-    if fault := film_fault(grey): raise ValueError(f'{path}: {fault}')
+    film = read_film(path)
+    grey, modality = film.grey, film.facts.get('modality')
+    if fault := no_film(modality) or film_fault(grey): raise ValueError(f'{path}: {fault}')
     if change: grey = change(grey)
     return prepared(grey, card['filter'], card['size'], card['resize'])
 
@@ -639,6 +642,54 @@ def load_network(
     made = spot_network if card['kind'] == 'boxes' else torch_network
     return made(load_model(folder)[0].to(device), card), card
 
+# %% ../../nbs/library/deploy/00_predict.ipynb #056ab630
+class Asked:
+    """Films that paths stand for; volumes become projections.
+
+    Parameters
+    ----------
+    paths : object
+        Image file, volume, folder, or list of these
+    aside : str | Path
+        Folder for the projections
+    """
+    def __init__(self,
+        paths,          # Image file, volume, folder, or list of these
+        aside:str|Path, # Folder for the projections
+    ):
+        self.aside, self.files, self.names, self.problems = Path(aside), [], {}, []
+        alone = isinstance(paths, (str, Path))
+        for path in [paths] if alone else paths: self.add(path, alone)
+        if not self.files and not self.problems: raise ValueError('no image was named')
+
+    def add(self, path, alone):
+        "What a path stands for; a file of a list may be missing, a path that is named alone may not."
+        volumes = volumes_below(path) if Path(path).exists() else {}
+        for name, files in volumes.items(): self.add_volume(Path(path)/name if Path(path).is_dir() else path, files)
+        if not volumes: self.files += image_files(path) if alone or Path(path).is_dir() else [path]
+        elif Path(path).is_dir(): self.add_others(path, set(chain(*volumes.values())))
+
+    def add_others(self, folder, seen):
+        "Images of a folder that belong to no volume."
+        self.files += sorted(path for path in Path(folder).rglob('*') if path not in seen and is_image(path))
+
+    def add_volume(self, name, files):
+        "Projections of a volume, or why there are none."
+        try:
+            volume = read_volume(files)
+            if fault := why_not(volume): raise ValueError(fault)
+        except ValueError as e: return self.problems.append([str(name), str(e).removeprefix(f'{name}: ')])
+        made = write_projections(volume, self.aside/str(len(self.names)))
+        self.names.update({str(path): f'{name} ({side} {way})' for path, (side, way, _) in made.items()})
+        self.files += made
+
+    def named(self, table):
+        "Answers under the names of the volumes."
+        problems = [[self.names.get(path, path), reason] for path, reason in table.attrs['problems']]
+        table = table.assign(path=[self.names.get(path, path) for path in table.path])
+        table.attrs['problems'] = problems
+        return table
+
 # %% ../../nbs/library/deploy/00_predict.ipynb #88425ea9
 def _readable(paths, card, change):
     "Paths of readable images, their inputs, and what is wrong with the others."
@@ -655,10 +706,8 @@ def _check_finite(probs, paths, run):
     if len(broken): raise ValueError(f'{paths[broken[0]]}: the run {run} gives no finite probability; train it anew')
 
 def _batches(paths, size):
-    "Images in batches; none, or a size below 1, is an error."
+    "Images in batches; a size below 1 is an error."
     if size < 1: raise ValueError(f'batch_size must be at least 1, not {size}')
-    paths = image_files(paths) if isinstance(paths, (str, Path)) else list(paths)
-    if not paths: raise ValueError('no image was named')
     return [paths[i:i + size] for i in range(0, len(paths), size)]
 
 def _joined(tables, problems):
@@ -684,7 +733,7 @@ def _batch_answers(paths, run, network, card, change):
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #6f3d81e4
 def predict(
-    paths,                     # Image file, folder that is searched at any depth, or list of image files
+    paths,                     # Image file, volume, folder that is searched at any depth, or list of these
     run:str|Path,              # Folder of a finished run or of an export
     batch_size:int=32,         # Images per batch, at least 1
     change:Callable|None=None, # Grey uint8 (height, width) -> grey uint8; applied to each image first
@@ -694,7 +743,7 @@ def predict(
     Parameters
     ----------
     paths : object
-        Image file, folder that is searched at any depth, or list of image files
+        Image file, volume, folder that is searched at any depth, or list of these
     run : str | Path
         Folder of a finished run or of an export
     batch_size : int, default 32
@@ -707,8 +756,11 @@ def predict(
     pd.DataFrame
         See `answer_table`; `attrs['problems']` lists unreadable files
     """
-    batches = _batches(paths, batch_size)
-    network, card = load_network(run)
-    shown = progress(batches, say='predicting', unit='batch', quiet_below=4)
-    found = [_batch_answers(batch, run, network, card, change) for batch in shown]
-    return _joined(chain(*(answers for answers, _ in found)), list(chain(*(faults for _, faults in found))))
+    with TemporaryDirectory() as aside:
+        asked = Asked(paths, aside)
+        batches = _batches(asked.files, batch_size)
+        network, card = load_network(run)
+        shown = progress(batches, say='predicting', unit='batch', quiet_below=4)
+        found = [_batch_answers(batch, run, network, card, change) for batch in shown]
+        table = _joined(chain(*(answers for answers, _ in found)), asked.problems + list(chain(*(f for _, f in found))))
+    return asked.named(table)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FAR', 'MATERIALS', 'MU', 'GRAIN', 'SCATTER_CM', 'cone_interval', 'rounded', 'resized', 'pixel_centres', 'window',
-           'interval', 'thickness', 'Cut', 'cut_bound', 'clip', 'Solid', 'chords', 'leaning_wall', 'paths', 'add_solid',
-           'Exposure', 'detect', 'expose']
+           'interval', 'thickness', 'Cut', 'cut_bound', 'kept_ends', 'clip', 'Solid', 'chords', 'leaning_wall', 'paths',
+           'add_solid', 'Exposure', 'detect', 'expose']
 
 # %% ../../nbs/library/phantom/00_projection.ipynb #24de381b
 from dataclasses import dataclass, replace
@@ -324,6 +324,32 @@ def cut_bound(
     height = dx*nx + dy*ny - cut.edge_at(dx, dy)
     return slope > 0, np.float32(cut.centre[2]) + (np.float32(cut.offset) - cut.side*height)/slope
 
+def kept_ends(
+    low:np.ndarray,  # Float32 in cm, (height, width): entries
+    high:np.ndarray, # Float32 in cm, (height, width): exits
+    bounds:list,     # Pairs from `cut_bound`
+) -> tuple:          # Entries and exits, two float32 (height, width) in cm; an exit before the entry: nothing is left
+    """Where rays enter and leave what is on the kept side of every cut.
+
+    Parameters
+    ----------
+    low : np.ndarray
+        Float32 in cm, (height, width): entries
+    high : np.ndarray
+        Float32 in cm, (height, width): exits
+    bounds : list
+        Pairs from `cut_bound`
+
+    Returns
+    -------
+    tuple
+        Entries and exits, two float32 (height, width) in cm; an exit before the entry: nothing is left
+    """
+    for below, bound in bounds:
+        low = np.where(below, np.maximum(low, bound), low)
+        high = np.where(below, high, np.minimum(high, bound))
+    return low, high
+
 def clip(
     low:np.ndarray,  # Float32 in cm, (height, width): entries
     high:np.ndarray, # Float32 in cm, (height, width): exits
@@ -345,9 +371,7 @@ def clip(
     np.ndarray
         Float32 in cm, (height, width): what is left of each ray, at least 0
     """
-    for below, bound in bounds:
-        low = np.where(below, np.maximum(low, bound), low)
-        high = np.where(below, high, np.minimum(high, bound))
+    low, high = kept_ends(low, high, bounds)
     return np.maximum(high - low, 0)
 
 # %% ../../nbs/library/phantom/00_projection.ipynb #eaea8d3e
