@@ -501,7 +501,7 @@ def simulate(
     cast, (x, y) = scene.on['cast'], scene.grid
     total = soft_map(scene.subject, case.region, scene.bones, scene.pose, x, y, cast)
     mask, inside, seen = draw_bones(total, scene, scene.grain())
-    exposure = draw_exposure(scene.on['exposure'], total)
+    exposure = draw_exposure(scene.on['exposure'], total, case.region)
     for solid in scene.metal: add_solid(total, solid, x, y)
     record = _Record(scene)
     image, marked = record.photograph(total, exposure)
