@@ -148,8 +148,8 @@ AVULSIONS = {
     'humerus': ((3, .8, (-1, .1, 0), (0, -1, 0)), (2, .06, (1, -.45, 0), None)),
     'ulna': ((2, .5, (-.8, .6, 0), None), (0, .03, (0, -1, 0), None)),
     'radius': ((3, .5, (.5, .85, 0), None),),
-    'femur': ((2, .9, (.5, -.85, 0), None),),
-    'tibia': ((10, .7, (-.5, .8, 0), None),),
+    'femur': ((2, .9, (1, -.4, 0), None),),
+    'tibia': ((-1, .7, (-.5, .8, 0), None),),
     'fibula': ((0, .97, (0, 1, 0), None),)}
 _BASE = ((1, .8, None, None), (1, .2, None, None)) # bones that are not named: the corners of a base
 
@@ -745,7 +745,7 @@ _SHAFT = dict(transverse=3, oblique=3, spiral=2, comminuted=2) # weights of kind
 _END, _SMALL = dict(transverse=4, oblique=2, comminuted=2), dict(transverse=2, oblique=1)
 _CHILD = dict(spiral=1, comminuted=.3, transverse=2, oblique=2) # weights in children, who have two more kinds
 _CHILD_ONLY = dict(greenstick=3, buckle=2)
-_TEAR = dict(avulsion=1)
+_TEAR, _ACROSS = dict(avulsion=1), dict(transverse=1) # a slanted plane would meet a bent bone twice
 _TUBULAR = [f'{name} {ray}' for ray in range(1, 6) for name in ('metacarpal', 'proximal', 'middle', 'distal')]
 _TUBULAR.remove('middle 1') # a thumb has none
 
@@ -799,14 +799,14 @@ SITES = dict( # region -> `Site`s
     hand=[site for both in zip(_finger_shafts, _finger_corners) for site in both] + [
         Site(('scaphoid',), (.4, .6), _SMALL, 2)],
     hip=[
-        Site(('femur',), (.045, .085), _END, 3),
+        Site(('femur',), (.045, .085), _ACROSS, 3),
         Site(('femur',), (.1, .15), _END, 3),
         Site(('femur',), (.2, .28), _SHAFT),
         Site(('femur',), (0, 0), _TEAR),
         Site(('pubis',), (.4, .7), _SMALL)],
     knee=[
         Site(('tibia',), (.04, .1), _END, 3),
-        Site(('femur',), (.88, .94), _END, 2),
+        Site(('femur',), (.86, .91), dict(transverse=4, comminuted=2), 2),
         Site(('patella',), (.35, .65), _SMALL, 2),
         Site(('fibula',), (.06, .12), _SMALL)],
     tibia=[
@@ -825,13 +825,13 @@ SITES = dict( # region -> `Site`s
         *[Site((f'metatarsal {ray}',), (0, 0), _TEAR, .3) for ray in (1, 5)],
         Site(('calcaneus',), (.35, .6), _SMALL, 2),
         Site(('navicular',), (.4, .6), _SMALL, .5)],
-    skull=[Site((f'mandible {side}',), (.3, .8), _SMALL) for side in ('left', 'right')],
+    skull=[Site((f'mandible {side}',), (.3, .8), _ACROSS) for side in ('left', 'right')],
     ribs=[
-        *[Site((f'rib {k} {side}',), (.3, .7), _SMALL) for k in range(3, 10) for side in ('left', 'right')],
+        *[Site((f'rib {k} {side}',), (.3, .7), _ACROSS) for k in range(3, 10) for side in ('left', 'right')],
         *[Site((f'clavicle {side}',), (.35, .68), _SMALL, 3) for side in ('left', 'right')]],
     spine=[
         *[Site((f'transverse process of L{k} {side}',), (.3, .7), _SMALL) for k in range(1, 5) for side in ('left', 'right')],
-        *[Site((f'arch of L{k}',), (.4, .7), _SMALL) for k in range(1, 5)]])
+        *[Site((f'arch of L{k}',), (.4, .7), _ACROSS) for k in range(1, 5)]])
 
 # %% ../../nbs/library/phantom/06_fracture.ipynb #b6c0f7a1
 def most_angulation(
