@@ -226,7 +226,7 @@ class Rays:
         names, at, bones = self.names(ray), np.array(place), []
         wide = np.array([np.cos(np.deg2rad(side)), -np.sin(np.deg2rad(side)), 0])
         for name, length, way in zip(names, lengths, self.directions(ray, curl, names)):
-            r = self.radii[name[:-2]]*thick
+            r = min(self.radii[name[:-2]]*thick, .34*length) # both ends fit into a short one
             plates = (.84,) if name == names[0] and ray > 1 else (.14,)
             axis = tube(at, at + length*way, r)
             bones.append(_tubular(name, self.part, axis, way, wide, r, plates))

@@ -95,8 +95,8 @@ def vertebra(
     """
     c, s = np.cos(np.deg2rad(tilt)), np.sin(np.deg2rad(tilt))
     def placed(*rows): return [(size*x, y + size*(c*v + s*w), z + size*(c*w - s*v), size*r) for x, v, w, r in rows]
-    rods = [placed((-1.55,v,w,.66), (1.55,v,w,.66)) for w in (0, .55, -.55, 1.1, -1.1) for v in (-.64, 0, .64)]
-    _bone(name, 'loin', placed((0,-.7,0,.6), (0,.7,0,.6)), *rods, wall=.35, fill=1.)
+    rods = [placed((-1.55,v,w,.66), (1.55,v,w,.66)) for w in (0, .55, -.55, 1.1, -1.1) for v in (-.55, 0, .55)]
+    _bone(name, 'loin', placed((0,-.6,0,.6), (0,.6,0,.6)), *rods, wall=.35, fill=1.)
     facets = [placed((k*1.4,-1.3,-2.9,.42), (k*1.4,.2,-3,.4), (k*1.1,1.6,-3.3,.38)) for k in (-1, 1)]
     pedicles = [placed((k*1.25,-.5,-1.5,.5), (k*1.4,-.4,-2.8,.5)) for k in (-1, 1)]
     _bone(f'arch of {name}', 'loin', placed((0,.4,-3.6,.45), (0,1.1,-6.2,.5)), *facets, *pedicles,
