@@ -58,7 +58,7 @@ class Parser(argparse.ArgumentParser):
 
 # %% ../nbs/library/02_cli.ipynb #3e5a7c07
 # Tables of names that an option may have, each in its one home; fields of `RunConfig` know their own.
-NAMES = dict(off='phantom.nuisances.NUISANCES', executor='experiment.executors.EXECUTORS',
+NAMES = dict(off='phantom.nuisances.NUISANCES', region='phantom.anatomy.VIEWS', executor='experiment.executors.EXECUTORS',
              arch='training.architectures.ARCHS', filter='data.filters.FILTERS')
 
 def names_for(
@@ -532,6 +532,7 @@ def phantom(
     annotated:float=.6, # Share of examinations with a fracture and its polygon, 0 to 1
     copies:int=0,       # Turned and re-exposed copies of each training image, as the published export made them
     off:str='',         # Leave out, separated by commas
+    region:str='',      # Which, separated by commas; without it the six of the study
     masks:bool=False,   # Write masks of bones and fragments too
     ct:bool=False,      # Also write a CT per examination, as DICOM, into a folder named with -ct
     nifti:bool=False,   # Also write a CT per examination, as NIfTI, into a folder named with -nifti
@@ -555,6 +556,8 @@ def phantom(
         Turned and re-exposed copies of each training image, as the published export made them
     off : str, default ''
         Leave out, separated by commas
+    region : str, default ''
+        Which, separated by commas; without it the six of the study
     masks : bool, default False
         Write masks of bones and fragments too
     ct : bool, default False
@@ -565,9 +568,10 @@ def phantom(
         Side of a voxel of CT in mm, 0.1 to 5
     """
     from bonefrac.phantom.archive import make_phantoms
-    nuisances = dict.fromkeys(filter(None, map(str.strip, off.split(','))), 0)
+    def listed(text): return list(filter(None, map(str.strip, text.split(','))))
+    more = dict(regions=listed(region)) if region else {}
     folder = make_phantoms(out, n=n, seed=seed, size=size, annotated=annotated, copies=copies,
-                           nuisances=nuisances, masks=masks)
+                           nuisances=dict.fromkeys(listed(off), 0), masks=masks, **more)
     said = ('truth.csv has one row per image, fractures.csv one per fracture: '
             'kind, displacement in mm and degrees, severity.')
     scans = _scans(folder, dict(dicom=ct, nifti=nifti), n=n, seed=seed, annotated=annotated, mm=mm)

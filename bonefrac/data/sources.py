@@ -777,14 +777,14 @@ def phantom_images(
 N_PHANTOMS = 600
 
 def load_images(
-    source:str='', # What `fetch` takes, or `phantom`, `phantom:N`, `phantom:N:SHARE`; empty: `BONEFRAC_DATA`
+    source:str='', # What `fetch` takes, `phantom`, `phantom:N`, `phantom:N:SHARE:NAME,NAME`; empty: `BONEFRAC_DATA`
 ) -> pd.DataFrame: # Image table
     """Image table of whatever a user may name.
 
     Parameters
     ----------
     source : str, default ''
-        What `fetch` takes, or `phantom`, `phantom:N`, `phantom:N:SHARE`; empty: `BONEFRAC_DATA`
+        What `fetch` takes, `phantom`, `phantom:N`, `phantom:N:SHARE:NAME,NAME`; empty: `BONEFRAC_DATA`
 
     Returns
     -------
@@ -792,7 +792,8 @@ def load_images(
         Image table
     """
     source = str(source or os.environ.get('BONEFRAC_DATA') or 'phantom')
-    asked = re.fullmatch(r'phantom(?::(\d+))?(?::(\d*\.?\d+))?', source)
+    asked = re.fullmatch(r'phantom(?::(\d+))?(?::(\d*\.?\d+))?(?::([a-z]+(?:,[a-z]+)*))?', source)
     if not asked: return read_images(source)
-    number, share = asked.groups()
-    return phantom_images(int(number or N_PHANTOMS), annotated=float(share or 1))
+    number, share, names = asked.groups()
+    more = dict(regions=sorted(names.split(','))) if names else {}
+    return phantom_images(int(number or N_PHANTOMS), annotated=float(share or 1), **more)

@@ -387,7 +387,7 @@ class Solid:
         Outer minus inner radius squared, cm²; 0: no shell
     shell : str, default 'cortex'
         Material of the shell, a name of `MATERIALS` (muscle, fat, lung, marrow, spongiosa, cortex, plaster,
-        titanium, steel)
+        titanium, steel, air)
     core : str, default 'spongiosa'
         Material inside
     place : str, default 'muscle'
@@ -485,7 +485,7 @@ def paths(
 MATERIALS = dict( # mass attenuation coefficient at 40 keV in cm²/g, density in g/cm³
     muscle=(.2688, 1.06), fat=(.2396, .95), lung=(.2688, .26), marrow=(.2396, .98),
     spongiosa=(.3878, 1.18), cortex=(.6655, 1.92), plaster=(.7621, .7),
-    titanium=(2.213, 4.54), steel=(3.629, 7.87))
+    titanium=(2.213, 4.54), steel=(3.629, 7.87), air=(.2485, .0012))
 MU = {name: np.float32(mass*density) for name, (mass, density) in MATERIALS.items()} # linear coefficients, 1/cm
 
 # %% ../../nbs/library/phantom/00_projection.ipynb #8dc8a9ad
