@@ -534,6 +534,7 @@ def phantom(
     off:str='',         # Leave out, separated by commas
     region:str='',      # Which, separated by commas; without it the six of the study
     masks:bool=False,   # Write masks of bones and fragments too
+    record:bool=False,  # Write records.csv too: age, sex, side, …; fractures then follow age through bone density
     ct:bool=False,      # Also write a CT per examination, as DICOM, into a folder named with -ct
     nifti:bool=False,   # Also write a CT per examination, as NIfTI, into a folder named with -nifti
     mm:float=2.,        # Side of a voxel of CT in mm, 0.1 to 5
@@ -560,6 +561,8 @@ def phantom(
         Which, separated by commas; without it the six of the study
     masks : bool, default False
         Write masks of bones and fragments too
+    record : bool, default False
+        Write records.csv too: age, sex, side, …; fractures then follow age through bone density
     ct : bool, default False
         Also write a CT per examination, as DICOM, into a folder named with -ct
     nifti : bool, default False
@@ -568,14 +571,19 @@ def phantom(
         Side of a voxel of CT in mm, 0.1 to 5
     """
     from bonefrac.phantom.archive import make_phantoms
+    from bonefrac.phantom.records import Graph, make_recorded
+    if record and (ct or nifti): raise ValueError('--record is for films: CT would show other fractures')
     def listed(text): return list(filter(None, map(str.strip, text.split(','))))
-    more = dict(regions=listed(region)) if region else {}
-    folder = make_phantoms(out, n=n, seed=seed, size=size, annotated=annotated, copies=copies,
-                           nuisances=dict.fromkeys(listed(off), 0), masks=masks, **more)
+    options = dict(n=n, seed=seed, **(dict(regions=listed(region)) if region else {}))
+    films = dict(size=size, copies=copies, nuisances=dict.fromkeys(listed(off), 0), masks=masks)
+    folder = (make_recorded(out, graph=Graph(share=annotated), **films, **options) if record else
+              make_phantoms(out, annotated=annotated, **films, **options))
     said = ('truth.csv has one row per image, fractures.csv one per fracture: '
             'kind, displacement in mm and degrees, severity.')
-    scans = _scans(folder, dict(dicom=ct, nifti=nifti), n=n, seed=seed, annotated=annotated, mm=mm)
-    text = _lines(str(_short(folder)), *map(str, map(_short, scans)), said, f'next: bonefrac data {_typed(out)}')
+    scans = _scans(folder, dict(dicom=ct, nifti=nifti), annotated=annotated, mm=mm, **options)
+    told = 'records.csv has one row per subject, drawn from a stated causal graph: age → density → fracture.'
+    text = _lines(str(_short(folder)), *map(str, map(_short, scans)), said, told if record else None,
+                  f'next: bonefrac data {_typed(out)}')
     return Result(text, dict(folder=str(folder), images=n, scans=list(map(str, scans))))
 
 # %% ../nbs/library/02_cli.ipynb #33a32ca7
@@ -585,6 +593,8 @@ def audit(
     *,
     out:str='audit', # Folder for the tables and index.html
     known:int=200,   # Number of known copies made to measure errors, at least 1
+    records:str='',  # CSV of records: age, sex, side, mechanism, pain, scanner; default: records.csv with the data
+    also:str='',     # Further columns of it to take, separated by commas
 ) -> Result:
     """Find copies, studies that cross the split, label problems and shortcuts in any images.
 
@@ -596,9 +606,13 @@ def audit(
         Folder for the tables and index.html
     known : int, default 200
         Number of known copies made to measure errors, at least 1
+    records : str, default ''
+        CSV of records: age, sex, side, mechanism, pain, scanner; default: records.csv with the data
+    also : str, default ''
+        Further columns of it to take, separated by commas
     """
     from bonefrac.report.pages import audit_report
-    page = audit_report(source, out, known)
+    page = audit_report(source, out, known, records, also)
     said = ('groups.csv names source and study of each image; '
             'runs split by these studies, or by a groups.csv in the folder of the data.')
     return Result(f'report: {_short(page)}\n{said}', dict(report=str(page)))

@@ -193,8 +193,8 @@ def beside_groups(
     model : Beside
         Network
     arch : str
-        Architecture of its body, a name of `ARCHS` (custom_cnn, resnet18, vgg16, densenet121, efficientnet_b0,
-        efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+        Architecture of its body, a name of `ARCHS` (custom_cnn, custom_cnn_pooled, resnet18, vgg16,
+        densenet121, efficientnet_b0, efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
 
     Returns
     -------
@@ -225,8 +225,8 @@ def fusion_learner(
     record : pd.DataFrame
         Columns of a record, in the order of `images`
     arch : str
-        A name of `ARCHS`, for the body (custom_cnn, resnet18, vgg16, densenet121, efficientnet_b0,
-        efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+        A name of `ARCHS`, for the body (custom_cnn, custom_cnn_pooled, resnet18, vgg16, densenet121,
+        efficientnet_b0, efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
     weights : str, default 'imagenet'
         `imagenet`, `scratch` or a file, for the body
     seed : int, default 0
