@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['last_map', 'grad_cam', 'Asked', 'in_parts', 'classifier', 'detector', 'cascade', 'Pairs', 'drawn_pairs', 'pair_truth',
-           'phantom_pairs', 'share_changed']
+           'phantom_pairs', 'share_changed', 'film_row', 'paired_images']
 
-# %% ../../nbs/library/deploy/03_explain.ipynb #69753be9
+# %% ../../nbs/library/deploy/03_explain.ipynb #40b3582e
+import json
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from itertools import count, islice
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -17,12 +19,13 @@ import numpy as np
 import pandas as pd
 
 from ..data.filters import into_square, prepared, room_of
+from ..data.sources import load_images
 from .findings import map_network
 from .predict import needed, normalised
 from ..phantom.anatomy import VIEWS
 from ..phantom.simulate import Phantom, phantom_image
 
-# %% ../../nbs/library/deploy/03_explain.ipynb #e32e073a
+# %% ../../nbs/library/deploy/03_explain.ipynb #2f68f652
 def last_map(
     model, # `nn.Module`
     x,     # Normalised images, float tensor (n, 3, size, size)
@@ -47,7 +50,7 @@ def grad_cam(
     heat = cam.attribute(x, target, relu_attributions=True)
     return needed('torch').nn.functional.interpolate(heat.detach(), x.shape[2:], mode='bilinear')[:, 0]
 
-# %% ../../nbs/library/deploy/03_explain.ipynb #fdcee362
+# %% ../../nbs/library/deploy/03_explain.ipynb #bf1a36d4
 class Asked(NamedTuple):
     "A network as the tests of a map see it."
     score:Callable # Grey uint8 (n, size, size) -> answers, float (n,)
@@ -84,7 +87,7 @@ def detector(
     "A detector and its map of scores."
     return Asked(in_parts(lambda x: model(x)[3][:, 0].detach().sigmoid(), card), map_network(model, card))
 
-# %% ../../nbs/library/deploy/03_explain.ipynb #ccf7fa8d
+# %% ../../nbs/library/deploy/03_explain.ipynb #553304ee
 def cascade(
     model,       # `nn.Module`; it stays as it is
     steps:int=6, # Networks to make
@@ -100,7 +103,7 @@ def cascade(
             for i in part: layers[i].reset_parameters()
         yield (part[-1] + 1)/len(layers), changed
 
-# %% ../../nbs/library/deploy/03_explain.ipynb #7f65a0d6
+# %% ../../nbs/library/deploy/03_explain.ipynb #5fc202a1
 class Pairs(NamedTuple):
     "Simulated films with a fracture, and the same without."
     films:pd.DataFrame # name, group, truth (boxes as shares of the square); one row per pair
@@ -111,6 +114,7 @@ def drawn_pairs(
     seed:int,       # Of the first pair
     pixels:int,     # Longest side of a film in pixels
     regions:tuple,  # Names of `VIEWS`, taken in turn
+    least:int=1,    # Severity of the fracture, 1 to 3
     nuisances:dict|None=None, # Probabilities that replace those of `NUISANCES`
 ) -> Iterator:      # Number and two `Phantom`s, with and without
     "Simulated films with their fracture and without it, without end."
@@ -120,7 +124,7 @@ def drawn_pairs(
         view = views[number//len(regions) % len(views)]
         there, gone = (phantom_image(region, fractured, seed + number, pixels, view, nuisances)
                        for fractured in (True, False))
-        if there.polygons: yield f'{region}{number}', there, gone
+        if there.truth['severity'] >= least: yield f'{region}{number}', there, gone
 
 def pair_truth(
     phantom:Phantom, # With a fracture
@@ -137,17 +141,18 @@ def phantom_pairs(
     seed:int=1_000_000, # Of the first pair; far from those that networks are trained on
     pixels:int=512,     # Longest side of a film in pixels, 64 to 1024
     regions:tuple=(),   # Names of `VIEWS`; empty: all
+    least:int=1,        # Severity of the fracture, 1 to 3
     nuisances:dict|None=None, # Probabilities that replace those of `NUISANCES`
 ) -> Pairs:             # Prepared as the card says
     "Simulated films with and without their fracture."
-    made = list(islice(drawn_pairs(seed, pixels, regions or tuple(VIEWS), nuisances), n))
+    made = list(islice(drawn_pairs(seed, pixels, regions or tuple(VIEWS), least, nuisances), n))
     filter, size, how = (card[key] for key in ('filter', 'size', 'resize'))
     def squares(i): return np.stack([prepared(pair[i].image, filter, size, how) for pair in made])
     names = [name for name, *_ in made]
     truth = [pair_truth(there, how) for _, there, _ in made]
     return Pairs(pd.DataFrame(dict(name=names, group=names, truth=truth)), squares(1), squares(2))
 
-# %% ../../nbs/library/deploy/03_explain.ipynb #729ee6ca
+# %% ../../nbs/library/deploy/03_explain.ipynb #bf834abe
 def share_changed(
     pairs:Pairs, # From `phantom_pairs`
     by:int=12,   # Grey values
@@ -160,3 +165,35 @@ def share_changed(
         for x0, y0, x1, y1 in np.array(truth)*len(changed): mask[int(y0):int(y1) + 1, int(x0):int(x1) + 1] = True
         rows.append(dict(inside=changed[mask].mean(), outside=changed[~mask].mean()))
     return pd.DataFrame(rows, pairs.films['name'])
+
+# %% ../../nbs/library/deploy/03_explain.ipynb #eede070b
+def film_row(
+    phantom:Phantom, # One of a pair
+    file:Path,       # PNG file to write
+    pair:str,        # Name of the pair
+) -> dict:           # Row of a list of images
+    "Write a simulated film, and say what is known of it."
+    cv2.imwrite(str(file), phantom.image)
+    polygons = [[0, *map(float, polygon.ravel())] for polygon in phantom.polygons]
+    return dict(path=file.name, region=phantom.truth['region'], annotated=len(polygons) > 0,
+                polygons=json.dumps(polygons), source=file.stem, study=pair)
+
+def paired_images(
+    folder:str|Path,    # Folder to write to
+    n:int=150,          # Number of pairs
+    seed:int=0,         # Of the first pair
+    pixels:int=512,     # Longest side of a film in pixels, 64 to 1024
+    regions:tuple=(),   # Names of `VIEWS`; empty: all
+    least:int=1,        # Severity of the fracture, 1 to 3
+    nuisances:dict|None=None, # Probabilities that replace those of `NUISANCES`
+) -> pd.DataFrame:      # Image table
+    "Simulated films with and without their fracture as a data set."
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    made = islice(drawn_pairs(seed, pixels, regions or tuple(VIEWS), least, nuisances), n)
+    rows = [film_row(phantom, folder/f'{pair}-{word}.png', pair)
+            for pair, *both in made for word, phantom in zip(('with', 'without'), both)]
+    pd.DataFrame(rows).to_csv(folder/'list.csv', index=False)
+    images = load_images(str(folder/'list.csv'))
+    images.attrs['simulated'] = True
+    return images.assign(original=True, study_strict=images['study'])

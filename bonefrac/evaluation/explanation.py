@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['POINT', 'SHARES', 'peak', 'pointed', 'pointing_row', 'pointing_rates', 'pointing_gains', 'scaled', 'similarity',
            'unrelated', 'mean_row', 'similarity_curve', 'ranks', 'answer_curve', 'blurred', 'fidelity',
-           'fidelity_table', 'blind_maps', 'inside', 'change_row', 'change_table']
+           'fidelity_table', 'blind_maps', 'inside', 'change_row', 'change_table', 'with_limits', 'told_apart']
 
-# %% ../../nbs/library/evaluation/10_explanation.ipynb #e990b083
+# %% ../../nbs/library/evaluation/10_explanation.ipynb #cb151d68
 from collections.abc import Callable
 
 import cv2
@@ -18,7 +18,7 @@ from .detection import POINTERS, detection_difference, detection_metrics
 from .intervals import mean_bootstrap
 from .predictions import boxes_table
 
-# %% ../../nbs/library/evaluation/10_explanation.ipynb #9dbce51d
+# %% ../../nbs/library/evaluation/10_explanation.ipynb #40b2c427
 POINT = 1e-5 # half the side of a box that stands for a point, as a share of the film
 
 def peak(
@@ -65,7 +65,7 @@ def pointing_gains(
     first = tables.pop(base)
     return pd.DataFrame({name: detection_difference(first, one).loc['pointing'] for name, one in tables.items()}).T
 
-# %% ../../nbs/library/evaluation/10_explanation.ipynb #571592d6
+# %% ../../nbs/library/evaluation/10_explanation.ipynb #43037f29
 def scaled(
     heat:np.ndarray, # float (height, width), at least 0
 ) -> np.ndarray:     # The same, at most 1
@@ -104,7 +104,7 @@ def similarity_curve(
     rows = {at: mean_row(similarity(first, one), groups) for at, one in stages.items()}
     return pd.DataFrame(rows).T.assign(floor=unrelated(first).mean())
 
-# %% ../../nbs/library/evaluation/10_explanation.ipynb #49e78797
+# %% ../../nbs/library/evaluation/10_explanation.ipynb #9dc7d561
 SHARES = np.linspace(0, 1, 11) # of the film that is replaced
 
 def ranks(
@@ -158,7 +158,7 @@ def fidelity_table(
         rows[name] = {(way, key): value for way in found for key, value in mean_row(found[way], groups).items()}
     return pd.DataFrame(rows).T
 
-# %% ../../nbs/library/evaluation/10_explanation.ipynb #8d471db1
+# %% ../../nbs/library/evaluation/10_explanation.ipynb #9f301de0
 def blind_maps(
     n:int,         # Number of films
     size:int,      # Side of the square in pixels
@@ -172,7 +172,7 @@ def blind_maps(
     by_chance = np.stack([cv2.resize(one, (size, size), interpolation=cv2.INTER_LINEAR) for one in drawn])
     return {'from the middle': np.stack([np.float32(middle)]*n), 'random patches': by_chance}
 
-# %% ../../nbs/library/evaluation/10_explanation.ipynb #7556a466
+# %% ../../nbs/library/evaluation/10_explanation.ipynb #23b3925d
 def inside(
     maps:np.ndarray, # float (n, height, width)
     truth:list,      # Boxes of each film as shares, [x0, y0, x1, y1]; at least one
@@ -202,3 +202,18 @@ def change_table(
     "What taking the cause away changes."
     rows = {name: change_row(*pair, groups) for name, pair in pairs.items()}
     return pd.DataFrame(rows).T.astype(dict(n=int))
+
+# %% ../../nbs/library/evaluation/10_explanation.ipynb #f816fe92
+def with_limits(
+    table:pd.DataFrame, # With `low` and `high`
+    value:str,          # Column of the value
+) -> list:              # Texts such as `0.41 (0.35 to 0.48)`
+    "Values with their intervals."
+    return [f'{row[value]:.2f} ({row["low"]:.2f} to {row["high"]:.2f})' for _, row in table.iterrows()]
+
+def told_apart(
+    table:pd.DataFrame, # With `low` and `high`, of differences
+) -> list:              # Words
+    "What intervals of differences say."
+    words = np.select([table['low'] > 0, table['high'] < 0], ['better', 'worse'], 'not told apart')
+    return words.tolist()
