@@ -4,25 +4,25 @@
 
 # %% auto #0
 __all__ = ['TABLES', 'trained_names', 'Chosen', 'known_answers', 'chosen', 'class_predictions', 'yes_no_predictions',
-           'box_predictions', 'own_predictions', 'Evaluation', 'own_threshold', 'evaluate', 'beside_own']
+           'box_predictions', 'own_predictions', 'Evaluation', 'own_threshold', 'evaluate', 'score_words', 'beside_own']
 
-# %% ../../nbs/library/deploy/04_evaluate.ipynb #f3a5f7a1
+# %% ../../nbs/library/deploy/04_evaluate.ipynb #000ac2d4
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from ..audit.manifests import audited
 from ..data.groups import distinct
 from ..data.sources import load_images
 from .predict import predict, read_card
+from ..evaluation.detection import interval_words
 from ..evaluation.judge import scores, threshold_of
 from ..evaluation.predictions import binary_table, boxes_table, predictions_table
 from ..experiment.run import read_predictions, read_run
-from ..training.tasks import ask, get_task
+from ..training.tasks import ask
 
-# %% ../../nbs/library/deploy/04_evaluate.ipynb #960665aa
+# %% ../../nbs/library/deploy/04_evaluate.ipynb #d50cbb15
 def trained_names(
     run:str|Path, # Folder of a finished run
 ) -> set:         # Names of images
@@ -56,17 +56,19 @@ def chosen(
     "Films of an image table that a run can be judged by."
     card, asked = read_card(run), ask(read_card(run)['task'], audited(images))
     names = asked['name'].map(lambda name: Path(name).name)
+    before = set() if seen else trained_names(run)
     steps = {'of a class that the run does not know': known_answers(asked, card),
-             'named like films that the run was trained on': ~names.isin(set() if seen else trained_names(run)),
+             'named like films that the run was trained on': ~names.isin(before),
              'copies of others': asked['name'].isin(distinct(asked)['name'])}
     notes, kept = [], pd.Series(True, asked.index)
     for why, step in steps.items():
-        if lost := int((kept & ~step).sum()): notes.append(f'{lost} of {len(asked)} images left out: {why}')
+        lost = int((kept & ~step).sum())
+        if lost: notes.append(f'{lost} of {len(asked)} images left out: {why}')
         kept &= step
     if not kept.any(): raise ValueError(f'nothing to judge: {"; ".join(notes)}')
     return Chosen(asked[kept].reset_index(drop=True), notes)
 
-# %% ../../nbs/library/deploy/04_evaluate.ipynb #5c0f7a79
+# %% ../../nbs/library/deploy/04_evaluate.ipynb #73b0670d
 def class_predictions(
     films:pd.DataFrame,   # With `answer`
     answers:pd.DataFrame, # From `predict`, row by row
@@ -74,7 +76,8 @@ def class_predictions(
 ) -> pd.DataFrame:        # Predictions table of kind `classes`
     "Probabilities of classes beside the truth."
     probs = answers[[f'p_{name}' for name in card['classes']]].to_numpy()
-    return predictions_table(films['name'], films['study'], films['answer'].astype(str), probs, card['classes'])
+    truth = films['answer'].astype(str)
+    return predictions_table(films['name'], films['study'], truth, probs, card['classes'])
 
 def yes_no_predictions(
     films:pd.DataFrame,   # With `answer`
@@ -82,7 +85,8 @@ def yes_no_predictions(
     card:dict,            # Card of the run
 ) -> pd.DataFrame:        # Predictions table of kind `binary`
     "Probabilities of yes beside the truth."
-    return binary_table(films['name'], films['study'], films['answer'] == card['classes'][1], answers['probability'])
+    truth = films['answer'] == card['classes'][1]
+    return binary_table(films['name'], films['study'], truth, answers['probability'])
 
 def box_predictions(
     films:pd.DataFrame,   # With `polygons`
@@ -94,7 +98,8 @@ def box_predictions(
     truth = list(map(boxes_drawn, films.itertuples()))
     table = boxes_table(films['name'], films['study'], truth, list(answers['boxes']))
     regions = films['region'].where(films['annotated']).astype(object)
-    return table.assign(**{'class': regions.to_numpy()}, **answers.filter(regex='^p_|^probability$'))
+    table['class'] = regions.to_numpy()
+    return table.assign(**answers.filter(regex='^p_|^probability$'))
 
 TABLES = dict(classes=class_predictions, binary=yes_no_predictions, boxes=box_predictions) # kind: its maker
 
@@ -121,7 +126,8 @@ def own_threshold(
     run:str|Path, # Folder of a finished run
 ) -> float|None:  # Probability
     "Probability of yes that the validation films of a run chose."
-    return threshold_of(read_predictions(run, 'valid')) if (Path(run)/'predictions.parquet').is_file() else None
+    if not (Path(run)/'predictions.parquet').is_file(): return None
+    return threshold_of(read_predictions(run, 'valid'))
 
 def evaluate(
     source:str|pd.DataFrame, # As `RunConfig.data`, or an image table
@@ -137,10 +143,22 @@ def evaluate(
     found = scores(table, threshold=own_threshold(run))
     return Evaluation(table, found, own, notes, bool(images.attrs.get('simulated')))
 
+def score_words(
+    scores:dict, # From `bonefrac.evaluation.judge.scores`
+    name:str,    # Of a score
+) -> str:        # A number, with its interval where there is one
+    "A score for a table."
+    value = scores.get(name)
+    if value is None: return '–'
+    if isinstance(value, int): return str(value)
+    return interval_words({f'{name}_low': None, **scores}, name)
+
 def beside_own(
     found:Evaluation, # From `evaluate`
 ) -> pd.DataFrame:    # One row per score; columns `these films`, `the run's own test part`
-    "Scores on these films beside those that the run had."
+    "Scores on these films beside those that the run had, in words."
+    kept = [name for name, value in found.scores.items()
+            if isinstance(value, (int, float)) and not name.endswith(('_low', '_high'))]
     both = {'these films': found.scores, "the run's own test part": found.own}
-    table = pd.DataFrame({name: values for name, values in both.items() if values})
-    return table[table.index != 'kind'].dropna(how='all').astype(float)
+    def words(scores): return [score_words(scores, name) for name in kept]
+    return pd.DataFrame({title: words(one) for title, one in both.items()}, kept)

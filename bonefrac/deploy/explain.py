@@ -6,7 +6,7 @@
 __all__ = ['last_map', 'grad_cam', 'Asked', 'in_parts', 'classifier', 'detector', 'cascade', 'Pairs', 'drawn_pairs', 'pair_truth',
            'phantom_pairs', 'share_changed', 'film_row', 'paired_images']
 
-# %% ../../nbs/library/deploy/03_explain.ipynb #40b3582e
+# %% ../../nbs/library/deploy/03_explain.ipynb #f1b0c306
 import json
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -25,7 +25,7 @@ from .predict import needed, normalised
 from ..phantom.anatomy import VIEWS
 from ..phantom.simulate import Phantom, phantom_image
 
-# %% ../../nbs/library/deploy/03_explain.ipynb #2f68f652
+# %% ../../nbs/library/deploy/03_explain.ipynb #684bf1f9
 def last_map(
     model, # `nn.Module`
     x,     # Normalised images, float tensor (n, 3, size, size)
@@ -48,9 +48,10 @@ def grad_cam(
     "Where the answer for a class came from."
     cam = needed('captum').attr.LayerGradCam(model, layer or last_map(model, x[:1]))
     heat = cam.attribute(x, target, relu_attributions=True)
-    return needed('torch').nn.functional.interpolate(heat.detach(), x.shape[2:], mode='bilinear')[:, 0]
+    grown = needed('torch').nn.functional.interpolate
+    return grown(heat.detach(), x.shape[2:], mode='bilinear')[:, 0]
 
-# %% ../../nbs/library/deploy/03_explain.ipynb #bf1a36d4
+# %% ../../nbs/library/deploy/03_explain.ipynb #db4778ce
 class Asked(NamedTuple):
     "A network as the tests of a map see it."
     score:Callable # Grey uint8 (n, size, size) -> answers, float (n,)
@@ -65,7 +66,8 @@ def in_parts(
     torch = needed('torch')
     def asked(squares):
         parts = [squares[i:i + size] for i in range(0, len(squares), size)]
-        return np.concatenate([answer(torch.from_numpy(normalised(part, card))).detach().numpy() for part in parts])
+        tensors = (torch.from_numpy(normalised(part, card)) for part in parts)
+        return np.concatenate([answer(x).detach().numpy() for x in tensors])
     return asked
 
 def classifier(
@@ -85,9 +87,10 @@ def detector(
     card:dict, # Card of its run
 ) -> Asked:    # Probability that anything is there, and the map of scores
     "A detector and its map of scores."
-    return Asked(in_parts(lambda x: model(x)[3][:, 0].detach().sigmoid(), card), map_network(model, card))
+    def score(x): return model(x)[3][:, 0].detach().sigmoid()
+    return Asked(in_parts(score, card), map_network(model, card))
 
-# %% ../../nbs/library/deploy/03_explain.ipynb #553304ee
+# %% ../../nbs/library/deploy/03_explain.ipynb #eb644a2f
 def cascade(
     model,       # `nn.Module`; it stays as it is
     steps:int=6, # Networks to make
@@ -95,7 +98,8 @@ def cascade(
 ) -> Iterator:   # Share of the layers that are random (0–1), and a network in evaluation mode
     "Copies of a network with ever more random layers, the last layers first; the first copy is as trained."
     torch, changed = needed('torch'), deepcopy(model).eval()
-    layers = [module for module in changed.modules() if hasattr(module, 'reset_parameters')][::-1]
+    layers = [module for module in changed.modules()
+              if hasattr(module, 'reset_parameters')][::-1]
     yield 0., changed
     for part in np.array_split(np.arange(len(layers)), steps):
         with torch.random.fork_rng(devices=[]):
@@ -103,7 +107,7 @@ def cascade(
             for i in part: layers[i].reset_parameters()
         yield (part[-1] + 1)/len(layers), changed
 
-# %% ../../nbs/library/deploy/03_explain.ipynb #5fc202a1
+# %% ../../nbs/library/deploy/03_explain.ipynb #d5066e3e
 class Pairs(NamedTuple):
     "Simulated films with a fracture, and the same without."
     films:pd.DataFrame # name, group, truth (boxes as shares of the square); one row per pair
@@ -132,7 +136,8 @@ def pair_truth(
 ) -> list:           # Boxes as shares of the square
     "Boxes around the fractures of a simulated film."
     height, width = phantom.image.shape
-    corners = [into_square(polygon, room_of(width, height, how)) for polygon in phantom.polygons]
+    room = room_of(width, height, how)
+    corners = [into_square(polygon, room) for polygon in phantom.polygons]
     return [[*one.min(0), *one.max(0)] for one in corners]
 
 def phantom_pairs(
@@ -147,12 +152,15 @@ def phantom_pairs(
     "Simulated films with and without their fracture."
     made = list(islice(drawn_pairs(seed, pixels, regions or tuple(VIEWS), least, nuisances), n))
     filter, size, how = (card[key] for key in ('filter', 'size', 'resize'))
-    def squares(i): return np.stack([prepared(pair[i].image, filter, size, how) for pair in made])
+    def squares(i):
+        films = (pair[i].image for pair in made)
+        return np.stack([prepared(film, filter, size, how) for film in films])
     names = [name for name, *_ in made]
     truth = [pair_truth(there, how) for _, there, _ in made]
-    return Pairs(pd.DataFrame(dict(name=names, group=names, truth=truth)), squares(1), squares(2))
+    films = pd.DataFrame(dict(name=names, group=names, truth=truth))
+    return Pairs(films, squares(1), squares(2))
 
-# %% ../../nbs/library/deploy/03_explain.ipynb #bf834abe
+# %% ../../nbs/library/deploy/03_explain.ipynb #4741dce9
 def share_changed(
     pairs:Pairs, # From `phantom_pairs`
     by:int=12,   # Grey values
@@ -162,11 +170,12 @@ def share_changed(
     rows = []
     for changed, truth in zip(far, pairs.films['truth']):
         mask = np.zeros(changed.shape, bool)
-        for x0, y0, x1, y1 in np.array(truth)*len(changed): mask[int(y0):int(y1) + 1, int(x0):int(x1) + 1] = True
+        for x0, y0, x1, y1 in np.int32(np.array(truth)*len(changed)):
+            mask[y0:y1 + 1, x0:x1 + 1] = True
         rows.append(dict(inside=changed[mask].mean(), outside=changed[~mask].mean()))
     return pd.DataFrame(rows, pairs.films['name'])
 
-# %% ../../nbs/library/deploy/03_explain.ipynb #eede070b
+# %% ../../nbs/library/deploy/03_explain.ipynb #20a766b2
 def film_row(
     phantom:Phantom, # One of a pair
     file:Path,       # PNG file to write

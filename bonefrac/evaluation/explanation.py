@@ -7,7 +7,7 @@ __all__ = ['POINT', 'SHARES', 'peak', 'pointed', 'pointing_row', 'pointing_rates
            'unrelated', 'mean_row', 'similarity_curve', 'ranks', 'answer_curve', 'blurred', 'fidelity',
            'fidelity_table', 'blind_maps', 'inside', 'change_row', 'change_table', 'with_limits', 'told_apart']
 
-# %% ../../nbs/library/evaluation/10_explanation.ipynb #cb151d68
+# %% ../../nbs/library/evaluation/10_explanation.ipynb #a7cdfc88
 from collections.abc import Callable
 
 import cv2
@@ -18,7 +18,7 @@ from .detection import POINTERS, detection_difference, detection_metrics
 from .intervals import mean_bootstrap
 from .predictions import boxes_table
 
-# %% ../../nbs/library/evaluation/10_explanation.ipynb #40b2c427
+# %% ../../nbs/library/evaluation/10_explanation.ipynb #6b4acfa1
 POINT = 1e-5 # half the side of a box that stands for a point, as a share of the film
 
 def peak(
@@ -53,7 +53,8 @@ def pointing_rates(
     rows = {name: pointing_row(scores, 'pointing') for name, scores in found.items()}
     guesses = zip(('middle of the film', 'random point'), POINTERS[1:])
     last = next(iter(found.values()))
-    return pd.DataFrame({**rows, **{name: pointing_row(last, key) for name, key in guesses}}).T.astype(dict(n=int))
+    rows.update({name: pointing_row(last, key) for name, key in guesses})
+    return pd.DataFrame(rows).T.astype(dict(n=int))
 
 def pointing_gains(
     films:pd.DataFrame, # name, group, truth (boxes as shares of the film)
@@ -63,9 +64,11 @@ def pointing_gains(
     "How much more often one map points right than each other, film by film."
     tables = {name: pointed(films, one) for name, one in maps.items()}
     first = tables.pop(base)
-    return pd.DataFrame({name: detection_difference(first, one).loc['pointing'] for name, one in tables.items()}).T
+    rows = {name: detection_difference(first, one).loc['pointing']
+            for name, one in tables.items()}
+    return pd.DataFrame(rows).T
 
-# %% ../../nbs/library/evaluation/10_explanation.ipynb #43037f29
+# %% ../../nbs/library/evaluation/10_explanation.ipynb #f2bb5e44
 def scaled(
     heat:np.ndarray, # float (height, width), at least 0
 ) -> np.ndarray:     # The same, at most 1
@@ -79,7 +82,8 @@ def similarity(
     "Structural similarity of maps, film by film."
     from skimage.metrics import structural_similarity
     how = dict(data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
-    return np.array([structural_similarity(scaled(a), scaled(b), **how) for a, b in zip(first, other)])
+    pairs = zip(map(scaled, first), map(scaled, other))
+    return np.array([structural_similarity(*pair, **how) for pair in pairs])
 
 def unrelated(
     maps:np.ndarray, # float (n, height, width), at least 0, of at least two films
@@ -92,8 +96,9 @@ def mean_row(
     groups:pd.Series,  # Group of each film, at least two
 ) -> dict:             # mean, low, high
     "A mean with its 95 % bootstrap interval over groups."
-    low, high = mean_bootstrap(pd.Series(np.asarray(values, float)), groups.reset_index(drop=True))
-    return dict(mean=float(np.mean(values)), low=low, high=high)
+    values = pd.Series(np.asarray(values, float))
+    low, high = mean_bootstrap(values, groups.reset_index(drop=True))
+    return dict(mean=float(values.mean()), low=low, high=high)
 
 def similarity_curve(
     stages:dict,      # Share of the layers that are random -> maps, float (n, height, width); the first is as trained
@@ -104,7 +109,7 @@ def similarity_curve(
     rows = {at: mean_row(similarity(first, one), groups) for at, one in stages.items()}
     return pd.DataFrame(rows).T.assign(floor=unrelated(first).mean())
 
-# %% ../../nbs/library/evaluation/10_explanation.ipynb #9dc7d561
+# %% ../../nbs/library/evaluation/10_explanation.ipynb #b0f3e178
 SHARES = np.linspace(0, 1, 11) # of the film that is replaced
 
 def ranks(
@@ -155,10 +160,11 @@ def fidelity_table(
     rows = {}
     for name, one in maps.items():
         found = fidelity(score, squares, one)
-        rows[name] = {(way, key): value for way in found for key, value in mean_row(found[way], groups).items()}
+        means = {way: mean_row(found[way], groups) for way in found}
+        rows[name] = {(way, key): value for way, row in means.items() for key, value in row.items()}
     return pd.DataFrame(rows).T
 
-# %% ../../nbs/library/evaluation/10_explanation.ipynb #9f301de0
+# %% ../../nbs/library/evaluation/10_explanation.ipynb #78f92511
 def blind_maps(
     n:int,         # Number of films
     size:int,      # Side of the square in pixels
@@ -169,10 +175,10 @@ def blind_maps(
     line = np.linspace(-1, 1, size)
     middle = 1 - np.hypot(line, line[:, None])/2**.5
     drawn = np.random.default_rng(seed).random((n, patches, patches), dtype=np.float32)
-    by_chance = np.stack([cv2.resize(one, (size, size), interpolation=cv2.INTER_LINEAR) for one in drawn])
+    by_chance = np.stack([cv2.resize(one, (size, size)) for one in drawn])
     return {'from the middle': np.stack([np.float32(middle)]*n), 'random patches': by_chance}
 
-# %% ../../nbs/library/evaluation/10_explanation.ipynb #23b3925d
+# %% ../../nbs/library/evaluation/10_explanation.ipynb #5e79ed37
 def inside(
     maps:np.ndarray, # float (n, height, width)
     truth:list,      # Boxes of each film as shares, [x0, y0, x1, y1]; at least one
@@ -203,17 +209,18 @@ def change_table(
     rows = {name: change_row(*pair, groups) for name, pair in pairs.items()}
     return pd.DataFrame(rows).T.astype(dict(n=int))
 
-# %% ../../nbs/library/evaluation/10_explanation.ipynb #f816fe92
+# %% ../../nbs/library/evaluation/10_explanation.ipynb #bc9270ee
 def with_limits(
     table:pd.DataFrame, # With `low` and `high`
     value:str,          # Column of the value
 ) -> list:              # Texts such as `0.41 (0.35 to 0.48)`
     "Values with their intervals."
-    return [f'{row[value]:.2f} ({row["low"]:.2f} to {row["high"]:.2f})' for _, row in table.iterrows()]
+    rows = zip(table[value], table['low'], table['high'])
+    return [f'{mean:.2f} ({low:.2f} to {high:.2f})' for mean, low, high in rows]
 
 def told_apart(
     table:pd.DataFrame, # With `low` and `high`, of differences
 ) -> list:              # Words
     "What intervals of differences say."
-    words = np.select([table['low'] > 0, table['high'] < 0], ['better', 'worse'], 'not told apart')
-    return words.tolist()
+    signs = [table['low'] > 0, table['high'] < 0]
+    return np.select(signs, ['better', 'worse'], 'not told apart').tolist()
