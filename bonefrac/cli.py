@@ -6,7 +6,7 @@
 __all__ = ['NAMES', 'COMMANDS', 'DOORS', 'INTERRUPTED', 'DASK', 'Usage', 'Parser', 'names_for', 'Option', 'CommandParser',
            'command', 'what_it_does', 'parser_of', 'Printable', 'Result', 'Work', 'work_of', 'dashed', 'doors_table',
            'usage', 'complaint', 'CommandLine', 'main', 'Found', 'data', 'phantom', 'audit', 'filters', 'run', 'study',
-           'Asked', 'grid', 'collect', 'predict', 'export']
+           'Asked', 'grid', 'collect', 'predict', 'evaluate', 'export']
 
 # %% ../nbs/library/02_cli.ipynb #7757a181
 import argparse
@@ -334,7 +334,8 @@ DOORS = { # what one has: what to type
     'a CSV with columns of its own': 'bonefrac data list.csv --columns path=FILE,region=BONE',
     'classes of its own': 'bonefrac run --task label --data my-images/',
     'no data yet': 'bonefrac run --data phantom:240',
-    'a finished run and a new film': 'bonefrac predict film.dcm runs/NAME',
+    'a finished run and a new film': 'bonefrac predict film.dcm runs/NAME --html findings.html',
+    'a finished run and labelled films': 'bonefrac evaluate my-films/ runs/NAME',
 }
 
 def doors_table(): # -> str
@@ -981,12 +982,13 @@ def _answers_text(table):
     if 'boxes' in table: answers['best box'] = list(map(best_box, table.boxes))
     return answers.to_string(index=False)
 
-@command('bonefrac predict a.png b.png runs/NAME --out answers.csv')
+@command('bonefrac predict a.png b.png runs/NAME --html findings.html')
 def predict(
     paths:list,   # Image files, folders of images, CT as a folder of DICOM slices or as NIfTI
     run:str,      # Folder of a finished run or of an export
     *,
     out:str='',   # Write all probabilities to this CSV file
+    html:str='',  # Write one page with films, boxes, maps and probabilities to this HTML file
 ) -> Result:
     """Answer the question of a finished run for radiographs. Not a medical device.
 
@@ -998,6 +1000,8 @@ def predict(
         Folder of a finished run or of an export
     out : str, default ''
         Write all probabilities to this CSV file
+    html : str, default ''
+        Write one page with films, boxes, maps and probabilities to this HTML file
     """
     from bonefrac.deploy.predict import predict as predict_images, read_card
     from bonefrac.files import written
@@ -1005,11 +1009,47 @@ def predict(
     table = predict_images(paths if len(paths) > 1 else paths[0], run)
     if out:
         with written(out) as aside: changed_cells(table, guarded).to_csv(aside, index=False)
+    if html: import_module('bonefrac.deploy.findings').write_findings(table, run, html)
     trained = 'The run was trained on SIMULATED data.' if card.get('simulated') else ''
     content = dict(run=run, says=card['says'], simulated=bool(card.get('simulated')), images=_records(table))
     faults = table.attrs['problems']
-    text = _lines(_answers_text(table), trained, shown(card['says'], '\n'))
+    page = f'page: {_short(html)}' if html else None
+    text = _lines(_answers_text(table), trained, shown(card['says'], '\n'), page)
     return Result(text, dict(content, problems=faults), remarks=_set_aside(faults))
+
+# %% ../nbs/library/02_cli.ipynb #e1a7c302
+@command('bonefrac evaluate my-films/ runs/NAME --out evaluation')
+def evaluate(
+    source:str, # Labelled films, as bonefrac data takes them
+    run:str,    # Folder of a finished run or of an export
+    *,
+    seen:bool=False, # Also films that are named like one that the run was trained on
+    out:str='',      # Also write predictions.parquet, scores.json and the page index.html to this folder
+) -> Result:
+    """Judge a finished run on one's own labelled films: folders, YOLO, COCO, VOC, a CSV.
+
+    Parameters
+    ----------
+    source : str
+        Labelled films, as bonefrac data takes them
+    run : str
+        Folder of a finished run or of an export
+    seen : bool, default False
+        Also films that are named like one that the run was trained on
+    out : str, default ''
+        Also write predictions.parquet, scores.json and the page index.html to this folder
+    """
+    from bonefrac.deploy.evaluate import evaluate as evaluate_run
+    from bonefrac.deploy.predict import read_card
+    from bonefrac.evaluation.judge import by_answer, sentence_of
+    from bonefrac.report.pages import evaluation_report
+    found, card = evaluate_run(source, run, seen), read_card(run)
+    page = f'report: {_short(evaluation_report(source, run, out, seen))}' if out else None
+    simulated = 'SIMULATED films: nothing here was measured on patients.' if found.simulated else None
+    table = by_answer(found.table).round(2).to_string()
+    text = _lines(table, '', sentence_of(found.scores), simulated, shown(card['says'], '\n'), page)
+    content = dict(run=run, simulated=found.simulated, scores=found.scores, own=found.own, notes=found.notes)
+    return Result(text, content, remarks=tuple(map(shown, found.notes)))
 
 # %% ../nbs/library/02_cli.ipynb #def207c5
 @command('bonefrac export runs/NAME --int8 --out small')

@@ -108,7 +108,8 @@ def read_card(
     except ValueError as e: raise ValueError(f'{file}: {e}') from None
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #acdbb723
-INSTALLED_BY = dict(torch='pip install bonefrac', onnxruntime='pip install onnxruntime') # package: what installs it
+# package: what installs it
+INSTALLED_BY = dict(torch='pip install bonefrac', onnxruntime='pip install onnxruntime', captum='pip install captum')
 
 def needed(
     name:str, # A name of `INSTALLED_BY`
@@ -118,7 +119,7 @@ def needed(
     Parameters
     ----------
     name : str
-        A name of `INSTALLED_BY` (torch, onnxruntime)
+        A name of `INSTALLED_BY` (torch, onnxruntime, captum)
     """
     try: return import_module(name)
     except ImportError: raise ValueError(f'{name} is not installed; {INSTALLED_BY[name]}') from None

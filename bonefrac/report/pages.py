@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PAGE', 'SIMULATED', 'has_formulas', 'write_page', 'short_labels', 'test_set', 'whole_answers', 'where_answers',
-           'comparable', 'write_report', 'audit_report']
+           'comparable', 'write_report', 'audit_report', 'evaluation_report']
 
 # %% ../../nbs/library/report/05_pages.ipynb #8d6e4f04
 import os
@@ -258,4 +258,38 @@ def audit_report(
     try: execute(notebook_path('02_own_data'), notebook, parameters)
     except Exception as e: raise ValueError(f'{last_line(e)}; the notebook with the traceback is {notebook}') from e
     write_page(notebook, out/'index.html', simulated=simulated, code=False)
+    return out/'index.html'
+
+# %% ../../nbs/library/report/05_pages.ipynb #e1a7c305
+def evaluation_report(
+    source:str,        # Labelled films, as `RunConfig.data`
+    run:str|Path,      # Folder of a finished run or of an export
+    out:str|Path,      # Folder for predictions, scores, executed notebook and page
+    seen:bool=False,   # Also films that have the name of one that the run was trained on?
+) -> Path:             # `index.html`
+    """Judge a finished run on labelled films, as tables and one HTML page.
+
+    Parameters
+    ----------
+    source : str
+        Labelled films, as `RunConfig.data`
+    run : str | Path
+        Folder of a finished run or of an export
+    out : str | Path
+        Folder for predictions, scores, executed notebook and page
+    seen : bool, default False
+        Also films that have the name of one that the run was trained on?
+
+    Returns
+    -------
+    Path
+        `index.html`
+    """
+    source, out = public_source(source), Path(out).resolve()
+    if out.exists() and not out.is_dir(): raise ValueError(f'{out}: a file of that name is in the way; name a folder')
+    notebook = out/'evaluation.ipynb'
+    parameters = dict(data=source, run=str(Path(run).resolve()), out=str(out), seen=seen)
+    try: execute(notebook_path('22_evaluation'), notebook, parameters)
+    except Exception as e: raise ValueError(f'{last_line(e)}; the notebook with the traceback is {notebook}') from e
+    write_page(notebook, out/'index.html', simulated=load_images(source).attrs.get('simulated', False), code=False)
     return out/'index.html'
