@@ -61,6 +61,7 @@ setup(
         'cluster': lines('cluster_requirements'),
         'trust': lines('trust_requirements'),
         'onnx': lines('onnx_requirements'),
+        'reader': lines('reader_requirements'),
         'dev': lines('dev_requirements'),
     },
     entry_points={

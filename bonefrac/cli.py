@@ -6,7 +6,7 @@
 __all__ = ['NAMES', 'COMMANDS', 'DOORS', 'INTERRUPTED', 'DASK', 'Usage', 'Parser', 'names_for', 'Option', 'CommandParser',
            'command', 'what_it_does', 'parser_of', 'Printable', 'Result', 'Work', 'work_of', 'dashed', 'doors_table',
            'usage', 'complaint', 'CommandLine', 'main', 'Found', 'data', 'phantom', 'audit', 'filters', 'run', 'study',
-           'Asked', 'grid', 'collect', 'predict', 'export']
+           'Asked', 'grid', 'collect', 'predict', 'export', 'reader']
 
 # %% ../nbs/library/02_cli.ipynb #7757a181
 import argparse
@@ -334,6 +334,7 @@ DOORS = { # what one has: what to type
     'classes of its own': 'bonefrac run --task label --data my-images/',
     'no data yet': 'bonefrac run --data phantom:240',
     'a finished run and a new film': 'bonefrac predict film.dcm runs/NAME',
+    'a finished run and films to look at': 'bonefrac reader runs/NAME',
 }
 
 def doors_table(): # -> str
@@ -1008,3 +1009,28 @@ def export(
     said = f'export: {_short(folder)}, {size/1e6:.1f} MB'
     text = _lines(parity_text(card['parity']), said, f'next: bonefrac predict IMAGE {_typed(_short(folder))}')
     return Result(text, dict(folder=str(folder), bytes=size, parity=card['parity']))
+
+# %% ../nbs/library/02_cli.ipynb #f1717d0c
+@command('bonefrac reader runs/NAME')
+def reader(
+    run:str='', # Folder of a finished run or of an export; without it a small run on phantoms, trained once
+    *,
+    port:int=8866,     # Port of this machine
+    browser:bool=True, # Open the page in a browser?
+) -> Result:
+    """Look at films of one's own with a finished run, in a browser, on this machine only.
+
+    Parameters
+    ----------
+    run : str, default ''
+        Folder of a finished run or of an export; without it a small run on phantoms, trained once
+    port : int, default 8866
+        Port of this machine
+    browser : bool, default True
+        Open the page in a browser?
+    """
+    from bonefrac.deploy.reader import serve, small_run
+    folder = run or str(small_run())
+    status = serve(folder, port, browser)
+    if status: raise ValueError(f'the server of the page ended with status {status}')
+    return Result('', dict(run=folder))

@@ -106,7 +106,9 @@ def read_card(
     except ValueError as e: raise ValueError(f'{file}: {e}') from None
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #acdbb723
-INSTALLED_BY = dict(torch='pip install bonefrac', onnxruntime='pip install onnxruntime') # package: what installs it
+INSTALLED_BY = dict( # package: what installs it
+    torch='pip install bonefrac', onnxruntime='pip install onnxruntime',
+    **dict.fromkeys(('anywidget', 'ipywidgets', 'voila'), "pip install 'bonefrac[reader]'"))
 
 def needed(
     name:str, # A name of `INSTALLED_BY`
@@ -116,7 +118,7 @@ def needed(
     Parameters
     ----------
     name : str
-        A name of `INSTALLED_BY` (torch, onnxruntime)
+        A name of `INSTALLED_BY` (torch, onnxruntime, None)
     """
     try: return import_module(name)
     except ImportError: raise ValueError(f'{name} is not installed; {INSTALLED_BY[name]}') from None

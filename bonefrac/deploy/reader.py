@@ -9,7 +9,7 @@ __all__ = ['SIDE', 'START', 'AMBER', 'STAGE', 'LOOKS', 'LOCAL', 'MOST_BYTES', 'C
            'safe_cell', 'film_table', 'csv_of', 'film_picture', 'stage', 'slider', 'controls', 'laid_out', 'Reader',
            'app_notebook', 'settings', 'serve', 'small_run', 'opened']
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #cf597961
+# %% ../../nbs/library/deploy/05_reader.ipynb #68c615f8
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -31,10 +31,9 @@ from ..data.dicom import Picture
 from ..data.filters import FILTERS, apply_filter
 from ..data.pixels import IMAGE_SUFFIXES, film_fault, grey_of, luma, picture_in, read_film, value_range
 from ..evaluation.detection import threshold_at_alarms
-from ..experiment.notebooks import is_parameters, notebook_path
 from .predict import best_box, needed, predict, read_card
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #5dc4cc1d
+# %% ../../nbs/library/deploy/05_reader.ipynb #a07d6d9f
 def film_shares(
     picture:Picture, # From `picture_in`
 ) -> np.ndarray:     # Float32 (height, width); 0 black, 1 white, others outside of the file's own window
@@ -79,7 +78,7 @@ def windowed(
     if not window > 0: raise ValueError(f'window must be above 0, not {window}')
     return (((shares - level)/window + .5).clip(0, 1)*255).round().astype(np.uint8)
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #de31034b
+# %% ../../nbs/library/deploy/05_reader.ipynb #49a07578
 SIDE = 1024 # longest side of a film on the screen, in pixels
 
 def for_screen(
@@ -122,7 +121,7 @@ def png_of(
     """
     return cv2.imencode('.png', image, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #01fb4a95
+# %% ../../nbs/library/deploy/05_reader.ipynb #91408bef
 @contextmanager
 def laid_down(
     name:str,   # Name that a browser gave, any text
@@ -148,7 +147,7 @@ def laid_down(
         path.write_bytes(data)
         yield path
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #e24031c2
+# %% ../../nbs/library/deploy/05_reader.ipynb #238382ea
 class Seen(NamedTuple):
     """What is kept of a film.
 
@@ -254,7 +253,7 @@ def see(
         return film._replace(answer=asked(film, run))
     except ValueError as e: return Seen(name, str(e))
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #c100a9af
+# %% ../../nbs/library/deploy/05_reader.ipynb #4394df79
 START = .3 # threshold where no validation film says a better one
 
 def boxes_above(
@@ -299,7 +298,7 @@ def start_threshold(
     if card['kind'] != 'boxes' or not (Path(run)/'predictions.parquet').is_file(): return START
     return round(threshold_at_alarms(read_predictions(run, 'valid')) or START, 3)
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #de92d0d0
+# %% ../../nbs/library/deploy/05_reader.ipynb #badb749b
 def safe(
     text, # Anything
 ) -> str: # HTML that shows it, and nothing else
@@ -335,7 +334,7 @@ def bar(
     str
         HTML
     """
-    return (f'<div class="bar"><span>{safe(name)}</span><meter min="0" max="1" value="{share:.4f}" '
+    return (f'<div class="bf-bar"><span>{safe(name)}</span><meter min="0" max="1" value="{share:.4f}" '
             f'aria-label="{safe(name)}"></meter><span>{share:.2f}</span></div>')
 
 def asked_for(
@@ -398,7 +397,7 @@ def answer_html(
     bars = ''.join(bar(name, share) for name, share in probabilities(answer, card).items())
     return f'<h3>{safe(answer["answer"])}</h3>{bars}'
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #988a18af
+# %% ../../nbs/library/deploy/05_reader.ipynb #8635eb6f
 def change_words(
     before:dict,     # Answer without the filter
     after:dict,      # Answer with it
@@ -426,7 +425,7 @@ def change_words(
     n, others = (len(boxes_above(one, threshold)) for one in (after, before))
     return f'{words}; boxes {n} instead of {others}'
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #d038874c
+# %% ../../nbs/library/deploy/05_reader.ipynb #2396c9cb
 def film_row(
     film:Seen,       # With an answer or a fault
     threshold:float, # Lowest score of a box, 0–1
@@ -466,8 +465,8 @@ def safe_cell(
     str
         HTML
     """
-    if isinstance(value, float): return '' if np.isnan(value) else f'{value:.2f}'
-    return safe(value)
+    if pd.isna(value): return ''
+    return f'{value:.2f}' if isinstance(value, float) else safe(value)
 
 def film_table(
     films:list,      # `Seen`, one per film
@@ -488,6 +487,7 @@ def film_table(
         One row per film
     """
     table = pd.DataFrame([film_row(film, threshold) for film in films])
+    if 'boxes' in table: table['boxes'] = table.boxes.astype('Int64') # a film without an answer has no number
     return table[[name for name in table if name != 'problem'] + ['problem']] if len(films) else table
 
 def csv_of(
@@ -507,7 +507,7 @@ def csv_of(
     """
     return changed_cells(table, guarded).to_csv(index=False).encode()
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #7fbd5ef2
+# %% ../../nbs/library/deploy/05_reader.ipynb #d2dc63b9
 AMBER = 0, 170, 255 # of boxes; blue, green, red
 
 def film_picture(
@@ -535,7 +535,7 @@ def film_picture(
         cv2.rectangle(image, *corners, AMBER, 2)
     return png_of(image)
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #6cd70ebb
+# %% ../../nbs/library/deploy/05_reader.ipynb #9dd66eb2
 STAGE = r'''
 const PIECE = 2 << 20
 let files = 0
@@ -642,7 +642,7 @@ function render({ model, el }) {
 export default { render }
 '''
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #bd2693c1
+# %% ../../nbs/library/deploy/05_reader.ipynb #0e36526f
 LOOKS = '''
 .bf-reader { --bf-line: var(--jp-border-color1, #bbb); max-width: 1200px; }
 .bf-reader .bf-two { display: flex; flex-flow: row wrap; gap: 16px; align-items: flex-start; overflow: visible; }
@@ -668,8 +668,8 @@ LOOKS = '''
 .bf-reader h3 { margin: 4px 0 8px; font-size: 1.4em; }
 .bf-reader p { line-height: 1.4; margin: 4px 0; }
 .bf-reader .widget-html-content { white-space: normal; line-height: 1.4; }
-.bar { display: grid; grid-template-columns: 7em 1fr 3em; gap: 8px; align-items: center; }
-.bar meter { width: 100%; }
+.bf-bar { display: grid; grid-template-columns: 7em 1fr 3em; gap: 8px; align-items: center; }
+.bf-bar meter { width: 100%; }
 .bf-table { overflow-x: auto; }
 .bf-table table { border-collapse: collapse; font-size: 13px; }
 .bf-table th, .bf-table td { padding: 4px 8px; text-align: left; border-bottom: 1px solid var(--bf-line); white-space: nowrap; }
@@ -678,7 +678,8 @@ LOOKS = '''
 
 def stage(): # -> anywidget.AnyWidget
     "The film in the browser: `film`, `boxes` and `says` are shown; messages tell of files, keys and drags."
-    anywidget, traitlets = needed('anywidget'), needed('traitlets')
+    anywidget = needed('anywidget')
+    import traitlets
     class Stage(anywidget.AnyWidget):
         _esm, _css = STAGE, LOOKS
         film = traitlets.Bytes().tag(sync=True)
@@ -686,9 +687,9 @@ def stage(): # -> anywidget.AnyWidget
         says = traitlets.Unicode().tag(sync=True)
     return Stage()
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #67492f79
-LOCAL = ('Films stay on this machine: they are read by the Python that serves this page, from memory, and nothing is '
-         'sent anywhere else. <b>Not a medical device.</b>')
+# %% ../../nbs/library/deploy/05_reader.ipynb #d6b204e1
+LOCAL = ('Films stay on this machine: they are read by the Python that serves this page, no copy is kept, and '
+         'nothing is sent anywhere else. <b>Not a medical device.</b>')
 
 def slider(
     name:str,    # What it moves
@@ -737,7 +738,7 @@ def controls(
     w = needed('ipywidgets')
     html = {name: w.HTML() for name in ('where', 'answer', 'changed', 'table', 'faults')}
     buttons = {name: w.Button(description=says) for name, says in dict(
-        back='◀ last film', on='next film ▶', reset='as in the file', save='save the table', forget='forget all').items()}
+        back='◀ film before', on='next film ▶', reset='as in the file', save='save the table', forget='forget all').items()}
     sliders = dict(threshold=slider('threshold', threshold, 0, 1, .005), level=slider('level', .5, -.5, 1.5),
                    window=slider('window', 1., .02, 3))
     sliders['threshold'].layout.display = 'flex' if card['kind'] == 'boxes' else 'none'
@@ -768,7 +769,7 @@ def laid_out(
     for box, name in zip((page, two, left, right), ('reader', 'two', 'left', 'right')): box.add_class(f'bf-{name}')
     return page
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #a6b7dc07
+# %% ../../nbs/library/deploy/05_reader.ipynb #f30590fa
 MOST_BYTES = 500_000_000 # of one file
 
 class Reader:
@@ -927,7 +928,7 @@ class Reader:
         from IPython.display import display
         display(self.page)
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #55b110c0
+# %% ../../nbs/library/deploy/05_reader.ipynb #6416d65f
 CHAPTER = '21_reader'
 POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
           "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' blob:; form-action 'none'; "
@@ -951,6 +952,7 @@ def app_notebook(
     dict
         Content of a notebook
     """
+    from bonefrac.experiment.notebooks import is_parameters
     cells = list(takewhile(lambda cell: not ''.join(cell['source']).startswith('## '), chapter['cells']))
     values = [f'{name} = {value!r}' for name, value in parameters.items()]
     def put(cell): return dict(cell, source='\n'.join(values)) if is_parameters(cell) else cell
@@ -996,6 +998,7 @@ def serve(
     int
         Exit status of the server, which runs until it is interrupted
     """
+    from bonefrac.experiment.notebooks import notebook_path
     read_card(run)
     needed('voila')
     with TemporaryDirectory(prefix='bonefrac-') as folder:
@@ -1005,7 +1008,7 @@ def serve(
         command = [sys.executable, '-m', 'voila', 'reader.ipynb', '--Voila.config_file_paths=.']
         return subprocess.run(command + ['--no-browser']*(not browser), cwd=folder).returncode
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #95bc1aef
+# %% ../../nbs/library/deploy/05_reader.ipynb #2fae488a
 SHOWN = dict(task='spot', data='phantom:300:0.6', size=160, epochs=4, batch_size=16) # the run of the chapter
 
 def small_run() -> Path: # Folder of a finished run
