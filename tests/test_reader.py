@@ -1,7 +1,6 @@
 "The reader in a real browser: films are dropped, answered and listed, and nothing leaves the machine."
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
