@@ -9,10 +9,10 @@ __all__ = ['SIDE', 'START', 'AMBER', 'STAGE', 'LOOKS', 'LOCAL', 'BUTTONS', 'MOST
            'film_row', 'safe_cell', 'film_table', 'csv_of', 'film_picture', 'stage', 'slider', 'controls', 'laid_out',
            'Reader', 'app_notebook', 'settings', 'serve', 'small_run', 'opened']
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #d11a4f98
+# %% ../../nbs/library/deploy/05_reader.ipynb #51288000
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
 from itertools import takewhile
@@ -33,7 +33,7 @@ from ..data.pixels import IMAGE_SUFFIXES, film_fault, grey_of, luma, picture_in,
 from ..evaluation.detection import threshold_at_alarms
 from .predict import best_box, needed, predict, read_card
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #b6096b5e
+# %% ../../nbs/library/deploy/05_reader.ipynb #efe64d31
 def film_shares(
     picture:Picture, # From `picture_in`
 ) -> np.ndarray:     # Float32 (height, width); 0 black, 1 white, others outside of the file's own window
@@ -78,7 +78,7 @@ def windowed(
     if not window > 0: raise ValueError(f'window must be above 0, not {window}')
     return (((shares - level)/window + .5).clip(0, 1)*255).round().astype(np.uint8)
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #2a0d22cb
+# %% ../../nbs/library/deploy/05_reader.ipynb #ef0e55cb
 SIDE = 1024 # longest side of a film on the screen, in pixels
 
 def for_screen(
@@ -121,7 +121,7 @@ def png_of(
     """
     return cv2.imencode('.png', image, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #ea3b57be
+# %% ../../nbs/library/deploy/05_reader.ipynb #1863eab1
 @contextmanager
 def laid_down(
     name:str,   # Name that a browser gave, any text
@@ -147,7 +147,7 @@ def laid_down(
         path.write_bytes(data)
         yield path
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #e3244562
+# %% ../../nbs/library/deploy/05_reader.ipynb #fcddf47c
 class Seen(NamedTuple):
     """What is kept of a film.
 
@@ -253,7 +253,7 @@ def see(
         return film._replace(answer=asked(film, run))
     except ValueError as e: return Seen(name, str(e))
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #547d0c07
+# %% ../../nbs/library/deploy/05_reader.ipynb #a608f222
 START = .3 # threshold where no validation film says a better one
 
 def boxes_above(
@@ -298,7 +298,7 @@ def start_threshold(
     if card['kind'] != 'boxes' or not (Path(run)/'predictions.parquet').is_file(): return START
     return round(threshold_at_alarms(read_predictions(run, 'valid')) or START, 3)
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #bfa3e9f8
+# %% ../../nbs/library/deploy/05_reader.ipynb #04fcb4c8
 def safe(
     text, # Anything
 ) -> str: # HTML that shows it, and nothing else
@@ -397,7 +397,7 @@ def answer_html(
     bars = ''.join(bar(name, share) for name, share in probabilities(answer, card).items())
     return f'<h3>{safe(answer["answer"])}</h3>{bars}'
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #b6d1f41c
+# %% ../../nbs/library/deploy/05_reader.ipynb #78c6ea8f
 def change_words(
     before:dict,     # Answer without the filter
     after:dict,      # Answer with it
@@ -425,7 +425,7 @@ def change_words(
     n, others = (len(boxes_above(one, threshold)) for one in (after, before))
     return f'{words}; boxes {n} instead of {others}'
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #eeecb428
+# %% ../../nbs/library/deploy/05_reader.ipynb #2a1bb59d
 def film_row(
     film:Seen,       # With an answer or a fault
     threshold:float, # Lowest score of a box, 0–1
@@ -507,7 +507,7 @@ def csv_of(
     """
     return changed_cells(table, guarded).to_csv(index=False).encode()
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #c1fb704d
+# %% ../../nbs/library/deploy/05_reader.ipynb #1d5246a2
 AMBER = 0, 170, 255 # of boxes; blue, green, red
 
 def film_picture(
@@ -535,7 +535,7 @@ def film_picture(
         cv2.rectangle(image, *corners, AMBER, 2)
     return png_of(image)
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #5792ebd2
+# %% ../../nbs/library/deploy/05_reader.ipynb #554e7ce9
 STAGE = r'''
 const PIECE = 2 << 20
 let files = 0
@@ -650,7 +650,7 @@ function render({ model, el }) {
 export default { render }
 '''
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #91f2cd67
+# %% ../../nbs/library/deploy/05_reader.ipynb #eeefb8be
 LOOKS = '''
 .bf-reader { --bf-line: var(--jp-border-color1, #bbb); max-width: 1200px; }
 .bf-reader .bf-two { display: flex; flex-flow: row wrap; gap: 16px; align-items: flex-start; overflow: visible; }
@@ -696,7 +696,7 @@ def stage(): # -> anywidget.AnyWidget
         says = traitlets.Unicode().tag(sync=True)
     return Stage()
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #a8597d56
+# %% ../../nbs/library/deploy/05_reader.ipynb #6133eac2
 LOCAL = ('Films stay on this machine: they are read by the Python that serves this page, no copy is kept, and '
          'nothing is sent anywhere else. <b>Not a medical device.</b>')
 
@@ -780,7 +780,7 @@ def laid_out(
     for box, name in zip((page, two, left, right), ('reader', 'two', 'left', 'right')): box.add_class(f'bf-{name}')
     return page
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #e4ecfa34
+# %% ../../nbs/library/deploy/05_reader.ipynb #1323d98b
 MOST_BYTES = 500_000_000 # of one file
 
 class Reader:
@@ -945,7 +945,7 @@ class Reader:
         from IPython.display import display
         display(self.page)
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #1ba1e047
+# %% ../../nbs/library/deploy/05_reader.ipynb #26ea9e9e
 CHAPTER = '21_reader'
 POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
           "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
@@ -1025,7 +1025,7 @@ def serve(
         command = [sys.executable, '-m', 'voila', 'reader.ipynb', '--Voila.config_file_paths=.']
         return subprocess.run(command + ['--no-browser']*(not browser), cwd=folder).returncode
 
-# %% ../../nbs/library/deploy/05_reader.ipynb #18d4d30b
+# %% ../../nbs/library/deploy/05_reader.ipynb #2458a34c
 SHOWN = dict(task='spot', data='phantom:300:0.6', size=160, epochs=4, batch_size=16) # the run of the chapter
 
 def small_run() -> Path: # Folder of a finished run
