@@ -1,6 +1,7 @@
 # make study            train and compare two architectures (DATA=<archive, folder or "kaggle">)
 # make test             all checks: export, clean notebooks, README, library notebooks, pytest
 # make lab              JupyterLab on nbs/
+# make reader           look at films of your own with a run (RUN=<folder of a run>), on this machine only
 # make docs             the site, in _docs/, by Quarto where it is installed, else by site/build.py
 # make test-docs        the tests of the site, on what make docs wrote
 # make prepare          after editing a notebook: export the package, clean, write README.md
@@ -12,7 +13,7 @@ STAMP := $(VENV)/.installed
 SHARED := $(abspath ../shared)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test lab docs test-docs prepare constraints clean
+.PHONY: help setup study test lab reader docs test-docs prepare constraints clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -25,7 +26,7 @@ $(STAMP): constraints.txt settings.ini setup.py pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@sed -n '/^uv==/,/[^\\]$$/p' constraints.txt > $(VENV)/uv.txt
 	$(BIN)/python -m pip install -q -r $(VENV)/uv.txt
-	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev,dicom,kaggle,cluster,trust,ct,onnx]'
+	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev,dicom,kaggle,cluster,trust,ct,onnx,reader]'
 	@touch $@
 
 study: $(STAMP)
@@ -43,6 +44,9 @@ test: $(STAMP)
 lab: $(STAMP)
 	$(BIN)/jupyter lab --notebook-dir nbs
 
+reader: $(STAMP)
+	$(BIN)/bonefrac reader $(RUN) $(ARGS)
+
 # nbdev_docs writes a README.md of its own where nbs/index.ipynb is newer; ours comes from make prepare.
 docs: $(STAMP)
 	@if command -v quarto >/dev/null; then touch README.md && $(BIN)/nbdev_docs; else $(BIN)/python site/build.py; fi
@@ -56,7 +60,7 @@ prepare: $(STAMP)
 
 constraints:
 	$(BIN)/uv pip compile -q --universal --python-version 3.10 --no-header --no-annotate --generate-hashes --upgrade \
-		--extra dev --extra dicom --extra kaggle --extra cluster --extra trust --extra ct --extra onnx setup.py -o constraints.txt
+		--extra dev --extra dicom --extra kaggle --extra cluster --extra trust --extra ct --extra onnx --extra reader setup.py -o constraints.txt
 
 clean:
 	rm -rf build dist _docs _proc *.egg-info

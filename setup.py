@@ -62,6 +62,7 @@ setup(
         'trust': lines('trust_requirements'),
         'ct': lines('ct_requirements'),
         'onnx': lines('onnx_requirements'),
+        'reader': lines('reader_requirements'),
         'dev': lines('dev_requirements'),
     },
     entry_points={

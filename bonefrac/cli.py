@@ -6,7 +6,11 @@
 __all__ = ['NAMES', 'COMMANDS', 'DOORS', 'INTERRUPTED', 'DASK', 'Usage', 'Parser', 'names_for', 'Option', 'CommandParser',
            'command', 'what_it_does', 'parser_of', 'Printable', 'Result', 'Work', 'work_of', 'dashed', 'doors_table',
            'usage', 'complaint', 'CommandLine', 'main', 'Found', 'data', 'phantom', 'audit', 'filters', 'run', 'study',
+<<<<<<< HEAD
            'Asked', 'grid', 'collect', 'predict', 'evaluate', 'export']
+=======
+           'Asked', 'grid', 'collect', 'predict', 'export', 'reader']
+>>>>>>> hB
 
 # %% ../nbs/library/02_cli.ipynb #7757a181
 import argparse
@@ -334,8 +338,13 @@ DOORS = { # what one has: what to type
     'a CSV with columns of its own': 'bonefrac data list.csv --columns path=FILE,region=BONE',
     'classes of its own': 'bonefrac run --task label --data my-images/',
     'no data yet': 'bonefrac run --data phantom:240',
+<<<<<<< HEAD
     'a finished run and a new film': 'bonefrac predict film.dcm runs/NAME --html findings.html',
     'a finished run and labelled films': 'bonefrac evaluate my-films/ runs/NAME',
+=======
+    'a finished run and a new film': 'bonefrac predict film.dcm runs/NAME',
+    'a finished run and films to look at': 'bonefrac reader runs/NAME',
+>>>>>>> hB
 }
 
 def doors_table(): # -> str
@@ -1083,3 +1092,28 @@ def export(
     said = f'export: {_short(folder)}, {size/1e6:.1f} MB'
     text = _lines(parity_text(card['parity']), said, f'next: bonefrac predict IMAGE {_typed(_short(folder))}')
     return Result(text, dict(folder=str(folder), bytes=size, parity=card['parity']))
+
+# %% ../nbs/library/02_cli.ipynb #f1717d0c
+@command('bonefrac reader runs/NAME')
+def reader(
+    run:str='', # Folder of a finished run or of an export; without it a small run on phantoms, trained once
+    *,
+    port:int=8866,     # Port of this machine
+    browser:bool=True, # Open the page in a browser?
+) -> Result:
+    """Look at films of one's own with a finished run, in a browser, on this machine only.
+
+    Parameters
+    ----------
+    run : str, default ''
+        Folder of a finished run or of an export; without it a small run on phantoms, trained once
+    port : int, default 8866
+        Port of this machine
+    browser : bool, default True
+        Open the page in a browser?
+    """
+    from bonefrac.deploy.reader import serve, small_run
+    folder = run or str(small_run())
+    status = serve(folder, port, browser)
+    if status: raise ValueError(f'the server of the page ended with status {status}')
+    return Result('', dict(run=folder))

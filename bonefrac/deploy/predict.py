@@ -108,8 +108,14 @@ def read_card(
     except ValueError as e: raise ValueError(f'{file}: {e}') from None
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #acdbb723
+<<<<<<< HEAD
 # package: what installs it
 INSTALLED_BY = dict(torch='pip install bonefrac', onnxruntime='pip install onnxruntime', captum='pip install captum')
+=======
+INSTALLED_BY = dict( # package: what installs it
+    torch='pip install bonefrac', onnxruntime='pip install onnxruntime',
+    **dict.fromkeys(('anywidget', 'ipywidgets', 'voila'), "pip install 'bonefrac[reader]'"))
+>>>>>>> hB
 
 def needed(
     name:str, # A name of `INSTALLED_BY`
@@ -119,7 +125,11 @@ def needed(
     Parameters
     ----------
     name : str
+<<<<<<< HEAD
         A name of `INSTALLED_BY` (torch, onnxruntime, captum)
+=======
+        A name of `INSTALLED_BY` (torch, onnxruntime, None)
+>>>>>>> hB
     """
     try: return import_module(name)
     except ImportError: raise ValueError(f'{name} is not installed; {INSTALLED_BY[name]}') from None
