@@ -941,7 +941,8 @@ def _file_names(paths):
 def _answers_text(table):
     "Answers for a terminal, with the best box where a run says where."
     from bonefrac.deploy.predict import best_box
-    answers = table[['answer', 'probability']].round(3)
+    answers = table[[name for name in ('answer', 'probability', 'set', 'refused') if name in table]].round(3)
+    if 'refused' in answers: answers['probability'] = answers.probability.map('{:.3f}'.format).where(answers.refused == '', '')
     answers.insert(0, 'image', list(map(shown, _file_names(table.path))))
     if 'boxes' in table: answers['best box'] = list(map(best_box, table.boxes))
     return answers.to_string(index=False)
@@ -971,6 +972,7 @@ def predict(
     if out:
         with written(out) as aside: changed_cells(table, guarded).to_csv(aside, index=False)
     trained = 'The run was trained on SIMULATED data.' if card.get('simulated') else ''
+    if not card.get('gate'): trained = _lines(trained or None, 'This run has no gate: it answers whatever it is shown.')
     content = dict(run=run, says=card['says'], simulated=bool(card.get('simulated')), images=_records(table))
     faults = table.attrs['problems']
     text = _lines(_answers_text(table), trained, shown(card['says'], '\n'))
