@@ -470,7 +470,7 @@ def write_gate_graph(
     write_graph(GateNetwork(numbers), GATE_SIDE, file)
     own = gate_scores(features(squares), numbers)
     found = np.abs(onnx_network(file, dict(size=GATE_SIDE, classes=REASONS))(squares) - own).max()
-    if found > GATE_TOLERANCE: raise ValueError(f'the gate of the export differs from that of the run by {found:.2g}')
+    if found > GATE_TOLERANCE: raise ValueError(f'the gate of the export differs by {found:.2g} from that of the run')
     return dict(card['gate'], sha256=file_sha256(file), largest_difference=float(found))
 
 class Exporting:

@@ -8,7 +8,7 @@ __all__ = ['KINDS', 'CARD_KEYS', 'MODEL_FILES', 'CARD_NAMES', 'SIZES', 'INSTALLE
            'load_model', 'varint', 'fields', 'messages', 'node_fault', 'tensor_fault', 'onnx_fault', 'softmax',
            'onnx_session', 'onnx_network', 'image_files', 'grey_square', 'normalised', 'network_input',
            'at_temperature', 'answer_sets', 'answer_table', 'torch_network', 'spot_network', 'best_box', 'spot_answers',
-           'load_network', 'load_gate', 'with_reasons', 'predict']
+           'load_network', 'gate_network', 'load_gate', 'with_reasons', 'answers_said', 'predict']
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #78d4e5a7
 import math
@@ -561,7 +561,7 @@ def at_temperature(
 def answer_sets(
     probs:np.ndarray, # Calibrated probabilities, float (n, classes)
     card:dict,        # Card of the run: `classes` and `calibration`
-) -> list:            # Such as `elbow or forearm`; `none` where no answer looks right
+) -> list:            # Such as `hip or knee`; `none` where no answer looks right
     """Answers that cannot be excluded, in words.
 
     Parameters
@@ -574,7 +574,7 @@ def answer_sets(
     Returns
     -------
     list
-        Such as `elbow or forearm`; `none` where no answer looks right
+        Such as `hip or knee`; `none` where no answer looks right
     """
     limit = card['calibration']['limit']
     inside = 1 - probs <= (1 if limit is None else limit)
@@ -742,8 +742,24 @@ def load_network(
     return made(load_model(folder)[0].to(device), card), card
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #88425ea9
-def _gate_network(folder, card):
-    "What scores squares for the gate of a card: grey uint8 (n, side, side) -> float (n, 2)."
+def gate_network(
+    folder:str|Path, # Folder of a finished run or of an export
+    card:dict,       # Its card, with a `gate`
+) -> Callable:       # Grey uint8 (n, GATE_SIDE, GATE_SIDE) -> float (n, 2)
+    """What scores squares for the gate of a card.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a finished run or of an export
+    card : dict
+        Its card, with a `gate`
+
+    Returns
+    -------
+    Callable
+        Grey uint8 (n, GATE_SIDE, GATE_SIDE) -> float (n, 2)
+    """
     entry, onnx = card['gate'], card['model'] == 'model.onnx'
     file = described_file(folder, f'gate.{"onnx" if onnx else "safetensors"}', entry['sha256'])
     if onnx: return onnx_network(file, dict(size=GATE_SIDE, classes=REASONS))
@@ -772,7 +788,7 @@ def load_gate(
         Image files -> reasons, empty for a film that passes; None for a run without a gate
     """
     if not card.get('gate'): return None
-    network = _gate_network(folder, card)
+    network = gate_network(folder, card)
     def reasons(paths):
         scores = network(np.stack([gate_square(load_grey(path)) for path in paths]))
         small = [thumbnail(path) for path in paths]
@@ -838,8 +854,30 @@ def _joined(tables, problems):
     table.attrs['problems'] = problems
     return table
 
-def _answers(paths, run, answers, card):
-    "What a network says, as a table."
+def answers_said(
+    paths:list,   # Image files, length n
+    run:str|Path, # Folder of the run
+    answers,      # What its network gives
+    card:dict,    # Its card
+) -> pd.DataFrame: # See `answer_table` and `spot_answers`
+    """What a network says, as a table.
+
+    Parameters
+    ----------
+    paths : list
+        Image files, length n
+    run : str | Path
+        Folder of the run
+    answers : object
+        What its network gives
+    card : dict
+        Its card
+
+    Returns
+    -------
+    pd.DataFrame
+        See `answer_table` and `spot_answers`
+    """
     if card['kind'] == 'boxes':
         _check_finite(answers[['probability']].to_numpy(), paths, run)
         return spot_answers(paths, answers, card)
@@ -851,7 +889,7 @@ def _batch_answers(paths, run, network, gate, card, change):
     "Answers for the readable images of a batch, one table or none, and the problems of the others."
     read, inputs, problems = _readable(paths, card, change)
     if not read: return [], problems
-    table = _answers(read, run, network(np.stack(inputs)), card)
+    table = answers_said(read, run, network(np.stack(inputs)), card)
     return [with_reasons(table, gate(read)) if gate else table], problems
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #6f3d81e4

@@ -409,7 +409,7 @@ def counts_of(
     train = len(learn.dls.train.dataset)
     return dict(epochs=len(learn.history), kept_epoch=learn.kept_epoch, train_images=train)
 
-CALIBRATED, LEVEL = 30, .9 # fewest validation images that probabilities are calibrated on; coverage of sets
+CALIBRATED, LEVEL = 20, .9 # fewest validation images that probabilities are calibrated on; coverage of sets
 
 def calibration_of(
     valid:pd.DataFrame, # Predictions table of the validation part

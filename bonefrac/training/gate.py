@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['LOOKS_WITH', 'BLOCKS', 'WIDTHS', 'DRAWN', 'GATE_VERSION', 'KEPT', 'FEWEST', 'MOST_FILMS', 'Looking', 'looking',
-           'features', 'drawn_squares', 'references', 'processed', 'separating', 'subspace', 'gate_scores',
-           'fit_numbers', 'in_deviations', 'squares_of', 'about_gate', 'fit_gate', 'fit_gate_of', 'write_gate',
-           'read_gate', 'GateNetwork']
+           'features', 'drawn_squares', 'references', 'another_curve', 'another_place', 'processed', 'separating',
+           'subspace', 'gate_scores', 'fit_numbers', 'in_deviations', 'squares_of', 'about_gate', 'fit_gate',
+           'fit_gate_of', 'write_gate', 'read_gate', 'GateNetwork']
 
-# %% ../../nbs/library/training/15_gate.ipynb #47fd4c73
+# %% ../../nbs/library/training/15_gate.ipynb #b33ec57f
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,8 +19,7 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 
 from ..files import cache_dir, file_sha256, in_threads, written
-from ..vocabulary import REGIONS
-from ..phantom.bodies import BODIES, body_image
+from ..phantom.bodies import ARM, BODIES, body_image
 from ..phantom.simulate import phantom_image
 from ..data.pixels import load_grey
 from .architectures import get_arch
@@ -28,7 +27,7 @@ from .models import create_model, find_weights
 from .refusal import GATE_SIDE, gate_square, refusals
 from .strangers import STRANGERS, stranger
 
-# %% ../../nbs/library/training/15_gate.ipynb #7a7e3aa6
+# %% ../../nbs/library/training/15_gate.ipynb #c0bf163b
 LOOKS_WITH = 'efficientnet_lite0' # a name of `ARCHS`
 BLOCKS = (0, 1, 2, 4, 6)          # of it, after which it is looked at
 WIDTHS = (16, 24, 40, 112, 320)   # channels there
@@ -71,11 +70,11 @@ def features(
     parts = torch.from_numpy(squares)[:, None].split(32)
     with torch.inference_mode(): return torch.cat([looking()(part) for part in parts]).numpy()
 
-# %% ../../nbs/library/training/15_gate.ipynb #8454f421
+# %% ../../nbs/library/training/15_gate.ipynb #298719a3
 DRAWN = dict( # name -> kinds, how many of each, how to draw one
     strangers=(STRANGERS, 40, stranger),
     bodies=(BODIES, 20, body_image),
-    arms=(REGIONS, 20, lambda region, seed: phantom_image(region, bool(seed % 2), 9000 + seed, 320).image))
+    arms=(ARM, 20, lambda region, seed: phantom_image(region, bool(seed % 2), 9000 + seed, 320).image))
 GATE_VERSION = 1 # changes with whatever is drawn
 
 def drawn_squares(
@@ -105,15 +104,50 @@ def references(): # -> dict: name of `DRAWN` -> float32 (n, d)
         with written(file) as aside: save_file({name: features(drawn_squares(name)) for name in DRAWN}, aside)
     return load_file(file)
 
-# %% ../../nbs/library/training/15_gate.ipynb #6693eb04
-def _another_curve(square, rng):
+# %% ../../nbs/library/training/15_gate.ipynb #6a910d85
+def another_curve(
+    square:np.ndarray,       # Float, 0–255, (GATE_SIDE, GATE_SIDE)
+    rng:np.random.Generator, # Source of all chance
+) -> np.ndarray:             # The same shape
+    """A film with another display curve.
+
+    Parameters
+    ----------
+    square : np.ndarray
+        Float, 0–255, (GATE_SIDE, GATE_SIDE)
+    rng : np.random.Generator
+        Source of all chance
+
+    Returns
+    -------
+    np.ndarray
+        The same shape
+    """
     low, high = np.percentile(square, (rng.uniform(0, 5), rng.uniform(95, 100)))
     if rng.random() < .5: square = np.clip(255*(square - low)/max(high - low, 1), 0, 255)
     square = 255*(square/255)**rng.lognormal(0, .4)
     if rng.random() > .4: return square
-    return cv2.createCLAHE(rng.uniform(1, 4), (int(rng.integers(2, 8)),)*2).apply(square.astype(np.uint8)).astype(float)
+    tiles = int(rng.integers(2, 8)), int(rng.integers(2, 8))
+    return cv2.createCLAHE(rng.uniform(1, 4), tiles).apply(square.astype(np.uint8)).astype(float)
 
-def _another_place(square, rng):
+def another_place(
+    square:np.ndarray,       # Grey uint8, (GATE_SIDE, GATE_SIDE)
+    rng:np.random.Generator, # Source of all chance
+) -> np.ndarray:             # The same shape
+    """A film that was cropped, turned or mirrored.
+
+    Parameters
+    ----------
+    square : np.ndarray
+        Grey uint8, (GATE_SIDE, GATE_SIDE)
+    rng : np.random.Generator
+        Source of all chance
+
+    Returns
+    -------
+    np.ndarray
+        The same shape
+    """
     turn = cv2.getRotationMatrix2D((GATE_SIDE/2,)*2, rng.normal(0, 8), rng.uniform(.9, 1.3))
     turn[:, 2] += rng.normal(0, .04*GATE_SIDE, 2)
     border = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE)[rng.integers(2)]
@@ -139,13 +173,14 @@ def processed(
     np.ndarray
         The same shape
     """
-    values = _another_curve(square.astype(float), rng)
-    if rng.random() < .5: values += rng.uniform(-1, 1.5)*(values - cv2.GaussianBlur(values, (0, 0), rng.uniform(.5, 3)))
+    values = another_curve(square.astype(float), rng)
+    soft = cv2.GaussianBlur(values, (0, 0), rng.uniform(.5, 3))
+    if rng.random() < .5: values += rng.uniform(-1, 1.5)*(values - soft)
     values = np.clip(values + rng.normal(0, rng.uniform(0, 6), values.shape), 0, 255)
     low, high = rng.uniform(0, 30), rng.uniform(190, 255)
-    return _another_place((low + (high - low)*values/255).astype(np.uint8), rng)
+    return another_place((low + (high - low)*values/255).astype(np.uint8), rng)
 
-# %% ../../nbs/library/training/15_gate.ipynb #eff38d9e
+# %% ../../nbs/library/training/15_gate.ipynb #27d61703
 def separating(
     known:np.ndarray,   # Float (n, d)
     strange:np.ndarray, # Float (m, d)
@@ -165,8 +200,8 @@ def separating(
         Weights (d,) and bias: above 0 for what is strange
     """
     from sklearn.linear_model import LogisticRegression
-    truth = np.repeat([0, 1], [len(known), len(strange)])
-    model = LogisticRegression(C=1e-3, max_iter=300, class_weight='balanced').fit(np.concatenate([known, strange]), truth)
+    x, truth = np.concatenate([known, strange]), np.repeat([0, 1], [len(known), len(strange)])
+    model = LogisticRegression(C=1e-3, max_iter=300, class_weight='balanced').fit(x, truth)
     return model.coef_[0], model.intercept_[0]
 
 def subspace(
@@ -214,7 +249,7 @@ def gate_scores(
     left = (off**2).mean(1) - ((off @ numbers['planes'].T)**2).sum(1)/off.shape[1]
     return np.stack([first, second + numbers['distance']*np.log(np.maximum(left, 1e-6))], 1)
 
-# %% ../../nbs/library/training/15_gate.ipynb #3119b4ab
+# %% ../../nbs/library/training/15_gate.ipynb #3298f9a8
 def fit_numbers(
     known:np.ndarray,  # Float (n, d): features of training films, as they are and processed
     valid:np.ndarray,  # Float (m, d): features of validation films
@@ -274,7 +309,7 @@ def in_deviations(
     weights[1], bias[1] = weights[1]/unit, bias[1]/unit
     return dict(numbers, weights=weights, bias=bias, distance=np.float32(distance))
 
-# %% ../../nbs/library/training/15_gate.ipynb #8d61db9d
+# %% ../../nbs/library/training/15_gate.ipynb #c4454047
 KEPT = (.99, .95) # share of validation films below each limit
 FEWEST = 100, 20  # training and validation films that a gate needs
 MOST_FILMS = 300  # of each part that it is fitted on
@@ -345,7 +380,7 @@ def fit_gate(
     known = features(np.concatenate([squares, [processed(one, rng) for one in squares]]))
     held = features(squares_of(valid))
     numbers = fit_numbers(known, held, drawn, foreign)
-    strange = {name: gate_scores(drawn[name], numbers) for name in ('strangers', 'bodies') if foreign or name != 'bodies'}
+    strange = {name: gate_scores(drawn[name], numbers) for name in ('strangers', 'bodies')[:1 + foreign]}
     entry = about_gate(gate_scores(held, numbers), strange)
     fitted = dict(films=len(squares), processed=len(squares), **{name: len(seen) for name, seen in drawn.items()})
     return numbers, dict(entry, fitted_on=fitted, valid=len(held), looks_with=LOOKS_WITH)
@@ -367,9 +402,9 @@ def fit_gate_of(
     """
     parts = [images.path[images.split == part] for part in ('train', 'valid')]
     if any(len(part) < least for part, least in zip(parts, FEWEST)): return None
-    return fit_gate(*parts, foreign=set(images.region.dropna()) <= set(REGIONS))
+    return fit_gate(*parts, foreign=set(images.region.dropna()) <= set(ARM))
 
-# %% ../../nbs/library/training/15_gate.ipynb #3851b93a
+# %% ../../nbs/library/training/15_gate.ipynb #187690a8
 def write_gate(
     numbers:dict,     # From `fit_gate`
     file:str|Path,    # `.safetensors` file to write

@@ -6,7 +6,7 @@
 __all__ = ['GATE_SIDE', 'COLOURED', 'MOST_COLOURED', 'ONE_HUE', 'REASONS', 'gate_square', 'is_colourful', 'thumbnail',
            'checked_gate', 'refusals']
 
-# %% ../../nbs/library/training/14_refusal.ipynb #21675ba7
+# %% ../../nbs/library/training/14_refusal.ipynb #7ddd17bd
 import math
 from pathlib import Path
 from reprlib import repr as short
@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..data.pixels import file_format
 
-# %% ../../nbs/library/training/14_refusal.ipynb #0026a832
+# %% ../../nbs/library/training/14_refusal.ipynb #d61e6b44
 GATE_SIDE = 160 # of the square, pixels
 
 def gate_square(
@@ -37,7 +37,7 @@ def gate_square(
     """
     return cv2.resize(grey, (GATE_SIDE, GATE_SIDE), interpolation=cv2.INTER_AREA)
 
-# %% ../../nbs/library/training/14_refusal.ipynb #91dd9b88
+# %% ../../nbs/library/training/14_refusal.ipynb #100ada56
 COLOURED, MOST_COLOURED, ONE_HUE = 15, .1, .9 # chroma in CIELAB; share of pixels; length of the mean direction, 0–1
 
 def is_colourful(
@@ -75,7 +75,7 @@ def thumbnail(
     if file_format(path) == 'DICOM': return None
     with Image.open(path) as image: return np.asarray(image.convert('RGB').resize((96, 96)))
 
-# %% ../../nbs/library/training/14_refusal.ipynb #756616d7
+# %% ../../nbs/library/training/14_refusal.ipynb #7682d397
 REASONS = ('not a radiograph', 'not one of these regions')
 
 def checked_gate(
@@ -96,7 +96,8 @@ def checked_gate(
     if not isinstance(entry, dict): raise ValueError(f'gate must be an object, not {short(entry)}')
     limits = entry.get('limits')
     numbers = isinstance(limits, list) and all(type(one) in (int, float) and math.isfinite(one) for one in limits)
-    if not numbers or len(limits) != len(REASONS): raise ValueError(f'gate: limits must be 2 numbers, not {short(limits)}')
+    if not numbers or len(limits) != len(REASONS):
+        raise ValueError(f'gate: limits must be 2 numbers, not {short(limits)}')
     if isinstance(entry.get('sha256'), str): return entry
     raise ValueError(f'gate: sha256 must be a text, not {short(entry.get("sha256"))}')
 
