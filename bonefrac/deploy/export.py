@@ -31,8 +31,8 @@ from ..training.architectures import get_arch
 from ..training.splits import read_manifest
 from ..experiment.run import read_predictions, read_run
 from ..training.refusal import GATE_SIDE, REASONS, gate_square
-from .predict import (described_file, grey_square, load_model, load_network, needed, onnx_network, softmax,
-                                     torch_network)
+from .predict import (described_file, grey_square, load_model, load_network, needed, onnx_network,
+                                     softmax, torch_network)
 
 # %% ../../nbs/library/deploy/01_export.ipynb #f9d1eaf1
 class GreyInput(nn.Module):
@@ -470,7 +470,7 @@ def write_gate_graph(
     write_graph(GateNetwork(numbers), GATE_SIDE, file)
     own = gate_scores(features(squares), numbers)
     found = np.abs(onnx_network(file, dict(size=GATE_SIDE, classes=REASONS))(squares) - own).max()
-    if found > GATE_TOLERANCE: raise ValueError(f'the gate of the export differs by {found:.2g} from that of the run')
+    if found > GATE_TOLERANCE: raise ValueError(f'the gate of the export is another: scores differ by {found:.2g}')
     return dict(card['gate'], sha256=file_sha256(file), largest_difference=float(found))
 
 class Exporting:

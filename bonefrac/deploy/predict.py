@@ -194,7 +194,8 @@ def model_file(
     Path
         The file of the network
     """
-    return described_file(folder, card['model'], card['sha256'])
+    name, sha256 = card['model'], card['sha256']
+    return described_file(folder, name, sha256)
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #e58c7b13
 def filled_model(
@@ -556,7 +557,8 @@ def at_temperature(
     np.ndarray
         Float (n, classes); a row sums to 1
     """
-    return softmax(np.log(np.clip(probs, 1e-15, 1))/temperature)
+    logits = np.log(np.clip(probs, 1e-15, 1))
+    return softmax(logits/temperature)
 
 def answer_sets(
     probs:np.ndarray, # Calibrated probabilities, float (n, classes)
@@ -578,7 +580,8 @@ def answer_sets(
     """
     limit = card['calibration']['limit']
     inside = 1 - probs <= (1 if limit is None else limit)
-    return [' or '.join(np.array(card['classes'])[row]) or 'none' for row in inside]
+    names = np.array(card['classes'])
+    return [' or '.join(names[row]) or 'none' for row in inside]
 
 def answer_table(
     paths:list,       # Image files, length n

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['LOOKS_WITH', 'BLOCKS', 'WIDTHS', 'DRAWN', 'GATE_VERSION', 'KEPT', 'FEWEST', 'MOST_FILMS', 'Looking', 'looking',
-           'features', 'drawn_squares', 'references', 'another_curve', 'another_place', 'processed', 'separating',
-           'subspace', 'gate_scores', 'fit_numbers', 'in_deviations', 'squares_of', 'about_gate', 'fit_gate',
-           'fit_gate_of', 'write_gate', 'read_gate', 'GateNetwork']
+           'features', 'drawn_squares', 'reference_file', 'references', 'another_curve', 'another_place', 'processed',
+           'separating', 'subspace', 'gate_scores', 'fit_numbers', 'parts_of_second', 'in_deviations', 'squares_of',
+           'about_gate', 'fit_gate', 'has_enough', 'fit_gate_of', 'write_gate', 'gate_shapes', 'read_gate',
+           'GateNetwork']
 
-# %% ../../nbs/library/training/15_gate.ipynb #b33ec57f
+# %% ../../nbs/library/training/15_gate.ipynb #1e2a480d
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from .models import create_model, find_weights
 from .refusal import GATE_SIDE, gate_square, refusals
 from .strangers import STRANGERS, stranger
 
-# %% ../../nbs/library/training/15_gate.ipynb #c0bf163b
+# %% ../../nbs/library/training/15_gate.ipynb #247027fe
 LOOKS_WITH = 'efficientnet_lite0' # a name of `ARCHS`
 BLOCKS = (0, 1, 2, 4, 6)          # of it, after which it is looked at
 WIDTHS = (16, 24, 40, 112, 320)   # channels there
@@ -50,7 +51,9 @@ class Looking(nn.Module):
         return torch.cat(found, 1)
 
 @lru_cache(1)
-def looking(): return Looking().eval().to(memory_format=torch.channels_last)
+def looking():
+    network = Looking().eval()
+    return network.to(memory_format=torch.channels_last)
 
 def features(
     squares:np.ndarray, # Grey uint8, (n, GATE_SIDE, GATE_SIDE)
@@ -70,7 +73,7 @@ def features(
     parts = torch.from_numpy(squares)[:, None].split(32)
     with torch.inference_mode(): return torch.cat([looking()(part) for part in parts]).numpy()
 
-# %% ../../nbs/library/training/15_gate.ipynb #298719a3
+# %% ../../nbs/library/training/15_gate.ipynb #3a9c492f
 DRAWN = dict( # name -> kinds, how many of each, how to draw one
     strangers=(STRANGERS, 40, stranger),
     bodies=(BODIES, 20, body_image),
@@ -93,18 +96,25 @@ def drawn_squares(
         Grey uint8, (n, GATE_SIDE, GATE_SIDE)
     """
     kinds, n, draw = DRAWN[name]
-    return np.stack([gate_square(draw(kind, seed)) for kind in kinds for seed in range(n)])
+    made = [draw(kind, seed) for kind in kinds for seed in range(n)]
+    return np.stack(list(map(gate_square, made)))
+
+def reference_file(): # -> Path
+    "Where features of what is drawn are kept; other weights or another version have another file."
+    weights = find_weights(LOOKS_WITH)
+    digest = file_sha256(weights)[:12]
+    return cache_dir('gate')/f'{GATE_VERSION}-{digest}.safetensors'
 
 @lru_cache(1)
 def references(): # -> dict: name of `DRAWN` -> float32 (n, d)
     "Features of what is drawn, computed once per machine."
-    sha256 = file_sha256(find_weights(LOOKS_WITH))[:12]
-    file = cache_dir('gate')/f'{GATE_VERSION}-{sha256}.safetensors'
-    if not file.is_file():
-        with written(file) as aside: save_file({name: features(drawn_squares(name)) for name in DRAWN}, aside)
-    return load_file(file)
+    file = reference_file()
+    if file.is_file(): return load_file(file)
+    made = {name: features(drawn_squares(name)) for name in DRAWN}
+    with written(file) as aside: save_file(made, aside)
+    return made
 
-# %% ../../nbs/library/training/15_gate.ipynb #6a910d85
+# %% ../../nbs/library/training/15_gate.ipynb #fd2b072f
 def another_curve(
     square:np.ndarray,       # Float, 0–255, (GATE_SIDE, GATE_SIDE)
     rng:np.random.Generator, # Source of all chance
@@ -180,7 +190,7 @@ def processed(
     low, high = rng.uniform(0, 30), rng.uniform(190, 255)
     return another_place((low + (high - low)*values/255).astype(np.uint8), rng)
 
-# %% ../../nbs/library/training/15_gate.ipynb #27d61703
+# %% ../../nbs/library/training/15_gate.ipynb #2353c54d
 def separating(
     known:np.ndarray,   # Float (n, d)
     strange:np.ndarray, # Float (m, d)
@@ -223,7 +233,8 @@ def subspace(
         Centre (d,), orthonormal directions (k, d)
     """
     centre = known.mean(0)
-    return centre, np.linalg.svd(known - centre, full_matrices=False)[2][:min(most, len(known)//3)]
+    _, _, ways = np.linalg.svd(known - centre, full_matrices=False)
+    return centre, ways[:min(most, len(known)//3)]
 
 def gate_scores(
     seen:np.ndarray, # Float (n, d), from `features`
@@ -249,7 +260,7 @@ def gate_scores(
     left = (off**2).mean(1) - ((off @ numbers['planes'].T)**2).sum(1)/off.shape[1]
     return np.stack([first, second + numbers['distance']*np.log(np.maximum(left, 1e-6))], 1)
 
-# %% ../../nbs/library/training/15_gate.ipynb #3298f9a8
+# %% ../../nbs/library/training/15_gate.ipynb #dd4044ff
 def fit_numbers(
     known:np.ndarray,  # Float (n, d): features of training films, as they are and processed
     valid:np.ndarray,  # Float (m, d): features of validation films
@@ -284,6 +295,27 @@ def fit_numbers(
                    planes=planes, distance=0.)
     return in_deviations({name: np.asarray(one, np.float32) for name, one in numbers.items()}, valid)
 
+def parts_of_second(
+    seen:np.ndarray, # Float (n, d), from `features`
+    numbers:dict,    # For `gate_scores`
+) -> tuple:          # The regression and the logarithm of the distance, each (n,)
+    """Both parts of the second score.
+
+    Parameters
+    ----------
+    seen : np.ndarray
+        Float (n, d), from `features`
+    numbers : dict
+        For `gate_scores`
+
+    Returns
+    -------
+    tuple
+        The regression and the logarithm of the distance, each (n,)
+    """
+    line, both = (gate_scores(seen, dict(numbers, distance=one))[:, 1] for one in (0, 1))
+    return line, both - line
+
 def in_deviations(
     numbers:dict,      # For `gate_scores`
     valid:np.ndarray,  # Float (m, d): features of validation films
@@ -302,17 +334,15 @@ def in_deviations(
     dict
         The same with other units
     """
-    line = gate_scores(valid, numbers)[:, 1]
-    both = gate_scores(valid, dict(numbers, distance=np.float32(1)))[:, 1]
-    unit, distance = line.std() or 1, 1/((both - line).std() or 1)
-    weights, bias = numbers['weights'].copy(), numbers['bias'].copy()
-    weights[1], bias[1] = weights[1]/unit, bias[1]/unit
-    return dict(numbers, weights=weights, bias=bias, distance=np.float32(distance))
+    line, far = (part.std() or 1 for part in parts_of_second(valid, numbers))
+    units = np.array([1, line], np.float32)
+    own = dict(weights=numbers['weights']/units[:, None], bias=numbers['bias']/units)
+    return dict(numbers, **own, distance=np.float32(1/far))
 
-# %% ../../nbs/library/training/15_gate.ipynb #c4454047
+# %% ../../nbs/library/training/15_gate.ipynb #5018fbc2
 KEPT = (.99, .95) # share of validation films below each limit
-FEWEST = 100, 20  # training and validation films that a gate needs
-MOST_FILMS = 300  # of each part that it is fitted on
+FEWEST = dict(train=100, valid=20) # films that a gate needs
+MOST_FILMS = 300 # of each part that it is fitted on
 
 def squares_of(
     paths, # Image files
@@ -329,9 +359,10 @@ def squares_of(
     np.ndarray
         Grey uint8, (n, GATE_SIDE, GATE_SIDE)
     """
-    chosen = list(paths)
-    if len(chosen) > MOST_FILMS: chosen = np.random.default_rng(0).permutation(chosen)[:MOST_FILMS]
-    return np.stack(in_threads(lambda path: gate_square(load_grey(path)), chosen, 'gate', 'image'))
+    rng = np.random.default_rng(0)
+    chosen = rng.permutation(list(paths))[:MOST_FILMS]
+    def square(path): return gate_square(load_grey(path))
+    return np.stack(in_threads(square, chosen, 'gate', 'image'))
 
 def about_gate(
     scores:np.ndarray, # Of validation films, float (m, 2)
@@ -385,6 +416,19 @@ def fit_gate(
     fitted = dict(films=len(squares), processed=len(squares), **{name: len(seen) for name, seen in drawn.items()})
     return numbers, dict(entry, fitted_on=fitted, valid=len(held), looks_with=LOOKS_WITH)
 
+def has_enough(
+    images, # Image table after `make_split`
+) -> bool:
+    """Are there films enough for a gate?
+
+    Parameters
+    ----------
+    images : object
+        Image table after `make_split`
+    """
+    counts = images.split.value_counts()
+    return all(counts.get(part, 0) >= least for part, least in FEWEST.items())
+
 def fit_gate_of(
     images, # Image table after `make_split`
 ) -> tuple|None: # See `fit_gate`; None where there are too few films
@@ -400,11 +444,12 @@ def fit_gate_of(
     tuple | None
         See `fit_gate`; None where there are too few films
     """
-    parts = [images.path[images.split == part] for part in ('train', 'valid')]
-    if any(len(part) < least for part, least in zip(parts, FEWEST)): return None
-    return fit_gate(*parts, foreign=set(images.region.dropna()) <= set(ARM))
+    if not has_enough(images): return None
+    train, valid = (images.path[images.split == part] for part in FEWEST)
+    regions = set(images.region.dropna())
+    return fit_gate(train, valid, regions <= set(ARM))
 
-# %% ../../nbs/library/training/15_gate.ipynb #187690a8
+# %% ../../nbs/library/training/15_gate.ipynb #9c4cac9a
 def write_gate(
     numbers:dict,     # From `fit_gate`
     file:str|Path,    # `.safetensors` file to write
@@ -426,6 +471,23 @@ def write_gate(
     save_file({name: np.array(one, np.float32) for name, one in numbers.items()}, file)
     return file_sha256(file)
 
+def gate_shapes(
+    d:int, # Number of features
+) -> dict: # Name -> shape
+    """What the numbers of a gate look like, but for `planes`, (k, d).
+
+    Parameters
+    ----------
+    d : int
+        Number of features
+
+    Returns
+    -------
+    dict
+        Name -> shape
+    """
+    return dict(mean=(d,), scale=(d,), weights=(2, d), bias=(2,), centre=(d,), distance=())
+
 def read_gate(
     file:str|Path, # From `write_gate`
 ) -> dict:         # float32 arrays
@@ -441,10 +503,9 @@ def read_gate(
     dict
         float32 arrays
     """
-    d, numbers = 2*sum(WIDTHS), load_file(file)
-    shapes = dict(mean=(d,), scale=(d,), weights=(2, d), bias=(2,), centre=(d,), distance=())
-    found = {name: one.shape for name, one in numbers.items() if name != 'planes'}
-    if found == shapes and numbers.get('planes', numbers['bias']).shape[1:] == (d,): return numbers
+    numbers, d = load_file(file), 2*sum(WIDTHS)
+    shapes = {name: one.shape for name, one in numbers.items()}
+    if shapes.pop('planes', ())[1:] == (d,) and shapes == gate_shapes(d): return numbers
     raise ValueError(f'{file}: not the numbers of a gate')
 
 class GateNetwork(nn.Module):

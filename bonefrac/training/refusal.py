@@ -6,7 +6,7 @@
 __all__ = ['GATE_SIDE', 'COLOURED', 'MOST_COLOURED', 'ONE_HUE', 'REASONS', 'gate_square', 'is_colourful', 'thumbnail',
            'checked_gate', 'refusals']
 
-# %% ../../nbs/library/training/14_refusal.ipynb #7ddd17bd
+# %% ../../nbs/library/training/14_refusal.ipynb #a09ae1e7
 import math
 from pathlib import Path
 from reprlib import repr as short
@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..data.pixels import file_format
 
-# %% ../../nbs/library/training/14_refusal.ipynb #d61e6b44
+# %% ../../nbs/library/training/14_refusal.ipynb #4f73f851
 GATE_SIDE = 160 # of the square, pixels
 
 def gate_square(
@@ -37,7 +37,7 @@ def gate_square(
     """
     return cv2.resize(grey, (GATE_SIDE, GATE_SIDE), interpolation=cv2.INTER_AREA)
 
-# %% ../../nbs/library/training/14_refusal.ipynb #100ada56
+# %% ../../nbs/library/training/14_refusal.ipynb #91326208
 COLOURED, MOST_COLOURED, ONE_HUE = 15, .1, .9 # chroma in CIELAB; share of pixels; length of the mean direction, 0–1
 
 def is_colourful(
@@ -75,7 +75,7 @@ def thumbnail(
     if file_format(path) == 'DICOM': return None
     with Image.open(path) as image: return np.asarray(image.convert('RGB').resize((96, 96)))
 
-# %% ../../nbs/library/training/14_refusal.ipynb #7682d397
+# %% ../../nbs/library/training/14_refusal.ipynb #a734b955
 REASONS = ('not a radiograph', 'not one of these regions')
 
 def checked_gate(
@@ -124,4 +124,4 @@ def refusals(
     """
     over = ~(np.asarray(scores) <= limits) # what is no number is refused too
     if len(colourful): over[:, 0] |= colourful
-    return [next((reason for reason, one in zip(REASONS, row) if one), '') for row in over]
+    return [REASONS[row.argmax()] if row.any() else '' for row in over]

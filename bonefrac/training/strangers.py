@@ -7,7 +7,7 @@ __all__ = ['WORDS', 'CURVES', 'SIDE', 'PHOTOGRAPHS', 'STRANGERS', 'written', 'ti
            'dots', 'fields', 'chart', 'drawing', 'fractal', 'in_greys', 'clouds', 'noise', 'shading', 'pattern', 'leaf',
            'leaves', 'photographs', 'photograph', 'stranger']
 
-# %% ../../nbs/library/training/13_strangers.ipynb #5c2f428f
+# %% ../../nbs/library/training/13_strangers.ipynb #f68618b7
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 from ..data.pixels import load_grey
 from ..vocabulary import choose
 
-# %% ../../nbs/library/training/13_strangers.ipynb #dd8b2db7
+# %% ../../nbs/library/training/13_strangers.ipynb #5aa7747b
 WORDS = ('the of and a report date name total table page value open file edit view search 2024 12.5 % left right '
          'invoice dear sir http www result data').split()
 
@@ -72,7 +72,8 @@ def tilted(
     """
     if rng.random() < .5: return image
     size = image.shape[::-1]
-    turn = cv2.getRotationMatrix2D((size[0]/2, size[1]/2), rng.uniform(-12, 12), rng.uniform(.8, 1.1))
+    angle, scale = rng.uniform(-12, 12), rng.uniform(.8, 1.1)
+    turn = cv2.getRotationMatrix2D((size[0]/2, size[1]/2), angle, scale)
     return cv2.warpAffine(image, turn, size, borderValue=int(rng.integers(256)))
 
 def blank(
@@ -124,43 +125,44 @@ def screen(rng):
         if rng.random() < .7: written(image, rng, (x + 8, y, right, bottom), 255*(grey < 128), rng.uniform(.35, .6))
     return image
 
-# %% ../../nbs/library/training/13_strangers.ipynb #b287aab1
-def line(image, rng, box, grey):
+# %% ../../nbs/library/training/13_strangers.ipynb #9f9abb38
+def line(inside, rng, grey):
     "A curve."
-    x0, y0, x1, y1 = box
-    y = np.clip(np.cumsum(rng.normal(0, (y1 - y0)/18, 60)) + rng.uniform(y0, y1), y0, y1)
-    way = np.stack([np.linspace(x0, x1, 60), y], 1).astype(np.int32)
-    cv2.polylines(image, [way], False, grey, int(rng.integers(1, 4)), cv2.LINE_AA)
+    height, width = inside.shape
+    y = rng.uniform(0, height) + np.cumsum(rng.normal(0, height/18, 60))
+    way = np.stack([np.linspace(0, width, 60), y], 1)
+    cv2.polylines(inside, [way.astype(np.int32)], False, grey, 2)
 
-def bars(image, rng, box, grey):
+def bars(inside, rng, grey):
     "Bars."
-    x0, y0, x1, y1 = box
-    n = int(rng.integers(4, 14))
-    for k in range(n):
-        left = x0 + k*(x1 - x0)//n
-        cv2.rectangle(image, (left, int(rng.uniform(y0, y1))), (left + int(.7*(x1 - x0)/n), y1), grey, -1)
+    height, width = inside.shape
+    step = width//int(rng.integers(4, 14))
+    for left in range(0, width, step):
+        top = int(rng.uniform(0, height))
+        inside[top:, left:left + int(.7*step)] = grey
 
-def dots(image, rng, box, grey):
+def dots(inside, rng, grey):
     "A cloud of dots."
-    x0, y0, x1, y1 = box
-    places = rng.normal([(x0 + x1)/2, (y0 + y1)/2], [(x1 - x0)/6, (y1 - y0)/6], (120, 2)).astype(int)
-    for place in places.tolist(): cv2.circle(image, place, 3, grey, -1, cv2.LINE_AA)
+    size = np.array(inside.shape[::-1])
+    places = rng.normal(size/2, size/6, (120, 2))
+    for place in places.astype(int).tolist():
+        cv2.circle(inside, place, 3, grey, -1)
 
-def fields(image, rng, box, grey):
+def fields(inside, rng, grey):
     "A map of fields."
-    x0, y0, x1, y1 = box
-    values = rng.integers(0, 256, rng.integers(3, 12, 2)).astype(np.uint8)
-    image[y0:y1, x0:x1] = cv2.resize(values, (x1 - x0, y1 - y0), interpolation=int(rng.integers(2)))
+    values = rng.integers(0, 256, rng.integers(3, 12, 2))
+    way = int(rng.integers(2))
+    inside[:] = cv2.resize(values.astype(np.uint8), inside.shape[::-1], interpolation=way)
 
-CURVES = line, bars, dots, fields # functions of image, source of chance, box and grey
+CURVES = line, bars, dots, fields # functions of the inside of a chart, a source of chance and a grey
 
 def chart(rng):
     "A chart with axes."
     image, ink = blank(rng, 300, 900, (255, 250, 235, 20, 0))
     height, width = image.shape
-    box = x0, y0, x1, y1 = int(.12*width), int(.08*height), int(.95*width), int(.88*height)
+    x0, y0, x1, y1 = int(.12*width), int(.08*height), int(.95*width), int(.88*height)
     drawn = CURVES[rng.integers(4)]
-    for grey in rng.integers(0, 256, rng.integers(1, 5)): drawn(image, rng, box, int(grey))
+    for grey in rng.integers(0, 256, rng.integers(1, 5)): drawn(image[y0:y1, x0:x1], rng, int(grey))
     cv2.rectangle(image, (x0, y0), (x1, y1), ink, 1)
     for k in range(1, 6):
         y, x = y0 + k*(y1 - y0)//6, x0 + k*(x1 - x0)//7
@@ -178,7 +180,7 @@ def drawing(rng):
         if rng.random() < .4: cv2.circle(image, centre, int(rng.uniform(4, 60)), ink, int(rng.choice([1, 2, -1])))
     return image
 
-# %% ../../nbs/library/training/13_strangers.ipynb #76e577c3
+# %% ../../nbs/library/training/13_strangers.ipynb #fc51fe04
 SIDE = 256 # of pictures that have no size of their own, pixels
 
 def fractal(
@@ -257,7 +259,7 @@ def pattern(rng):
     low, high = rng.uniform(0, 255, 2)
     return tilted((low + (high - low)*values).astype(np.uint8), rng)
 
-# %% ../../nbs/library/training/13_strangers.ipynb #d70fca15
+# %% ../../nbs/library/training/13_strangers.ipynb #74bab6cb
 def leaf(
     rng:np.random.Generator, # Source of all chance
     reach:float,             # Half of its length, pixels
@@ -332,7 +334,7 @@ def photograph(rng):
     top, left = (rng.integers(0, whole - side + 1) for whole, side in zip(grey.shape, sides))
     return grey[top:top + sides[0], left:left + sides[1]][:, ::rng.choice([-1, 1])]
 
-# %% ../../nbs/library/training/13_strangers.ipynb #eba6ce53
+# %% ../../nbs/library/training/13_strangers.ipynb #33e9d22d
 STRANGERS = { # name -> function of a source of chance that draws one: grey uint8, (height, width)
     one.__name__: one for one in (page, screen, chart, drawing, clouds, noise, shading, pattern, leaves, photograph)}
 
@@ -355,4 +357,5 @@ def stranger(
         Grey uint8, (height, width)
     """
     draw = choose(kind, STRANGERS, 'kind of picture')
-    return draw(np.random.default_rng([seed, list(STRANGERS).index(kind)]))
+    rng = np.random.default_rng([seed, list(STRANGERS).index(kind)])
+    return draw(rng)
