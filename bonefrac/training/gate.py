@@ -9,7 +9,7 @@ __all__ = ['LOOKS_WITH', 'BLOCKS', 'WIDTHS', 'DRAWN', 'GATE_VERSION', 'KEPT', 'F
            'about_gate', 'fit_gate', 'has_enough', 'fit_gate_of', 'write_gate', 'gate_shapes', 'read_gate',
            'GateNetwork']
 
-# %% ../../nbs/library/training/15_gate.ipynb #1e2a480d
+# %% ../../nbs/library/training/15_gate.ipynb #501c8e0a
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from .models import create_model, find_weights
 from .refusal import GATE_SIDE, gate_square, refusals
 from .strangers import STRANGERS, stranger
 
-# %% ../../nbs/library/training/15_gate.ipynb #247027fe
+# %% ../../nbs/library/training/15_gate.ipynb #d3fe1688
 LOOKS_WITH = 'efficientnet_lite0' # a name of `ARCHS`
 BLOCKS = (0, 1, 2, 4, 6)          # of it, after which it is looked at
 WIDTHS = (16, 24, 40, 112, 320)   # channels there
@@ -46,9 +46,10 @@ class Looking(nn.Module):
         for k, block in enumerate(self.blocks):
             x = block(x)
             if k not in BLOCKS: continue
-            mean = x.mean((2, 3))
-            found += [mean, ((x - mean[:, :, None, None])**2).mean((2, 3)).clamp(min=1e-8).sqrt()]
-        return torch.cat(found, 1)
+            mean = x.mean((2, 3), keepdim=True)
+            spread = ((x - mean)*(x - mean)).mean((2, 3), keepdim=True)
+            found += [mean, spread.clamp(min=1e-8).sqrt()]
+        return torch.cat(found, 1).flatten(1)
 
 @lru_cache(1)
 def looking():
@@ -73,7 +74,7 @@ def features(
     parts = torch.from_numpy(squares)[:, None].split(32)
     with torch.inference_mode(): return torch.cat([looking()(part) for part in parts]).numpy()
 
-# %% ../../nbs/library/training/15_gate.ipynb #3a9c492f
+# %% ../../nbs/library/training/15_gate.ipynb #f09e9dad
 DRAWN = dict( # name -> kinds, how many of each, how to draw one
     strangers=(STRANGERS, 40, stranger),
     bodies=(BODIES, 20, body_image),
@@ -114,7 +115,7 @@ def references(): # -> dict: name of `DRAWN` -> float32 (n, d)
     with written(file) as aside: save_file(made, aside)
     return made
 
-# %% ../../nbs/library/training/15_gate.ipynb #fd2b072f
+# %% ../../nbs/library/training/15_gate.ipynb #6fac79a5
 def another_curve(
     square:np.ndarray,       # Float, 0–255, (GATE_SIDE, GATE_SIDE)
     rng:np.random.Generator, # Source of all chance
@@ -190,7 +191,7 @@ def processed(
     low, high = rng.uniform(0, 30), rng.uniform(190, 255)
     return another_place((low + (high - low)*values/255).astype(np.uint8), rng)
 
-# %% ../../nbs/library/training/15_gate.ipynb #2353c54d
+# %% ../../nbs/library/training/15_gate.ipynb #332050b4
 def separating(
     known:np.ndarray,   # Float (n, d)
     strange:np.ndarray, # Float (m, d)
@@ -260,7 +261,7 @@ def gate_scores(
     left = (off**2).mean(1) - ((off @ numbers['planes'].T)**2).sum(1)/off.shape[1]
     return np.stack([first, second + numbers['distance']*np.log(np.maximum(left, 1e-6))], 1)
 
-# %% ../../nbs/library/training/15_gate.ipynb #dd4044ff
+# %% ../../nbs/library/training/15_gate.ipynb #a49f6d41
 def fit_numbers(
     known:np.ndarray,  # Float (n, d): features of training films, as they are and processed
     valid:np.ndarray,  # Float (m, d): features of validation films
@@ -339,7 +340,7 @@ def in_deviations(
     own = dict(weights=numbers['weights']/units[:, None], bias=numbers['bias']/units)
     return dict(numbers, **own, distance=np.float32(1/far))
 
-# %% ../../nbs/library/training/15_gate.ipynb #5018fbc2
+# %% ../../nbs/library/training/15_gate.ipynb #9e688279
 KEPT = (.99, .95) # share of validation films below each limit
 FEWEST = dict(train=100, valid=20) # films that a gate needs
 MOST_FILMS = 300 # of each part that it is fitted on
@@ -449,7 +450,7 @@ def fit_gate_of(
     regions = set(images.region.dropna())
     return fit_gate(train, valid, regions <= set(ARM))
 
-# %% ../../nbs/library/training/15_gate.ipynb #9c4cac9a
+# %% ../../nbs/library/training/15_gate.ipynb #b155de95
 def write_gate(
     numbers:dict,     # From `fit_gate`
     file:str|Path,    # `.safetensors` file to write
