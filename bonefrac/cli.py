@@ -6,11 +6,7 @@
 __all__ = ['NAMES', 'COMMANDS', 'DOORS', 'INTERRUPTED', 'DASK', 'Usage', 'Parser', 'names_for', 'Option', 'CommandParser',
            'command', 'what_it_does', 'parser_of', 'Printable', 'Result', 'Work', 'work_of', 'dashed', 'doors_table',
            'usage', 'complaint', 'CommandLine', 'main', 'Found', 'data', 'phantom', 'audit', 'filters', 'run', 'study',
-<<<<<<< HEAD
-           'Asked', 'grid', 'collect', 'predict', 'evaluate', 'export']
-=======
-           'Asked', 'grid', 'collect', 'predict', 'export', 'reader']
->>>>>>> hB
+           'Asked', 'grid', 'collect', 'predict', 'evaluate', 'export', 'reader']
 
 # %% ../nbs/library/02_cli.ipynb #7757a181
 import argparse
@@ -338,13 +334,9 @@ DOORS = { # what one has: what to type
     'a CSV with columns of its own': 'bonefrac data list.csv --columns path=FILE,region=BONE',
     'classes of its own': 'bonefrac run --task label --data my-images/',
     'no data yet': 'bonefrac run --data phantom:240',
-<<<<<<< HEAD
     'a finished run and a new film': 'bonefrac predict film.dcm runs/NAME --html findings.html',
-    'a finished run and labelled films': 'bonefrac evaluate my-films/ runs/NAME',
-=======
-    'a finished run and a new film': 'bonefrac predict film.dcm runs/NAME',
     'a finished run and films to look at': 'bonefrac reader runs/NAME',
->>>>>>> hB
+    'a finished run and labelled films': 'bonefrac evaluate my-films/ runs/NAME',
 }
 
 def doors_table(): # -> str
@@ -986,7 +978,8 @@ def _file_names(paths):
 def _answers_text(table):
     "Answers for a terminal, with the best box where a run says where."
     from bonefrac.deploy.predict import best_box
-    answers = table[['answer', 'probability']].round(3)
+    answers = table[[name for name in ('answer', 'probability', 'set', 'refused') if name in table]].round(3)
+    if 'refused' in answers: answers['probability'] = answers.probability.map('{:.3f}'.format).replace('nan', '')
     answers.insert(0, 'image', list(map(shown, _file_names(table.path))))
     if 'boxes' in table: answers['best box'] = list(map(best_box, table.boxes))
     return answers.to_string(index=False)
@@ -1020,6 +1013,7 @@ def predict(
         with written(out) as aside: changed_cells(table, guarded).to_csv(aside, index=False)
     if html: import_module('bonefrac.deploy.findings').write_findings(table, run, html)
     trained = 'The run was trained on SIMULATED data.' if card.get('simulated') else ''
+    if not card.get('gate'): trained = _lines(trained or None, 'This run has no gate: it answers whatever it is shown.')
     content = dict(run=run, says=card['says'], simulated=bool(card.get('simulated')), images=_records(table))
     faults = table.attrs['problems']
     page = f'page: {_short(html)}' if html else None
