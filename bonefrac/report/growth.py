@@ -116,10 +116,11 @@ def draw_growth(
     scores : pd.DataFrame
         From `share_scores`
     """
+    colors = sns.color_palette('colorblind')
     for k, (arch, part) in enumerate(scores.groupby('arch')):
         for start, line in part.groupby('start'):
             sides = np.array([line.accuracy - line.low, line.high - line.accuracy])
-            ax.errorbar(line.share*100*(1 + .02*k), line.accuracy, yerr=sides, color=f'C{k}', marker='o', ms=4,
+            ax.errorbar(line.share*100*(1 + .02*k), line.accuracy, yerr=sides, color=colors[k], marker='o', ms=4,
                         ls='-' if start == 'imagenet' else '--', capsize=2, label=f'{arch}, {start}')
     shares = [10, 25, 50, 100]
     ax.set(xscale='log', xlabel='share of training examinations, %', ylabel='accuracy',

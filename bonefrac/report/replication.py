@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TESTED', 'PUBLISHED', 'SCORES', 'PARTS_CLAIMED', 'published_scores', 'reference_runs', 'our_scores',
-           'accuracy_verdicts', 'opening_text', 'open_text', 'recipe_claims', 'clahe_claim', 'best_claim',
+           'accuracy_verdicts', 'beside', 'opening_text', 'open_text', 'recipe_claims', 'clahe_claim', 'best_claim',
            'effect_claims', 'data_claims', 'overfitting_claim', 'said_claims', 'claims_table']
 
 # %% ../../nbs/library/report/13_replication.ipynb #444fb4bb
@@ -19,7 +19,7 @@ from ..evaluation.seeds import paired_differences, seeds_accuracy
 from ..experiment.record import read_record, unchanged
 from .answers import SIZE, Answers, clear
 from .chapters import (
-    ablation_changes, ablation_tables, accuracy_verdict, effect_verdict, gain_text, gains, plural,
+    ablation_changes, ablation_tables, accuracy_verdict, effect_verdict, gain_text, gains,
     record_manifest, recorded_tables, score_text, with_keys)
 from .labels import labelled_runs
 
@@ -114,6 +114,35 @@ def accuracy_verdicts(
             for row in published_scores().itertuples()}
     return pd.DataFrame(rows, index=['verdict', 'evidence']).T
 
+# %% ../../nbs/library/report/13_replication.ipynb #0c082494
+def _limits(table): return table.low.map('{:.2f}'.format) + ' to ' + table.high.map('{:.2f}'.format)
+
+def beside(
+    ours:pd.DataFrame, # From `our_scores`
+) -> pd.DataFrame:     # One row per model, start and size of ours, as texts; `open` where there is no run
+    """Published accuracies and ours.
+
+    Parameters
+    ----------
+    ours : pd.DataFrame
+        From `our_scores`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per model, start and size of ours, as texts; `open` where there is no run
+    """
+    told, own = published_scores(), ours.set_index('arch')
+    theirs = pd.DataFrame({
+        'published': told.published.map('{:.2f}'.format), 'of 83': told.images, '95 %': _limits(told),
+        'start, published': told.start})
+    mine = pd.DataFrame({
+        'ours': own.accuracy.map('{:.3f}'.format), '95 %, ours': _limits(own), 'seeds': own.runs, 'n': own.n,
+        'px': own['size'], 'start, ours': own.weights}).astype(str)
+    named = [*told.index, *own.index.unique().difference(told.index)]
+    both = theirs.astype(str).join(mine, how='outer').loc[named].rename_axis('model').reset_index()
+    return both.fillna({**dict.fromkeys(theirs, ''), **dict.fromkeys(mine, 'open')})
+
 # %% ../../nbs/library/report/13_replication.ipynb #bf7b3b7c
 def opening_text(
     judged:pd.DataFrame, # From `accuracy_verdicts`
@@ -157,7 +186,7 @@ def open_text(
     missing, small = sorted(set(PUBLISHED) - set(ours.arch)), sorted({size for size in ours['size'] if size < 224})
     scratch = sorted(set(ours[ours.weights == 'scratch'].arch) & set(PUBLISHED) - {'custom_cnn'})
     lines = [f'Always the most frequent region would score {majority:.3f}; '
-             f'{plural(ours.failed.sum(), "training")} of ours, of {ours.runs.sum()}, is no better.']
+             f'of our {ours.runs.sum()} trainings {ours.failed.sum()} did no better.']
     if missing: lines.append(f'{", ".join(missing)}: no run yet.')
     if small: lines.append(f'The published images are 224 px wide; ours include {", ".join(map(str, small))} px.')
     if scratch: lines.append(f'{", ".join(scratch)} start from random weights here and from ImageNet weights there. '
