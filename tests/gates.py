@@ -227,6 +227,34 @@ items = reporting_items({root!r} + '/nbs/study/reporting.csv')
 print(json.dumps([missing_evidence(items, {root!r}), len(items), items.guideline.nunique()]))
 """
 
+CELLS, WORDS = 40, 900 # of a chapter, at most
+
+def _shown(cell):
+    "Texts that a reader of a chapter meets in a cell: prose as written, and sentences that code made."
+    if cell['cell_type'] == 'markdown': return [''.join(cell['source'])]
+    made = [out.get('data', {}).get('text/markdown', '') for out in cell.get('outputs', [])]
+    return list(map(''.join, made))
+
+def prose_words(text):
+    "Number of words in markdown, without blocks of code, tables, addresses and the options on top."
+    text = re.sub(r'^```.*?^```', '', text, flags=re.M | re.S)
+    text = re.sub(r'^( *\||- code-fold).*$', '', text, flags=re.M)
+    return len(re.findall(r'\w[^\s—–]*', re.sub(r'\]\([^)]*\)', ']', text)))
+
+def chapter_size(path):
+    "Cells and words of a chapter."
+    cells = read_notebook(path)['cells']
+    return len(cells), sum(prose_words(text) for cell in cells for text in _shown(cell))
+
+def gate_chapters(root):
+    "A chapter of the study has few cells, and few words of prose, those that its code writes included."
+    sizes = {path.name: chapter_size(path) for path in notebooks(root, 'study')}
+    long = [f'{name} has {cells} cells and {words} words' for name, (cells, words) in sizes.items()
+            if cells > CELLS or words > WORDS]
+    if long: raise Broken(f'above {CELLS} cells or {WORDS} words: {"; ".join(long)}')
+    cells, words = map(max, zip(*sizes.values()))
+    return f'{len(sizes)} chapters, at most {cells} cells and {words} words'
+
 def gate_reporting(root):
     "What the reporting page calls met or partly met is shown by a file or cell that is there."
     program = EVIDENCE.format(module=module_named(root, 'reporting'), root=str(root))
@@ -535,7 +563,7 @@ GATES = { # quick ones first
     'ruff': gate_ruff, 'options': gate_options, 'order': gate_order, 'regions': gate_regions, 'layers': gate_layers,
     'measures': gate_measures, 'sidebar': gate_sidebar, 'tracked': gate_tracked, 'export': gate_export,
     'clean': gate_clean, 'readme': gate_readme, 'types': gate_types, 'light': gate_light, 'manifests': gate_manifests,
-    'header': gate_header, 'reporting': gate_reporting, 'notebooks': gate_notebooks,
+    'header': gate_header, 'chapters': gate_chapters, 'reporting': gate_reporting, 'notebooks': gate_notebooks,
 }
 
 def fix(root):

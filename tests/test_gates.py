@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from gates import GATES, ROOT, Broken, copy_of, library, modules
+from gates import GATES, ROOT, Broken, copy_of, library, modules, prose_words
 
 # What the harms touch. A room is the first of these modules that the library has, so that it may move to a wing.
 ROOMS = {room.module: room.path for room in library(ROOT)}
@@ -113,6 +113,13 @@ def no_tests(root):
 
 def no_outputs(root): edit_notebook(root/RUN, lambda nb: [c.update(outputs=[]) for c in code_cells(nb)])
 
+def add_chapter_cells(root, *texts):
+    cells = [dict(cell_type='markdown', id=f'more{k}', metadata={}, source=[text]) for k, text in enumerate(texts)]
+    edit_notebook(root/RUN, lambda nb: nb['cells'].extend(cells))
+
+def many_words(root): add_chapter_cells(root, 'word '*900)
+def many_cells(root): add_chapter_cells(root, *'a'*40)
+
 def add_output(root, **out):
     edit_notebook(root/RUN, lambda nb: next(c for c in nb['cells'] if c.get('outputs'))['outputs'].append(out))
 
@@ -165,6 +172,8 @@ BREAKS = [
     ('sidebar', 'page not listed', off_sidebar, f'sidebar and notebooks differ: {PAGE}'),
     ('sidebar', 'two notebooks of one page', second_page, f'make: library/{TABLE.replace(".", "/")}.html'),
     ('readme', 'edited README', replaced('README.md', 'bonefrac', 'bonefrak'), 'make prepare'),
+    ('chapters', 'many words', many_words, '03_run.ipynb has'),
+    ('chapters', 'many cells', many_cells, 'above 40 cells or 900 words: 03_run.ipynb has'),
     ('reporting', 'cell that is gone', replaced('nbs/study/reporting.csv', CITED, f'{CITED}x'),
      'targets are not there'),
     ('reporting', 'met without evidence', unproven, 'met without evidence'),
@@ -194,6 +203,10 @@ def test_a_gate_fails_when_it_should(copy, gate, what, harm, reason):
     harm(copy)
     with pytest.raises(Broken) as broken: GATES[gate](copy)
     assert reason in str(broken.value)
+
+def test_words_are_those_of_prose():
+    text = '# A title\n\n- code-fold: true\n\n| a | table |\n\n```bash\nmake test\n```\nSee [two words](../a/page.ipynb#b).'
+    assert prose_words(text) == 5
 
 def test_nested_module_passes(copy):
     write_room(copy, 'wing/00_more.ipynb', 'wing.more', 'x = 1')

@@ -1,6 +1,7 @@
 "Facts about the published archive."
 import pandas as pd
 import pytest
+from PIL import Image
 
 from conftest import ROOT
 
@@ -116,3 +117,11 @@ def test_twin_trees_count_once(real_archive, images, tmp_path):
     table = read_images(tmp_path/'twins.zip')
     assert len(table) == table.attrs['twins'] == 169 and len(problems(table)) == 0
     assert sorted(table.sha256) == sorted(images.sha256[images.split == 'test'])
+
+PLAIN = {'jfif', 'jfif_version', 'jfif_unit', 'jfif_density', 'dpi', 'progressive', 'progression'}
+
+def test_no_file_carries_more_than_the_header_of_its_format(images):
+    "Neither EXIF nor a comment could tell a person, a place or a time."
+    for path in images.path:
+        with Image.open(path) as image: told = set(image.info) - PLAIN
+        assert not told and not image.getexif()

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['PROTOCOLS', 'AVERAGE', 'changed_labels', 'plot_changes', 'most_moved', 'labels_text', 'rescored', 'with_verdict',
            'between_neighbours', 'of_main_design', 'named_runs', 'labelled_runs', 'label_tables', 'label_scores',
-           'retrained_gain', 'fold_parts', 'with_average', 'candidate_pairs', 'nested_choice']
+           'retrained_gain', 'fold_parts', 'with_average', 'candidate_pairs', 'nested_choice', 'large_networks',
+           'mean_valid', 'remaining_errors', 'remaining_text']
 
 # %% ../../nbs/library/report/07_labels.ipynb #a8b7e50a
 from itertools import combinations
@@ -15,12 +16,13 @@ import numpy as np
 import pandas as pd
 
 from ..audit.review import LABELS
+from ..evaluation.intervals import cluster_bootstrap
 from ..evaluation.metrics import log_loss
-from ..evaluation.predictions import accuracy, pool_folds
+from ..evaluation.predictions import accuracy, correct, pool_folds
 from ..evaluation.seeds import paired_differences, seeds_accuracy
 from ..experiment.record import read_record, recorded_predictions, unchanged
-from .answers import SHARED, five_folds, run_label
-from .chapters import mean_prediction
+from .answers import BAR, SHARED, SIZE, Answers, five_folds, run_label
+from .chapters import gain_text, mean_prediction, score_text
 
 # %% ../../nbs/library/report/07_labels.ipynb #4f7225b2
 def changed_labels(
@@ -385,3 +387,101 @@ def nested_choice(
     def best(fold): return max(found, key=lambda name: worth(found[name][fold]['valid']))
     chosen = [best(fold) for fold in range(len(next(iter(found.values()))))]
     return pool_folds([found[name][fold]['test'] for fold, name in enumerate(chosen)]), chosen
+
+# %% ../../nbs/library/report/07_labels.ipynb #a4ace34f
+def large_networks(
+    answers:Answers, # From the record
+) -> list:           # Names, in the order of `Answers.crossed`
+    """Cross-validated configurations from ImageNet weights on larger images than most runs.
+
+    Parameters
+    ----------
+    answers : Answers
+        From the record
+
+    Returns
+    -------
+    list
+        Names, in the order of `Answers.crossed`
+    """
+    first = {name: part.iloc[0] for name, part in answers.folds.items()}
+    large = {name for name, row in first.items() if row['size'] > SIZE and row.start == 'imagenet'}
+    return [name for name in answers.crossed.index if name in large]
+
+def mean_valid(
+    answers:Answers, # From the record
+    names:list,      # From `large_networks`
+) -> float:          # Mean over folds, 0–1
+    """Validation accuracy of the average of several networks.
+
+    Parameters
+    ----------
+    answers : Answers
+        From the record
+    names : list
+        From `large_networks`
+
+    Returns
+    -------
+    float
+        Mean over folds, 0–1
+    """
+    folds = zip(*(answers.folds[name].run for name in names))
+    return float(np.mean([accuracy(mean_prediction([answers.valid[run] for run in runs])) for runs in folds]))
+
+def remaining_errors(
+    pooled:dict,         # Name -> predictions table, trained on published labels
+    review:pd.DataFrame, # From `read_review`
+) -> pd.DataFrame:       # One row per name; `label_errors` are wrong only by the published label
+    """Errors against the published labels, and how many of them are errors of the label.
+
+    Parameters
+    ----------
+    pooled : dict
+        Name -> predictions table, trained on published labels
+    review : pd.DataFrame
+        From `read_review`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per name; `label_errors` are wrong only by the published label
+    """
+    rows = {}
+    for name, table in pooled.items():
+        again, wrong = rescored(table, review), ~correct(table)
+        score = {key: seeds_accuracy([table])[key] for key in ('accuracy', 'low', 'high')}
+        rows[name] = dict(n=len(table), **score, on_reviewed=accuracy(again), errors=int(wrong.sum()),
+                          label_errors=int((correct(again) & wrong).sum()))
+    return pd.DataFrame(rows).T.astype(dict(n=int, errors=int, label_errors=int))
+
+def remaining_text(
+    remain:pd.DataFrame, # From `remaining_errors`, with the rows `average` and others
+    pooled:dict,         # What it was made of
+    review:pd.DataFrame, # From `read_review`
+) -> str:                # Markdown
+    """What keeps an average of networks below the bar.
+
+    Parameters
+    ----------
+    remain : pd.DataFrame
+        From `remaining_errors`, with the rows `average` and others
+    pooled : dict
+        What it was made of
+    review : pd.DataFrame
+        From `read_review`
+
+    Returns
+    -------
+    str
+        Markdown
+    """
+    row, single = remain.loc['average'], remain.index[0]
+    gain = paired_differences({'average': ({0: pooled['average']}, {0: pooled[single]})}).iloc[0]
+    low, high = cluster_bootstrap(rescored(pooled['average'], review))
+    changed, reached = (review.verdict == 'changed').mean(), row.accuracy >= BAR
+    return (f'The average of {len(remain) - 1} configurations has {score_text(row)}, {gain_text(gain)} against {single} '
+            f'(p = {gain.p:.2g}). {row.label_errors:.0f} of its {row.errors:.0f} errors are errors of the label; against '
+            f'reviewed labels it has {row.on_reviewed:.3f} ({low:.2f} to {high:.2f}), although it was trained on the '
+            f'published ones. The bar of {BAR:.0%} is {"reached" if reached else "not reached"} on published labels, of '
+            f'which the review changed {changed:.1%}: no network that knows the anatomy can be right on those.')
