@@ -157,7 +157,7 @@ class Seen(NamedTuple):
         Of its file
     fault : str, default ''
         Why it has no answer; empty where it has one
-    shares : np.ndarray | None, default None
+    shares : np.ndarray, default np.zeros((0, 0), np.float32)
         Float32 (height, width), at most `SIDE` high and wide
     png : bytes, default b''
         The whole film, grey uint8, as PNG
@@ -168,7 +168,7 @@ class Seen(NamedTuple):
     """
     name:str          # Of its file
     fault:str=''      # Why it has no answer; empty where it has one
-    shares:np.ndarray|None=None # Float32 (height, width), at most `SIDE` high and wide
+    shares:np.ndarray=np.zeros((0, 0), np.float32) # Float32 (height, width), at most `SIDE` high and wide
     png:bytes=b''     # The whole film, grey uint8, as PNG
     size:str=''       # Such as `1500 × 2000`
     answer:dict={}    # Column of `predict` -> value
@@ -531,8 +531,8 @@ def film_picture(
     image = cv2.cvtColor(windowed(for_screen(film.shares, 512)), cv2.COLOR_GRAY2BGR)
     size = np.array(image.shape[1::-1])
     for x0, y0, x1, y1, _ in boxes_above(film.answer, threshold):
-        corners = (np.array([[x0, y0], [x1, y1]])*size).round().astype(int).tolist()
-        cv2.rectangle(image, *corners, AMBER, 2)
+        first, last = (np.array([[x0, y0], [x1, y1]])*size).round().astype(int).tolist()
+        cv2.rectangle(image, first, last, AMBER, 2)
     return png_of(image)
 
 # %% ../../nbs/library/deploy/05_reader.ipynb #554e7ce9
@@ -685,14 +685,14 @@ LOOKS = '''
 .bf-faults { color: var(--jp-error-color1, #b3261e); }
 '''
 
-def stage(): # -> anywidget.AnyWidget
+def stage(): # Widget of anywidget
     "The film in the browser: `film`, `boxes` and `says` are shown; messages tell of files, keys and drags."
     anywidget = needed('anywidget')
     import traitlets
     class Stage(anywidget.AnyWidget):
         _esm, _css = STAGE, LOOKS
         film = traitlets.Bytes().tag(sync=True)
-        boxes = traitlets.List().tag(sync=True)
+        boxes:traitlets.List = traitlets.List().tag(sync=True)
         says = traitlets.Unicode().tag(sync=True)
     return Stage()
 
@@ -795,6 +795,7 @@ class Reader:
         run:str|Path, # Folder of a finished run or of an export
     ):
         self.run, self.card = run, read_card(run)
+        self.kept:tuple = (None, None) # place and filter of a view, and the view
         self.w = controls(self.card, start_threshold(run, self.card))
         self.page = laid_out(self.w, self.card['says'])
         self.connect()
@@ -886,7 +887,7 @@ class Reader:
 
     def show(self):
         "Show all that there is."
-        self.kept = (None, None)
+        self.kept = None, None
         film, n = self.film, len(self.films)
         self.w.where.value = f'film {self.at + 1} of {n}: <b>{safe(film.name)}</b> {film.size}' if n else ''
         for name in ('show_film', 'show_answer', 'show_table'): getattr(self, name)()
@@ -1026,7 +1027,7 @@ def serve(
         return subprocess.run(command + ['--no-browser']*(not browser), cwd=folder).returncode
 
 # %% ../../nbs/library/deploy/05_reader.ipynb #2458a34c
-SHOWN = dict(task='spot', data='phantom:300:0.6', size=160, epochs=4, batch_size=16) # the run of the chapter
+SHOWN = dict(task='spot', data='phantom:300:0.6', size=128, epochs=14, batch_size=8) # the run of the chapter
 
 def small_run() -> Path: # Folder of a finished run
     """A run that is made where none is named; it saw simulated films only.
