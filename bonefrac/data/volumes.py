@@ -5,18 +5,19 @@
 # %% auto #0
 __all__ = ['SLICE', 'UNITS', 'SIDES', 'WAYS', 'NO_RADIOGRAPHS', 'Volume', 'canonical', 'header_of', 'is_slice', 'Series',
            'slice_values', 'check_units', 'read_series', 'not_hounsfield', 'opened_nifti', 'nifti_values', 'read_nifti',
-           'is_nifti', 'volumes_below', 'read_volume', 'projection', 'projected_film', 'write_projections', 'no_film',
-           'why_not']
+           'is_nifti', 'slices_below', 'volumes_below', 'read_volume', 'projection', 'projected_film',
+           'write_projections', 'no_film', 'why_not']
 
 # %% ../../nbs/library/data/06_volumes.ipynb #877a270d
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from os.path import commonpath
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,7 +34,7 @@ class Volume:
     Parameters
     ----------
     values : np.ndarray
-        Int16 or float32, (slices, rows, columns): from feet to head, front to back, right to left
+        Int16 or float32, (slices, rows, columns), from feet to head, front to back, right to left
     spacing : tuple
         Distances of slices, rows and columns, mm
     modality : str, default ''
@@ -43,7 +44,7 @@ class Volume:
     study : str, default ''
         `study_key`, of DICOM only
     """
-    values:np.ndarray # Int16 or float32, (slices, rows, columns): from feet to head, front to back, right to left
+    values:np.ndarray # Int16 or float32, (slices, rows, columns), from feet to head, front to back, right to left
     spacing:tuple     # Distances of slices, rows and columns, mm
     modality:str = '' # `CT`, `MR` or another of DICOM; empty where no header tells
     facts:dict = field(default_factory=dict) # What `told` keeps of a DICOM header
@@ -113,7 +114,8 @@ def is_slice(
     bool
         False for radiographs
     """
-    return all(len(ds.get(name) or ()) == n for name, n in (('ImagePositionPatient', 3), ('ImageOrientationPatient', 6)))
+    sizes = dict(ImagePositionPatient=3, ImageOrientationPatient=6)
+    return all(len(ds.get(name) or ()) == n for name, n in sizes.items())
 
 class Series:
     """Slices of one series, and what can be wrong with them.
@@ -150,9 +152,11 @@ class Series:
     def check_slices(self):
         "Refuse what is no slice."
         for path, ds in self.headers.items():
-            if (ds.get('NumberOfFrames') or 1) > 1: raise ValueError(f'{path.name}: many slices in one file; export one each')
+            many = (ds.get('NumberOfFrames') or 1) > 1
+            if many: raise ValueError(f'{path.name}: many slices in one file; export one each')
             if not is_slice(ds): raise ValueError(f'{path.name}: no position in space')
-        if len(self.headers) < 3: raise ValueError(f'a series of {len(self.headers)} slices; 3 are needed')
+        n = len(self.headers)
+        if n < 3: raise ValueError(f'a series of {n} slices; 3 are needed')
 
     def check_alike(self):
         "Refuse slices of two series or of two grids."
@@ -168,14 +172,16 @@ class Series:
         steps = np.diff([self.place(path) for path in self.files])
         step = np.median(steps)
         self.refuse(steps < .01, 'lie at one place')
-        self.refuse(steps > 1.5*step, f'are further apart than others ({step:.4g} mm); slices between them are missing')
-        self.refuse(np.abs(steps/step - 1) > .05, f'are not as far apart as others ({step:.4g} mm)')
+        others = f'others ({step:.4g} mm)'
+        self.refuse(steps > 1.5*step, f'are further apart than {others}; slices between them are missing')
+        self.refuse(np.abs(steps/step - 1) > .05, f'are not as far apart as {others}')
         self.check_step(step)
 
     def refuse(self, wrong, what):
         "Refuse pairs of neighbours, by their names."
         if not wrong.any(): return
-        pairs = [f'{self.files[k].name} and {self.files[k + 1].name}' for k in np.flatnonzero(wrong)[:3]]
+        names = [path.name for path in self.files]
+        pairs = [f'{names[k]} and {names[k + 1]}' for k in np.flatnonzero(wrong)[:3]]
         raise ValueError(f'{"; ".join(pairs)} {what}')
 
     def check_tilt(self):
@@ -202,7 +208,7 @@ class Series:
 
     def spacing(self):
         "Distances of rows and of columns, mm."
-        found = [float(value) for value in self.first.get('PixelSpacing') or ()]
+        found = list(map(float, self.first.get('PixelSpacing') or ()))
         if len(found) == 2 and min(found) > 0: return found
         raise ValueError('no PixelSpacing')
 
@@ -225,7 +231,7 @@ def slice_values(
     """
     try:
         ds = needed_of(path)
-        return first_frame(ds)*float(ds.get('RescaleSlope', 1)) + float(ds.get('RescaleIntercept', 0))
+        return first_frame(ds)*(ds.get('RescaleSlope') or 1) + (ds.get('RescaleIntercept') or 0)
     except ValueError as e: raise ValueError(f'{path}: {e}') from None
 
 def check_units(
@@ -253,17 +259,20 @@ def read_series(
         DICOM files of one series, in any order
     """
     try: series = Series(files)
-    except (TypeError, AttributeError, IndexError) as e: raise ValueError(f'a damaged header ({type(e).__name__})') from None
+    except (TypeError, AttributeError, IndexError) as e:
+        raise ValueError(f'a damaged header ({type(e).__name__})') from None
     ds, affine = series.first, series.affine()
     check_units(ds)
     shape = len(series.files), int(ds.Rows), int(ds.Columns)
     check_limit('voxels', int(np.prod(shape)), series.files[0].parent)
-    values = np.empty(shape, np.int16 if ds.Modality == 'CT' else np.float32)
+    is_ct = ds.Modality == 'CT'
+    values = np.empty(shape, np.int16 if is_ct else np.float32)
     for k, path in enumerate(series.files):
         found = slice_values(path)
-        values[k] = np.rint(found).clip(-32768, 32767) if ds.Modality == 'CT' else found
+        values[k] = np.rint(found).clip(-32768, 32767) if is_ct else found
     uid = ds.get('StudyInstanceUID')
-    return Volume(*canonical(values, affine), str(ds.Modality), told(ds), study_key(uid) if uid else '')
+    values, spacing = canonical(values, affine)
+    return Volume(values, spacing, str(ds.Modality), told(ds), study_key(uid) if uid else '')
 
 # %% ../../nbs/library/data/06_volumes.ipynb #58491998
 def not_hounsfield(
@@ -298,7 +307,7 @@ def opened_nifti(
     """
     try: import nibabel as nib
     except ImportError: raise ValueError("NIfTI needs nibabel: pip install 'bonefrac[ct]'") from None
-    try: image = nib.load(path)
+    try: image:Any = nib.load(path)
     except Exception as e: raise ValueError(f'a damaged NIfTI file ({type(e).__name__})') from None
     shape = image.shape[:3] + tuple(n for n in image.shape[3:] if n != 1)
     if len(shape) != 3 or min(shape) < 3: raise ValueError(f'a volume needs three axes, not {image.shape}')
@@ -346,7 +355,8 @@ def read_nifti(
         image = opened_nifti(Path(path))
         values = nifti_values(image)
         affine = np.diag([-1, -1, 1, 1])*UNITS[image.header.get_xyzt_units()[0]] @ image.affine
-        return Volume(*canonical(values, affine), 'CT' if values.dtype == np.int16 else '')
+        values, spacing = canonical(values, affine)
+        return Volume(values, spacing, 'CT' if values.dtype == np.int16 else '')
     except ValueError as e: raise ValueError(f'{path}: {str(e).removeprefix(f"{path}: ")}') from None
 
 # %% ../../nbs/library/data/06_volumes.ipynb #20ffccd0
@@ -367,8 +377,21 @@ def is_nifti(
     """
     return path.name.lower().endswith(('.nii', '.nii.gz'))
 
-def _slices_below(root):
-    "DICOM files with a place in space, by series."
+def slices_below(
+    root:Path, # Folder
+) -> list:     # One list of files per series of two slices or more
+    """DICOM files with a place in space.
+
+    Parameters
+    ----------
+    root : Path
+        Folder
+
+    Returns
+    -------
+    list
+        One list of files per series of two slices or more
+    """
     found = defaultdict(list)
     for path in sorted(root.rglob('*')):
         if path.name[0] == '.' or not path.is_file() or file_format(path) != 'DICOM': continue
@@ -391,14 +414,15 @@ def volumes_below(
     dict
         Name as seen from the folder -> files of one volume
     """
-    root, found = Path(root), {}
+    root = Path(root)
     if root.is_file(): return {root.name: [root]} if is_nifti(root) else {}
-    for files in _slices_below(root):
+    found, seen = {}, Counter()
+    for files in slices_below(root):
         folder = Path(commonpath([path.parent for path in files])).relative_to(root).as_posix()
-        name = folder if folder not in found else f'{folder}#{sum(f.split("#")[0] == folder for f in found) + 1}'
-        found[name] = files
-    found.update({path.relative_to(root).as_posix(): [path] for path in sorted(root.rglob('*')) if is_nifti(path)})
-    return found
+        seen[folder] += 1
+        found[f'{folder}#{seen[folder]}' if seen[folder] > 1 else folder] = files
+    alone = [path for path in sorted(root.rglob('*')) if is_nifti(path) and path.is_file()]
+    return {**found, **{path.relative_to(root).as_posix(): [path] for path in alone}}
 
 def read_volume(
     files:list, # DICOM files of one series, or one NIfTI file
@@ -437,7 +461,8 @@ def projection(
     """
     axis = SIDES[side]
     values = np.maximum(volume.values, -1000) if volume.modality == 'CT' else volume.values
-    seen = WAYS[way](values, axis=axis).astype(np.float32)
+    look:Any = WAYS[way]
+    seen = look(values, axis=axis).astype(np.float32)
     spacing = tuple(mm for k, mm in enumerate(volume.spacing) if k != axis)
     return (seen if axis == 0 else seen[::-1]), spacing
 

@@ -657,7 +657,10 @@ class Asked:
         paths,          # Image file, volume, folder, or list of these
         aside:str|Path, # Folder for the projections
     ):
-        self.aside, self.files, self.names, self.problems = Path(aside), [], {}, []
+        self.aside = Path(aside)
+        self.files:list = []
+        self.names:dict = {}
+        self.problems:list = []
         alone = isinstance(paths, (str, Path))
         for path in [paths] if alone else paths: self.add(path, alone)
         if not self.files and not self.problems: raise ValueError('no image was named')
@@ -762,5 +765,6 @@ def predict(
         network, card = load_network(run)
         shown = progress(batches, say='predicting', unit='batch', quiet_below=4)
         found = [_batch_answers(batch, run, network, card, change) for batch in shown]
-        table = _joined(chain(*(answers for answers, _ in found)), asked.problems + list(chain(*(f for _, f in found))))
+        faults = chain(*(faults for _, faults in found))
+        table = _joined(chain(*(answers for answers, _ in found)), [*asked.problems, *faults])
     return asked.named(table)

@@ -69,7 +69,8 @@ def shared_header(
     from pydicom.dataset import Dataset
     n, rows, columns = scan.hu.shape
     ds = Dataset()
-    uids = {f'{what}UID': uid_of(name, what) for what in ('StudyInstance', 'SeriesInstance', 'FrameOfReference')}
+    named = 'StudyInstanceUID', 'SeriesInstanceUID', 'FrameOfReferenceUID'
+    uids = {element: uid_of(name, element) for element in named}
     grid = dict(Rows=rows, Columns=columns, PixelSpacing=[scan.mm]*2, SliceThickness=scan.mm)
     for element, value in {**SHARED, 'PatientID': name, **uids, **grid, **(told or {})}.items():
         setattr(ds, element, value)
@@ -95,13 +96,16 @@ def slices_of(
         `pydicom.Dataset`s, from feet to head
     """
     from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import UID
     for k, values in enumerate(scan.hu):
         ds, meta = shared_header(scan, name, told), FileMetaDataset()
         ds.SOPInstanceUID, ds.InstanceNumber = uid_of(name, 'slice', k), k + 1
         ds.ImagePositionPatient = [round(float(v), 4) for v in scan.origin + [0, 0, k*scan.mm]]
         ds.PixelData = values.astype('<i2').tobytes()
-        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CT_CLASS, ds.SOPInstanceUID
-        meta.TransferSyntaxUID, ds.file_meta = PLAIN, meta
+        same = dict(SOPClassUID=CT_CLASS, SOPInstanceUID=ds.SOPInstanceUID)
+        for element, value in same.items(): setattr(meta, f'MediaStorage{element}', value)
+        meta.TransferSyntaxUID = UID(PLAIN)
+        ds.file_meta = meta
         yield ds
 
 def write_series(
@@ -296,7 +300,7 @@ def make_scans(
     if is_finished(out, want): return out
     with written_folder(out) as new:
         found = progress(examinations(n, seed, annotated).items(), say='making scans', unit='scan', quiet_below=20)
-        rows = [store_scan(new, name, *of, mm, form) for name, of in found]
+        rows = [store_scan(new, name, part, case, mm, form) for name, (part, case) in found]
         with (new/'truth.csv').open('w', newline='', encoding='utf8') as file:
             writer = csv.DictWriter(file, SCANS, lineterminator='\n')
             writer.writeheader()

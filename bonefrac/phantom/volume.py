@@ -98,8 +98,8 @@ def solid_layers(
     inner = np.sqrt(np.maximum(half*half - np.float32(leaning_wall(solid)), 0)) if solid.wall else half
     inside = np.float32(solid.fill)*MU[solid.core] + np.float32(1 - solid.fill)*MU['marrow']
     def layer(mu, h):
-        met = h > 0
-        return Layer(area, mu, *kept_ends(np.where(met, middle - h, FAR), np.where(met, middle + h, -FAR), bounds))
+        low, high = np.where(h > 0, middle - h, FAR), np.where(h > 0, middle + h, -FAR)
+        return Layer(area, mu, *kept_ends(low, high, bounds))
     return [layer(MU[solid.shell] - MU[solid.place], half), layer(inside - MU[solid.shell], inner)]
 
 def soft_layers(
@@ -194,8 +194,8 @@ def coverage(
         Float32, (height, depth, width), in [0, 1]
     """
     near, far = edges[:-1, None], edges[1:, None]
-    inside = np.minimum(high[:, None], far) - np.maximum(low[:, None], near)
-    return np.maximum(inside, 0)/(edges[1] - edges[0])
+    met = np.minimum(high[:, None], far) - np.maximum(low[:, None], near)
+    return np.maximum(met, 0)/(edges[1] - edges[0])
 
 # %% ../../nbs/library/phantom/07_volume.ipynb #fc239f46
 SLAB = 16_000_000 # voxels of a slab at most, before rays are averaged
@@ -301,13 +301,13 @@ class Scan:
     Parameters
     ----------
     hu : np.ndarray
-        Int16, (slices, rows, columns): Hounsfield units, from feet to head, front to back, right to left
+        Int16, (slices, rows, columns) in HU: from feet to head, front to back, right to left
     mm : float
         Side of a voxel
     origin : np.ndarray
         Float, (3,): middle of the first voxel, mm to the left, to the back, to the head
     """
-    hu:np.ndarray     # Int16, (slices, rows, columns): Hounsfield units, from feet to head, front to back, right to left
+    hu:np.ndarray     # Int16, (slices, rows, columns) in HU: from feet to head, front to back, right to left
     mm:float          # Side of a voxel
     origin:np.ndarray # Float, (3,): middle of the first voxel, mm to the left, to the back, to the head
 
@@ -341,7 +341,8 @@ def scan_scene(
     """
     check_mm(mm)
     (x, y), edges = pixel_centres(scene.centre, scene.size, mm/10), depth_edges(scene, mm/10)
-    made = [np.rint(hounsfield(slab)).clip(LOWEST, 32767).astype(np.int16) for slab in slabs(scene, mm/10, fine)]
+    units = map(hounsfield, slabs(scene, mm/10, fine))
+    made = [np.rint(slab).clip(LOWEST, 32767).astype(np.int16) for slab in units]
     origin = 10*np.array([x[0, 0], (edges[0] + edges[1])/2, -y[-1, 0]], float)
     return Scan(np.concatenate(made)[::-1], mm, origin)
 
@@ -384,8 +385,9 @@ def shadow_on(
     film, (x, y) = shadow(scan), scene.grid
     left, top = scan.origin[0]/10, -scan.origin[2]/10 - (len(scan.hu) - 1)*scan.mm/10
     columns, rows = ((line.ravel() - first)*10/scan.mm for line, first in ((x, left), (y, top)))
-    maps = (lines.astype(np.float32) for lines in np.meshgrid(columns, rows))
-    return cv2.remap(np.ascontiguousarray(film), *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    across, down = (lines.astype(np.float32) for lines in np.meshgrid(columns, rows))
+    film = np.ascontiguousarray(film)
+    return cv2.remap(film, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 # %% ../../nbs/library/phantom/07_volume.ipynb #034266e0
 def shadow_errors(
@@ -405,8 +407,8 @@ def shadow_errors(
         Side -> root mean square difference, % of the film's range
     """
     film = exact_film(scene)
-    off = {mm: shadow_on(scan_scene(scene, mm), scene) - film for mm in sides}
-    return {mm: float(100*np.sqrt((one**2).mean())/np.ptp(film)) for mm, one in off.items()}
+    def off(mm): return ((shadow_on(scan_scene(scene, mm), scene) - film)**2).mean()
+    return {mm: float(100*np.sqrt(off(mm))/np.ptp(film)) for mm in sides}
 
 # %% ../../nbs/library/phantom/07_volume.ipynb #f8b96dba
 def turned(
