@@ -5,18 +5,19 @@
 # %% auto #0
 __all__ = ['SLICE', 'UNITS', 'SIDES', 'WAYS', 'NO_RADIOGRAPHS', 'Volume', 'canonical', 'header_of', 'is_slice', 'Series',
            'slice_values', 'check_units', 'read_series', 'not_hounsfield', 'opened_nifti', 'nifti_values', 'read_nifti',
-           'is_nifti', 'volumes_below', 'read_volume', 'projection', 'projected_film', 'write_projections', 'no_film',
-           'why_not']
+           'is_nifti', 'slices_below', 'volumes_below', 'read_volume', 'projection', 'projected_film',
+           'write_projections', 'no_film', 'why_not']
 
 # %% ../../nbs/library/data/06_volumes.ipynb #877a270d
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from os.path import commonpath
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,8 +29,22 @@ from .pixels import file_format, stretched
 # %% ../../nbs/library/data/06_volumes.ipynb #698ed945
 @dataclass(frozen=True)
 class Volume:
-    "An examination in three dimensions."
-    values:np.ndarray # Int16 or float32, (slices, rows, columns): from feet to head, front to back, right to left
+    """An examination in three dimensions.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        Int16 or float32, (slices, rows, columns), from feet to head, front to back, right to left
+    spacing : tuple
+        Distances of slices, rows and columns, mm
+    modality : str, default ''
+        `CT`, `MR` or another of DICOM; empty where no header tells
+    facts : dict, default field(default_factory=dict)
+        What `told` keeps of a DICOM header
+    study : str, default ''
+        `study_key`, of DICOM only
+    """
+    values:np.ndarray # Int16 or float32, (slices, rows, columns), from feet to head, front to back, right to left
     spacing:tuple     # Distances of slices, rows and columns, mm
     modality:str = '' # `CT`, `MR` or another of DICOM; empty where no header tells
     facts:dict = field(default_factory=dict) # What `told` keeps of a DICOM header
@@ -39,7 +54,20 @@ def canonical(
     values:np.ndarray, # Three axes
     affine:np.ndarray, # Float, (4, 4): from indices to mm to the left, to the back, to the head
 ) -> tuple:            # Values, and distances of slices, rows and columns in mm
-    "An array from feet to head, front to back, right to left."
+    """An array from feet to head, front to back, right to left.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        Three axes
+    affine : np.ndarray
+        Float, (4, 4): from indices to mm to the left, to the back, to the head
+
+    Returns
+    -------
+    tuple
+        Values, and distances of slices, rows and columns in mm
+    """
     axes = affine[:3, :3]
     spacing = np.linalg.norm(axes, axis=0)
     if not np.isfinite(affine).all() or not (spacing > 0).all(): raise ValueError('no distances of voxels')
@@ -59,7 +87,13 @@ SLICE = ( # header elements that a slice is placed by
 def header_of(
     path:str|Path, # DICOM file
 ):                 # `pydicom.Dataset` with the elements of `SLICE`
-    "What a slice is placed by."
+    """What a slice is placed by.
+
+    Parameters
+    ----------
+    path : str | Path
+        DICOM file
+    """
     from pydicom import config, dcmread
     config.settings.reading_validation_mode = config.IGNORE # a warning would print the value that it is about
     try: return dcmread(path, stop_before_pixels=True, specific_tags=SLICE)
@@ -68,11 +102,29 @@ def header_of(
 def is_slice(
     ds,      # `pydicom.Dataset`
 ) -> bool:   # False for radiographs
-    "Whether a header places its image in space."
-    return all(len(ds.get(name) or ()) == n for name, n in (('ImagePositionPatient', 3), ('ImageOrientationPatient', 6)))
+    """Whether a header places its image in space.
+
+    Parameters
+    ----------
+    ds : object
+        `pydicom.Dataset`
+
+    Returns
+    -------
+    bool
+        False for radiographs
+    """
+    sizes = dict(ImagePositionPatient=3, ImageOrientationPatient=6)
+    return all(len(ds.get(name) or ()) == n for name, n in sizes.items())
 
 class Series:
-    "Slices of one series, and what can be wrong with them."
+    """Slices of one series, and what can be wrong with them.
+
+    Parameters
+    ----------
+    files : list
+        DICOM files in any order
+    """
     ALIKE = 'SeriesInstanceUID', 'Modality', 'Rows', 'Columns', 'ImageOrientationPatient', 'PixelSpacing'
 
     def __init__(self,
@@ -100,9 +152,11 @@ class Series:
     def check_slices(self):
         "Refuse what is no slice."
         for path, ds in self.headers.items():
-            if (ds.get('NumberOfFrames') or 1) > 1: raise ValueError(f'{path.name}: many slices in one file; export one each')
+            many = (ds.get('NumberOfFrames') or 1) > 1
+            if many: raise ValueError(f'{path.name}: many slices in one file; export one each')
             if not is_slice(ds): raise ValueError(f'{path.name}: no position in space')
-        if len(self.headers) < 3: raise ValueError(f'a series of {len(self.headers)} slices; 3 are needed')
+        n = len(self.headers)
+        if n < 3: raise ValueError(f'a series of {n} slices; 3 are needed')
 
     def check_alike(self):
         "Refuse slices of two series or of two grids."
@@ -118,14 +172,16 @@ class Series:
         steps = np.diff([self.place(path) for path in self.files])
         step = np.median(steps)
         self.refuse(steps < .01, 'lie at one place')
-        self.refuse(steps > 1.5*step, f'are further apart than others ({step:.4g} mm); slices between them are missing')
-        self.refuse(np.abs(steps/step - 1) > .05, f'are not as far apart as others ({step:.4g} mm)')
+        others = f'others ({step:.4g} mm)'
+        self.refuse(steps > 1.5*step, f'are further apart than {others}; slices between them are missing')
+        self.refuse(np.abs(steps/step - 1) > .05, f'are not as far apart as {others}')
         self.check_step(step)
 
     def refuse(self, wrong, what):
         "Refuse pairs of neighbours, by their names."
         if not wrong.any(): return
-        pairs = [f'{self.files[k].name} and {self.files[k + 1].name}' for k in np.flatnonzero(wrong)[:3]]
+        names = [path.name for path in self.files]
+        pairs = [f'{names[k]} and {names[k + 1]}' for k in np.flatnonzero(wrong)[:3]]
         raise ValueError(f'{"; ".join(pairs)} {what}')
 
     def check_tilt(self):
@@ -152,7 +208,7 @@ class Series:
 
     def spacing(self):
         "Distances of rows and of columns, mm."
-        found = [float(value) for value in self.first.get('PixelSpacing') or ()]
+        found = list(map(float, self.first.get('PixelSpacing') or ()))
         if len(found) == 2 and min(found) > 0: return found
         raise ValueError('no PixelSpacing')
 
@@ -166,16 +222,28 @@ def _alike(one, other):
 def slice_values(
     path:Path, # DICOM file of one slice
 ):             # Float, (rows, columns), after rescaling
-    "Values of a slice."
+    """Values of a slice.
+
+    Parameters
+    ----------
+    path : Path
+        DICOM file of one slice
+    """
     try:
         ds = needed_of(path)
-        return first_frame(ds)*float(ds.get('RescaleSlope', 1)) + float(ds.get('RescaleIntercept', 0))
+        return first_frame(ds)*(ds.get('RescaleSlope') or 1) + (ds.get('RescaleIntercept') or 0)
     except ValueError as e: raise ValueError(f'{path}: {e}') from None
 
 def check_units(
     ds, # Header of a slice
 ):
-    "Refuse a CT whose values are not Hounsfield units."
+    """Refuse a CT whose values are not Hounsfield units.
+
+    Parameters
+    ----------
+    ds : object
+        Header of a slice
+    """
     if ds.get('Modality') != 'CT': return
     if 'RescaleSlope' not in ds: raise ValueError('no RescaleSlope, so the values are not Hounsfield units')
     if ds.get('RescaleType', 'HU') != 'HU': raise ValueError('RescaleType is not HU')
@@ -183,25 +251,45 @@ def check_units(
 def read_series(
     files:list, # DICOM files of one series, in any order
 ) -> Volume:
-    "A series of slices as a volume."
+    """A series of slices as a volume.
+
+    Parameters
+    ----------
+    files : list
+        DICOM files of one series, in any order
+    """
     try: series = Series(files)
-    except (TypeError, AttributeError, IndexError) as e: raise ValueError(f'a damaged header ({type(e).__name__})') from None
+    except (TypeError, AttributeError, IndexError) as e:
+        raise ValueError(f'a damaged header ({type(e).__name__})') from None
     ds, affine = series.first, series.affine()
     check_units(ds)
     shape = len(series.files), int(ds.Rows), int(ds.Columns)
     check_limit('voxels', int(np.prod(shape)), series.files[0].parent)
-    values = np.empty(shape, np.int16 if ds.Modality == 'CT' else np.float32)
+    is_ct = ds.Modality == 'CT'
+    values = np.empty(shape, np.int16 if is_ct else np.float32)
     for k, path in enumerate(series.files):
         found = slice_values(path)
-        values[k] = np.rint(found).clip(-32768, 32767) if ds.Modality == 'CT' else found
+        values[k] = np.rint(found).clip(-32768, 32767) if is_ct else found
     uid = ds.get('StudyInstanceUID')
-    return Volume(*canonical(values, affine), str(ds.Modality), told(ds), study_key(uid) if uid else '')
+    values, spacing = canonical(values, affine)
+    return Volume(values, spacing, str(ds.Modality), told(ds), study_key(uid) if uid else '')
 
 # %% ../../nbs/library/data/06_volumes.ipynb #58491998
 def not_hounsfield(
     values:np.ndarray, # Any number type
 ) -> str:              # Empty where they may be
-    "Why values cannot be Hounsfield units."
+    """Why values cannot be Hounsfield units.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        Any number type
+
+    Returns
+    -------
+    str
+        Empty where they may be
+    """
     if not np.isfinite(values).all(): return 'NaN or infinite values'
     air, high = (values < -500).mean(), int(values.max())
     if air < .005: return f'{air:.1%} of the values are below -500, so there is no air'
@@ -210,10 +298,16 @@ def not_hounsfield(
 def opened_nifti(
     path:Path, # File
 ):             # `nibabel.Nifti1Image`, not read yet
-    "A NIfTI file with three axes."
+    """A NIfTI file with three axes.
+
+    Parameters
+    ----------
+    path : Path
+        File
+    """
     try: import nibabel as nib
     except ImportError: raise ValueError("NIfTI needs nibabel: pip install 'bonefrac[ct]'") from None
-    try: image = nib.load(path)
+    try: image:Any = nib.load(path)
     except Exception as e: raise ValueError(f'a damaged NIfTI file ({type(e).__name__})') from None
     shape = image.shape[:3] + tuple(n for n in image.shape[3:] if n != 1)
     if len(shape) != 3 or min(shape) < 3: raise ValueError(f'a volume needs three axes, not {image.shape}')
@@ -223,7 +317,18 @@ def opened_nifti(
 def nifti_values(
     image, # `nibabel.Nifti1Image`
 ) -> np.ndarray: # Float32, or int16 where these are Hounsfield units
-    "Values of a NIfTI image."
+    """Values of a NIfTI image.
+
+    Parameters
+    ----------
+    image : object
+        `nibabel.Nifti1Image`
+
+    Returns
+    -------
+    np.ndarray
+        Float32, or int16 where these are Hounsfield units
+    """
     try: values = np.asarray(image.dataobj, np.float32).reshape(image.shape[:3])
     except (OSError, EOFError, ValueError, zlib.error) as e:
         raise ValueError(f'a damaged NIfTI file ({type(e).__name__})') from None
@@ -234,23 +339,59 @@ UNITS = dict(mm=1, meter=1000, micron=.001, unknown=1) # of a NIfTI header, in m
 def read_nifti(
     path:str|Path, # `.nii` or `.nii.gz`
 ) -> Volume:       # Its modality is `CT` where its values may be Hounsfield units, else empty
-    "A NIfTI file as a volume."
+    """A NIfTI file as a volume.
+
+    Parameters
+    ----------
+    path : str | Path
+        `.nii` or `.nii.gz`
+
+    Returns
+    -------
+    Volume
+        Its modality is `CT` where its values may be Hounsfield units, else empty
+    """
     try:
         image = opened_nifti(Path(path))
         values = nifti_values(image)
         affine = np.diag([-1, -1, 1, 1])*UNITS[image.header.get_xyzt_units()[0]] @ image.affine
-        return Volume(*canonical(values, affine), 'CT' if values.dtype == np.int16 else '')
+        values, spacing = canonical(values, affine)
+        return Volume(values, spacing, 'CT' if values.dtype == np.int16 else '')
     except ValueError as e: raise ValueError(f'{path}: {str(e).removeprefix(f"{path}: ")}') from None
 
 # %% ../../nbs/library/data/06_volumes.ipynb #20ffccd0
 def is_nifti(
     path:Path, # Any file
 ) -> bool:     # Told by its name
-    "Whether a file is named like NIfTI."
+    """Whether a file is named like NIfTI.
+
+    Parameters
+    ----------
+    path : Path
+        Any file
+
+    Returns
+    -------
+    bool
+        Told by its name
+    """
     return path.name.lower().endswith(('.nii', '.nii.gz'))
 
-def _slices_below(root):
-    "DICOM files with a place in space, by series."
+def slices_below(
+    root:Path, # Folder
+) -> list:     # One list of files per series of two slices or more
+    """DICOM files with a place in space.
+
+    Parameters
+    ----------
+    root : Path
+        Folder
+
+    Returns
+    -------
+    list
+        One list of files per series of two slices or more
+    """
     found = defaultdict(list)
     for path in sorted(root.rglob('*')):
         if path.name[0] == '.' or not path.is_file() or file_format(path) != 'DICOM': continue
@@ -261,20 +402,38 @@ def _slices_below(root):
 def volumes_below(
     root:str|Path, # Folder, or a NIfTI file
 ) -> dict:         # Name as seen from the folder -> files of one volume
-    "Series of slices and NIfTI files below a folder."
-    root, found = Path(root), {}
+    """Series of slices and NIfTI files below a folder.
+
+    Parameters
+    ----------
+    root : str | Path
+        Folder, or a NIfTI file
+
+    Returns
+    -------
+    dict
+        Name as seen from the folder -> files of one volume
+    """
+    root = Path(root)
     if root.is_file(): return {root.name: [root]} if is_nifti(root) else {}
-    for files in _slices_below(root):
+    found, seen = {}, Counter()
+    for files in slices_below(root):
         folder = Path(commonpath([path.parent for path in files])).relative_to(root).as_posix()
-        name = folder if folder not in found else f'{folder}#{sum(f.split("#")[0] == folder for f in found) + 1}'
-        found[name] = files
-    found.update({path.relative_to(root).as_posix(): [path] for path in sorted(root.rglob('*')) if is_nifti(path)})
-    return found
+        seen[folder] += 1
+        found[f'{folder}#{seen[folder]}' if seen[folder] > 1 else folder] = files
+    alone = [path for path in sorted(root.rglob('*')) if is_nifti(path) and path.is_file()]
+    return {**found, **{path.relative_to(root).as_posix(): [path] for path in alone}}
 
 def read_volume(
     files:list, # DICOM files of one series, or one NIfTI file
 ) -> Volume:
-    "A volume from its files."
+    """A volume from its files.
+
+    Parameters
+    ----------
+    files : list
+        DICOM files of one series, or one NIfTI file
+    """
     return read_nifti(files[0]) if is_nifti(Path(files[0])) else read_series(files)
 
 # %% ../../nbs/library/data/06_volumes.ipynb #67f8d30a
@@ -286,10 +445,24 @@ def projection(
     side:str='front', # A name of `SIDES`
     way:str='mean',   # A name of `WAYS`
 ) -> tuple:           # Float32, (height, width), head or front above; mm between its rows and columns
-    "A volume looked through."
+    """A volume looked through.
+
+    Parameters
+    ----------
+    side : str, default 'front'
+        A name of `SIDES` (front, side, top)
+    way : str, default 'mean'
+        A name of `WAYS` (mean, max)
+
+    Returns
+    -------
+    tuple
+        Float32, (height, width), head or front above; mm between its rows and columns
+    """
     axis = SIDES[side]
     values = np.maximum(volume.values, -1000) if volume.modality == 'CT' else volume.values
-    seen = WAYS[way](values, axis=axis).astype(np.float32)
+    look:Any = WAYS[way]
+    seen = look(values, axis=axis).astype(np.float32)
     spacing = tuple(mm for k, mm in enumerate(volume.spacing) if k != axis)
     return (seen if axis == 0 else seen[::-1]), spacing
 
@@ -298,7 +471,20 @@ def projected_film(
     side:str='front', # A name of `SIDES`
     way:str='mean',   # A name of `WAYS`
 ) -> tuple:           # Grey uint8, (height, width), with square pixels; their side in mm
-    "A projection as a film."
+    """A projection as a film.
+
+    Parameters
+    ----------
+    side : str, default 'front'
+        A name of `SIDES` (front, side, top)
+    way : str, default 'mean'
+        A name of `WAYS` (mean, max)
+
+    Returns
+    -------
+    tuple
+        Grey uint8, (height, width), with square pixels; their side in mm
+    """
     seen, spacing = projection(volume, side, way)
     mm = min(spacing)
     height, width = (max(round(n*one/mm), 1) for n, one in zip(seen.shape, spacing))
@@ -309,7 +495,18 @@ def write_projections(
     volume:Volume,
     folder:Path,   # To make
 ) -> dict:         # Path of a PNG file -> side, way, mm per pixel
-    "All projections of a volume, as files."
+    """All projections of a volume, as files.
+
+    Parameters
+    ----------
+    folder : Path
+        To make
+
+    Returns
+    -------
+    dict
+        Path of a PNG file -> side, way, mm per pixel
+    """
     made = {}
     for side, way in product(SIDES, WAYS):
         grey, mm = projected_film(volume, side, way)
@@ -327,14 +524,31 @@ NO_RADIOGRAPHS = dict( # modality -> what it is, of images that no X-ray casts o
 def no_film(
     modality:str|None, # Of a DICOM file with one image
 ) -> str:              # Empty for radiographs, and where no header tells
-    "Why an image is shown and not answered for."
+    """Why an image is shown and not answered for.
+
+    Parameters
+    ----------
+    modality : str | None
+        Of a DICOM file with one image
+
+    Returns
+    -------
+    str
+        Empty for radiographs, and where no header tells
+    """
     if modality not in NO_RADIOGRAPHS: return ''
     return f'{NO_RADIOGRAPHS[modality]} (modality {modality}); the networks here learned radiographs'
 
 def why_not(
     volume:Volume,
 ) -> str:          # Empty for a CT
-    "Why a volume is shown and not answered for."
+    """Why a volume is shown and not answered for.
+
+    Returns
+    -------
+    str
+        Empty for a CT
+    """
     if volume.modality == 'CT': return ''
     if not volume.modality: return f'not a CT, perhaps MRI: {not_hounsfield(volume.values)}'
     return no_film(volume.modality) or f'modality {volume.modality} is not answered for'

@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'CARD_KEYS', 'MODEL_FILES', 'CARD_NAMES', 'SIZES', 'INSTALLED_BY', 'FIXED', 'PARTS', 'OPERATORS', 'FAULTS',
-           'checked_calibration', 'checked_card', 'read_card', 'needed', 'described_file', 'model_file', 'filled_model',
-           'load_model', 'varint', 'fields', 'messages', 'node_fault', 'tensor_fault', 'onnx_fault', 'softmax',
-           'onnx_session', 'onnx_network', 'image_files', 'grey_square', 'normalised', 'network_input',
-           'at_temperature', 'answer_sets', 'answer_table', 'torch_network', 'spot_network', 'best_box', 'spot_answers',
-           'load_network', 'Asked', 'gate_network', 'load_gate', 'with_reasons', 'answers_said', 'predict']
+           'checked_card', 'read_card', 'needed', 'model_file', 'filled_model', 'load_model', 'varint', 'fields',
+           'messages', 'node_fault', 'tensor_fault', 'onnx_fault', 'softmax', 'onnx_session', 'onnx_network',
+           'image_files', 'grey_square', 'normalised', 'network_input', 'answer_table', 'torch_network', 'spot_network',
+           'best_box', 'spot_answers', 'load_network', 'Asked', 'predict']
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #78d4e5a7
 import math
@@ -28,8 +27,6 @@ from ..data.pixels import film_fault, is_image, load_grey, read_film
 from ..data.filters import FILTERS, RESIZES, boxes_in_film, prepared, room_of
 from ..data.volumes import no_film, read_volume, volumes_below, why_not, write_projections
 from ..training.architectures import ARCHS
-from ..training.refusal import (
-    GATE_SIDE, REASONS, checked_gate, gate_square, is_colourful, refusals, thumbnail)
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #934bde96
 KINDS = ('classes', 'binary', 'boxes')
@@ -55,18 +52,6 @@ def _check_channels(name, values, above=-math.inf):
         raise ValueError(f'{name} must be 3 numbers, not {short(values)}')
     if min(values) <= above: raise ValueError(f'{name} must be above {above}, not {short(values)}')
 
-def checked_calibration(
-    found,  # What a card says under `calibration`
-) -> dict:  # The same: `temperature`, `level` and `limit`
-    "How probabilities are calibrated, if it can be used."
-    if not isinstance(found, dict): raise ValueError(f'calibration must be an object, not {short(found)}')
-    for name, most in dict(temperature=100, level=1, limit=1).items():
-        value = found.get(name)
-        if name == 'limit' and value is None: continue # too few images: every answer is in the set
-        if type(value) in (int, float) and 0 <= value <= most and (value or name == 'limit'): continue
-        raise ValueError(f'calibration: {name} must be above 0 and at most {most}, not {short(value)}')
-    return found
-
 def _check_size(size):
     "Refuse what is not a side in pixels."
     if type(size) is not int or not SIZES[0] <= size <= SIZES[1]:
@@ -76,7 +61,18 @@ def _check_size(size):
 def checked_card(
     card,   # What a file of JSON holds
 ) -> dict:  # The card, complete: what older cards lack is added
-    "A card whose values can be used; a `ValueError` says which one cannot."
+    """A card whose values can be used; a `ValueError` says which one cannot.
+
+    Parameters
+    ----------
+    card : object
+        What a file of JSON holds
+
+    Returns
+    -------
+    dict
+        The card, complete: what older cards lack is added
+    """
     if not isinstance(card, dict): raise ValueError('not a card')
     missing = [key for key in CARD_KEYS if key not in card]
     if missing: raise ValueError(f'no {", ".join(missing)}')
@@ -88,14 +84,23 @@ def checked_card(
     _check_size(card['size'])
     _check_channels('mean', card['mean'])
     _check_channels('std', card['std'], above=0)
-    for name, checked in dict(gate=checked_gate, calibration=checked_calibration).items():
-        if card.get(name) is not None: checked(card[name])
     return card
 
 def read_card(
     folder:str|Path, # Folder of a finished run
 ) -> dict:           # See `checked_card`
-    "Card of a run; a `ValueError` names the file and what is wrong with it."
+    """Card of a run; a `ValueError` names the file and what is wrong with it.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a finished run
+
+    Returns
+    -------
+    dict
+        See `checked_card`
+    """
     file = Path(folder)/'card.json'
     if not file.is_file(): raise ValueError(f'{folder}: no card.json; name the folder of a finished run')
     card = read_json(file)
@@ -103,43 +108,59 @@ def read_card(
     except ValueError as e: raise ValueError(f'{file}: {e}') from None
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #acdbb723
-INSTALLED_BY = dict( # package: what installs it
-    torch='pip install bonefrac', onnxruntime='pip install onnxruntime', captum='pip install captum',
-    **dict.fromkeys(('anywidget', 'ipywidgets', 'voila'), "pip install 'bonefrac[reader]'"))
+INSTALLED_BY = dict(torch='pip install bonefrac', onnxruntime='pip install onnxruntime') # package: what installs it
 
 def needed(
     name:str, # A name of `INSTALLED_BY`
 ):            # The module
-    "A package that only some folders need, or what installs it."
+    """A package that only some folders need, or what installs it.
+
+    Parameters
+    ----------
+    name : str
+        A name of `INSTALLED_BY` (torch, onnxruntime)
+    """
     try: return import_module(name)
     except ImportError: raise ValueError(f'{name} is not installed; {INSTALLED_BY[name]}') from None
-
-def described_file(
-    folder:str|Path, # Folder with the card
-    name:str,        # Of the file
-    sha256:str,      # That the card says
-) -> Path:           # The file
-    "A file that a card describes; one that is missing, or another, is refused."
-    file = Path(folder)/name
-    check_regular(file)
-    if not file.is_file(): raise ValueError(f'{folder}: no {file.name}; name the folder of a finished run')
-    if file_sha256(file) == sha256: return file
-    raise ValueError(f'{folder}: {file.name} is not the file that card.json describes')
 
 def model_file(
     folder:str|Path, # Folder with the card
     card:dict,       # As `checked_card` gives it
 ) -> Path:           # The file of the network
-    "The network that a card describes."
-    name, sha256 = card['model'], card['sha256']
-    return described_file(folder, name, sha256)
+    """The file that a card describes; one that is missing, or another, is refused.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder with the card
+    card : dict
+        As `checked_card` gives it
+
+    Returns
+    -------
+    Path
+        The file of the network
+    """
+    file = Path(folder)/card['model']
+    check_regular(file)
+    if not file.is_file(): raise ValueError(f'{folder}: no {file.name}; name the folder of a finished run')
+    if file_sha256(file) == card['sha256']: return file
+    raise ValueError(f'{folder}: {file.name} is not the file that card.json describes')
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #e58c7b13
 def filled_model(
     card:dict, # As `checked_card` gives it
     file:Path, # Its `model.safetensors`
 ):             # `nn.Module`
-    "Network of a card with the weights of a file."
+    """Network of a card with the weights of a file.
+
+    Parameters
+    ----------
+    card : dict
+        As `checked_card` gives it
+    file : Path
+        Its `model.safetensors`
+    """
     from safetensors.torch import load_file
     if card['kind'] == 'boxes': from bonefrac.training.spotter import spot_model as made
     else: from bonefrac.training.models import create_model as made
@@ -150,7 +171,18 @@ def filled_model(
 def load_model(
     folder:str|Path, # Folder of a finished run, or any folder with `model.safetensors` and `card.json`
 ) -> tuple:          # `nn.Module` in evaluation mode on the CPU, and the card as `checked_card` gives it
-    "Model and card of a run."
+    """Model and card of a run.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a finished run, or any folder with `model.safetensors` and `card.json`
+
+    Returns
+    -------
+    tuple
+        `nn.Module` in evaluation mode on the CPU, and the card as `checked_card` gives it
+    """
     from safetensors import SafetensorError
     card = read_card(folder)
     if card['model'] != MODEL_FILES[0]: raise ValueError(f'{folder}: an export; name the folder of the run')
@@ -166,7 +198,20 @@ def varint(
     data,   # Bytes of a protobuf message
     at:int, # Where a number begins
 ) -> tuple: # The number, and where it ends
-    "A whole number of seven bits per byte."
+    """A whole number of seven bits per byte.
+
+    Parameters
+    ----------
+    data : object
+        Bytes of a protobuf message
+    at : int
+        Where a number begins
+
+    Returns
+    -------
+    tuple
+        The number, and where it ends
+    """
     value = 0
     for shift in range(0, 70, 7):
         value |= (data[at] & 127) << shift
@@ -177,7 +222,13 @@ def varint(
 def fields(
     data, # Bytes of a protobuf message
 ):        # Iterator of numbers and values; a value is an int or bytes
-    "Fields of a protobuf message."
+    """Fields of a protobuf message.
+
+    Parameters
+    ----------
+    data : object
+        Bytes of a protobuf message
+    """
     at = 0
     while at < len(data):
         key, at = varint(data, at)
@@ -196,14 +247,22 @@ PARTS = { # message of an ONNX file: number of a field -> message in it
 }
 OPERATORS = frozenset( # of the standard domain; what else a file asks for is refused
     'Add AveragePool BatchNormalization Cast Clip Concat Constant Conv DequantizeLinear Div Dropout Flatten '
-    'Gather GatherND Gemm GlobalAveragePool Identity Log MatMul MaxPool Mul Pad QuantizeLinear ReduceMean Relu Reshape '
-    'Sigmoid Sqrt Sub Transpose Where'.split())
+    'Gather GatherND Gemm GlobalAveragePool Identity MatMul MaxPool Mul Pad QuantizeLinear ReduceMean Relu Reshape '
+    'Sigmoid Sub Transpose Where'.split())
 
 def messages(
     kind:str, # A name of `PARTS`
     data,     # Its bytes
 ):            # Iterator of names and fields, a list of numbers and values
-    "A message and all messages in it."
+    """A message and all messages in it.
+
+    Parameters
+    ----------
+    kind : str
+        A name of `PARTS` (augment, leave_out, balance, schedule, patience, dropout, wd, resize, rates)
+    data : object
+        Its bytes
+    """
     found = list(fields(data))
     yield kind, found
     for number, value in found:
@@ -212,7 +271,18 @@ def messages(
 def node_fault(
     found:list, # Fields of a node
 ) -> str:       # Empty where it may be computed
-    "Which strange operator a node asks for."
+    """Which strange operator a node asks for.
+
+    Parameters
+    ----------
+    found : list
+        Fields of a node
+
+    Returns
+    -------
+    str
+        Empty where it may be computed
+    """
     name, domain = (str(dict(found).get(number, b''), 'utf8') for number in (4, 7))
     if domain in ('', 'ai.onnx') and name in OPERATORS: return ''
     return f'asks for the operator {shown(f"{domain}:{name}".lstrip(":"))}, which no network here needs'
@@ -220,7 +290,18 @@ def node_fault(
 def tensor_fault(
     found:list, # Fields of a tensor
 ) -> str:       # Empty where its values are in it
-    "Which other file a tensor names."
+    """Which other file a tensor names.
+
+    Parameters
+    ----------
+    found : list
+        Fields of a tensor
+
+    Returns
+    -------
+    str
+        Empty where its values are in it
+    """
     entries = [dict(fields(value)) for number, value in found if number == 13]
     elsewhere = any(number == 14 and value for number, value in found)
     if not entries and not elsewhere: return ''
@@ -232,7 +313,18 @@ FAULTS = dict(node=node_fault, tensor=tensor_fault, function=lambda found: 'brin
 def onnx_fault(
     data:bytes, # Content of an ONNX file
 ) -> str:       # Empty where there is nothing strange in it
-    "What an ONNX file asks for that a network for images does not need."
+    """What an ONNX file asks for that a network for images does not need.
+
+    Parameters
+    ----------
+    data : bytes
+        Content of an ONNX file
+
+    Returns
+    -------
+    str
+        Empty where there is nothing strange in it
+    """
     found = (FAULTS[kind](parts) for kind, parts in messages('model', memoryview(data)) if kind in FAULTS)
     try: return next(filter(None, found), '')
     except (ValueError, LookupError, TypeError, RecursionError): return 'is damaged, or no ONNX file'
@@ -241,7 +333,18 @@ def onnx_fault(
 def softmax(
     logits:np.ndarray, # Float (n, classes)
 ) -> np.ndarray:       # Float64 (n, classes); a row sums to 1
-    "Probabilities of logits."
+    """Probabilities of logits.
+
+    Parameters
+    ----------
+    logits : np.ndarray
+        Float (n, classes)
+
+    Returns
+    -------
+    np.ndarray
+        Float64 (n, classes); a row sums to 1
+    """
     with np.errstate(invalid='ignore'): odds = np.exp(logits - logits.max(-1, keepdims=True).astype(float))
     return odds/odds.sum(-1, keepdims=True)
 
@@ -249,7 +352,15 @@ def onnx_session(
     file:Path,     # ONNX file
     threads:int=0, # Threads of an answer; 0: one per core
 ):                 # `onnxruntime.InferenceSession` on the CPU
-    "An ONNX file that has nothing strange in it, ready to be asked."
+    """An ONNX file that has nothing strange in it, ready to be asked.
+
+    Parameters
+    ----------
+    file : Path
+        ONNX file
+    threads : int, default 0
+        Threads of an answer; 0: one per core
+    """
     ort, content = needed('onnxruntime'), file.read_bytes()
     if fault := onnx_fault(content): raise ValueError(f'{file}: {fault}')
     options = ort.SessionOptions()
@@ -264,7 +375,22 @@ def onnx_network(
     card:dict,     # `size` and `classes`
     threads:int=0, # Threads of an answer; 0: one per core
 ) -> Callable:     # Grey uint8 (n, size, size) -> logits, float (n, classes)
-    "Network of an ONNX file, if it takes and gives what its card says."
+    """Network of an ONNX file, if it takes and gives what its card says.
+
+    Parameters
+    ----------
+    file : Path
+        ONNX file
+    card : dict
+        `size` and `classes`
+    threads : int, default 0
+        Threads of an answer; 0: one per core
+
+    Returns
+    -------
+    Callable
+        Grey uint8 (n, size, size) -> logits, float (n, classes)
+    """
     session, size, n = onnx_session(file, threads), card['size'], len(card['classes'])
     asked = [('image', 'tensor(uint8)', [1, 1, size, size]), ('logits', 'tensor(float)', [1, n])]
     found = [(x.name, x.type, x.shape) for x in chain(session.get_inputs(), session.get_outputs())]
@@ -276,7 +402,18 @@ def onnx_network(
 def image_files(
     path:str|Path, # Image file, or a folder that is searched at any depth
 ) -> list:         # Paths, sorted
-    "Image files that a path names, told from their content."
+    """Image files that a path names, told from their content.
+
+    Parameters
+    ----------
+    path : str | Path
+        Image file, or a folder that is searched at any depth
+
+    Returns
+    -------
+    list
+        Paths, sorted
+    """
     path = Path(path)
     check_regular(path)
     if path.is_file(): return [path]
@@ -291,7 +428,22 @@ def grey_square(
     card:dict,                 # Card of the run
     change:Callable|None=None, # Grey uint8 (height, width) -> grey uint8; applied first
 ) -> np.ndarray:               # Grey uint8 (size, size)
-    "One image as its card asks, before normalisation."
+    """One image as its card asks, before normalisation.
+
+    Parameters
+    ----------
+    path : str | Path
+        Image file
+    card : dict
+        Card of the run
+    change : Callable | None, default None
+        Grey uint8 (height, width) -> grey uint8; applied first
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8 (size, size)
+    """
     film = read_film(path)
     grey, modality = film.grey, film.facts.get('modality')
     if fault := no_film(modality) or film_fault(grey): raise ValueError(f'{path}: {fault}')
@@ -302,7 +454,20 @@ def normalised(
     squares:np.ndarray, # Grey uint8 (n, size, size)
     card:dict,          # Card of the run: `mean` and `std`
 ) -> np.ndarray:        # Float32 (n, 3, size, size)
-    "Grey images in three channels, normalised as in training."
+    """Grey images in three channels, normalised as in training.
+
+    Parameters
+    ----------
+    squares : np.ndarray
+        Grey uint8 (n, size, size)
+    card : dict
+        Card of the run: `mean` and `std`
+
+    Returns
+    -------
+    np.ndarray
+        Float32 (n, 3, size, size)
+    """
     mean, std = (np.array(card[key], np.float32)[:, None, None] for key in ('mean', 'std'))
     return (squares.astype(np.float32)[:, None]/255 - mean)/std
 
@@ -311,44 +476,42 @@ def network_input(
     card:dict,                 # Card of the run
     change:Callable|None=None, # Grey uint8 (height, width) -> grey uint8; applied first
 ):                             # float32 tensor (3, size, size)
-    "One image as its card asks."
+    """One image as its card asks.
+
+    Parameters
+    ----------
+    path : str | Path
+        Image file
+    card : dict
+        Card of the run
+    change : Callable | None, default None
+        Grey uint8 (height, width) -> grey uint8; applied first
+    """
     return needed('torch').from_numpy(normalised(grey_square(path, card, change)[None], card)[0])
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #f70d29b8
-def at_temperature(
-    probs:np.ndarray,  # Probabilities, float (n, classes)
-    temperature:float, # Above 0; 1 changes nothing
-) -> np.ndarray:       # Float (n, classes); a row sums to 1
-    "Probabilities at another temperature."
-    logits = np.log(np.clip(probs, 1e-15, 1))
-    return softmax(logits/temperature)
-
-def answer_sets(
-    probs:np.ndarray, # Calibrated probabilities, float (n, classes)
-    card:dict,        # Card of the run: `classes` and `calibration`
-) -> list:            # Such as `hip or knee`; `none` where no answer looks right
-    "Answers that cannot be excluded, in words."
-    limit = card['calibration']['limit']
-    inside = 1 - probs <= (1 if limit is None else limit)
-    names = np.array(card['classes'])
-    return [' or '.join(names[row]) or 'none' for row in inside]
-
 def answer_table(
     paths:list,       # Image files, length n
     probs:np.ndarray, # Probabilities, float (n, classes); a row sums to 1
     card:dict,        # Card of the run: `kind` and `classes`
-) -> pd.DataFrame:    # `path`, `answer`, `probability`, `set` where calibrated; for `classes` also `p_<class>`
-    "What a run answers, one row per image."
-    calibration = card.get('calibration')
-    if not calibration: return _plain_answers(list(map(str, paths)), probs, card)
-    probs = at_temperature(probs, calibration['temperature'])
-    table = _plain_answers(list(map(str, paths)), probs, card)
-    table.insert(3, 'set', answer_sets(probs, card))
-    return table
+) -> pd.DataFrame:    # `path`, `answer`, `probability`; for the kind `classes` also `p_<class>`
+    """What a run answers, one row per image.
 
-def _plain_answers(names, probs, card):
-    "Answers without sets."
-    classes = card['classes']
+    Parameters
+    ----------
+    paths : list
+        Image files, length n
+    probs : np.ndarray
+        Probabilities, float (n, classes); a row sums to 1
+    card : dict
+        Card of the run: `kind` and `classes`
+
+    Returns
+    -------
+    pd.DataFrame
+        `path`, `answer`, `probability`; for the kind `classes` also `p_<class>`
+    """
+    classes, names = card['classes'], list(map(str, paths))
     if card['kind'] == 'binary':
         yes = probs[:, 1]
         return pd.DataFrame(dict(path=names, answer=[classes[int(p > .5)] for p in yes], probability=yes))
@@ -361,7 +524,20 @@ def torch_network(
     model,     # `nn.Module` in evaluation mode
     card:dict, # As `checked_card` gives it
 ) -> Callable: # Grey uint8 (n, size, size) -> logits, float (n, classes)
-    "Network of a run."
+    """Network of a run.
+
+    Parameters
+    ----------
+    model : object
+        `nn.Module` in evaluation mode
+    card : dict
+        As `checked_card` gives it
+
+    Returns
+    -------
+    Callable
+        Grey uint8 (n, size, size) -> logits, float (n, classes)
+    """
     torch, device = needed('torch'), next(model.parameters()).device
     def logits(squares):
         x = torch.from_numpy(normalised(squares, card))
@@ -372,7 +548,20 @@ def spot_network(
     model,     # `Spotter` in evaluation mode
     card:dict, # As `checked_card` gives it
 ) -> Callable: # Grey uint8 (n, size, size) -> DataFrame: answer, probability, boxes of the square, `p_<class>`
-    "Network of a run that says where."
+    """Network of a run that says where.
+
+    Parameters
+    ----------
+    model : object
+        `Spotter` in evaluation mode
+    card : dict
+        As `checked_card` gives it
+
+    Returns
+    -------
+    Callable
+        Grey uint8 (n, size, size) -> DataFrame: answer, probability, boxes of the square, `p_<class>`
+    """
     from bonefrac.training.spotter import boxes_found
     torch, device = needed('torch'), next(model.parameters()).device
     def answers(squares):
@@ -388,7 +577,18 @@ def spot_network(
 def best_box(
     boxes:list, # [x0, y0, x1, y1, score] of an image, the best first
 ) -> str:       # Such as `x 31–45%, y 50–62%, score 0.62`; empty without a box
-    "The best box of an image in words."
+    """The best box of an image in words.
+
+    Parameters
+    ----------
+    boxes : list
+        [x0, y0, x1, y1, score] of an image, the best first
+
+    Returns
+    -------
+    str
+        Such as `x 31–45%, y 50–62%, score 0.62`; empty without a box
+    """
     if not len(boxes): return ''
     x0, y0, x1, y1, score = boxes[0]
     return f'x {x0:.0%}–{x1:.0%}, y {y0:.0%}–{y1:.0%}, score {score:.2f}'.replace('%–', '–')
@@ -398,7 +598,22 @@ def spot_answers(
     table:pd.DataFrame, # From the function that `spot_network` gives
     card:dict,          # Card of the run
 ) -> pd.DataFrame:      # path, answer, probability, boxes as shares of each film, `p_<class>`
-    "What a run that says where answers, one row per image."
+    """What a run that says where answers, one row per image.
+
+    Parameters
+    ----------
+    paths : list
+        Image files, length n
+    table : pd.DataFrame
+        From the function that `spot_network` gives
+    card : dict
+        Card of the run
+
+    Returns
+    -------
+    pd.DataFrame
+        path, answer, probability, boxes as shares of each film, `p_<class>`
+    """
     def of_film(path, boxes):
         height, width = load_grey(path).shape
         corners = np.array(boxes).reshape(-1, 5)
@@ -409,7 +624,18 @@ def spot_answers(
 def load_network(
     folder:str|Path, # Folder of a finished run or of an export
 ) -> tuple:          # Grey uint8 (n, size, size) -> logits, float (n, classes); and the card
-    "What answers for prepared images, and its card."
+    """What answers for prepared images, and its card.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a finished run or of an export
+
+    Returns
+    -------
+    tuple
+        Grey uint8 (n, size, size) -> logits, float (n, classes); and the card
+    """
     card = read_card(folder)
     if card['model'] == 'model.onnx': return onnx_network(model_file(folder, card), card), card
     device = 'cuda' if needed('torch').cuda.is_available() else 'cpu'
@@ -418,12 +644,23 @@ def load_network(
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #056ab630
 class Asked:
-    "Films that paths stand for; volumes become projections."
+    """Films that paths stand for; volumes become projections.
+
+    Parameters
+    ----------
+    paths : object
+        Image file, volume, folder, or list of these
+    aside : str | Path
+        Folder for the projections
+    """
     def __init__(self,
         paths,          # Image file, volume, folder, or list of these
         aside:str|Path, # Folder for the projections
     ):
-        self.aside, self.files, self.names, self.problems = Path(aside), [], {}, []
+        self.aside = Path(aside)
+        self.files:list = []
+        self.names:dict = {}
+        self.problems:list = []
         alone = isinstance(paths, (str, Path))
         for path in [paths] if alone else paths: self.add(path, alone)
         if not self.files and not self.problems: raise ValueError('no image was named')
@@ -457,49 +694,6 @@ class Asked:
         return table
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #88425ea9
-def gate_network(
-    folder:str|Path, # Folder of a finished run or of an export
-    card:dict,       # Its card, with a `gate`
-) -> Callable:       # Grey uint8 (n, GATE_SIDE, GATE_SIDE) -> float (n, 2)
-    "What scores squares for the gate of a card."
-    entry, onnx = card['gate'], card['model'] == 'model.onnx'
-    file = described_file(folder, f'gate.{"onnx" if onnx else "safetensors"}', entry['sha256'])
-    if onnx: return onnx_network(file, dict(size=GATE_SIDE, classes=REASONS))
-    from bonefrac.training.gate import GateNetwork, read_gate
-    torch, network = needed('torch'), GateNetwork(read_gate(file)).eval()
-    def scores(squares):
-        with torch.inference_mode(): return network(torch.from_numpy(squares)[:, None]).numpy()
-    return scores
-
-def load_gate(
-    folder:str|Path, # Folder of a finished run or of an export
-    card:dict,       # Its card, as `checked_card` gives it
-) -> Callable|None:  # Image files -> reasons, empty for a film that passes; None for a run without a gate
-    "What refuses pictures that a run cannot know."
-    if not card.get('gate'): return None
-    network = gate_network(folder, card)
-    def reasons(paths):
-        scores = network(np.stack([gate_square(load_grey(path)) for path in paths]))
-        small = [thumbnail(path) for path in paths]
-        colourful = [one is not None and is_colourful(one) for one in small]
-        return refusals(scores, card['gate']['limits'], colourful)
-    return reasons
-
-def with_reasons(
-    table:pd.DataFrame, # Answers
-    reasons:list,       # One per row; empty where a film passes
-) -> pd.DataFrame:      # The same with the column `refused`
-    "Answers without those that are refused; nothing that looks like an answer is left there."
-    out = np.array([bool(reason) for reason in reasons])
-    table = table.assign(answer=np.where(out, 'refused', table.answer))
-    for name in table.columns[2:]: table[name] = [None if no else one for no, one in zip(out, table[name])]
-    numbers = table.columns[2:][[name not in ('set', 'boxes') for name in table.columns[2:]]]
-    table[numbers] = table[numbers].astype(float)
-    if 'boxes' in table: table['boxes'] = [found or [] for found in table.boxes]
-    if 'set' in table: table['set'] = table['set'].fillna('')
-    table.insert(list(table).index('probability') + 1, 'refused', reasons)
-    return table
-
 def _readable(paths, card, change):
     "Paths of readable images, their inputs, and what is wrong with the others."
     read, inputs, problems = [], [], []
@@ -528,26 +722,17 @@ def _joined(tables, problems):
     table.attrs['problems'] = problems
     return table
 
-def answers_said(
-    paths:list,   # Image files, length n
-    run:str|Path, # Folder of the run
-    answers,      # What its network gives
-    card:dict,    # Its card
-) -> pd.DataFrame: # See `answer_table` and `spot_answers`
-    "What a network says, as a table."
-    if card['kind'] == 'boxes':
-        _check_finite(answers[['probability']].to_numpy(), paths, run)
-        return spot_answers(paths, answers, card)
-    probs = softmax(answers)
-    _check_finite(probs, paths, run)
-    return answer_table(paths, probs, card)
-
-def _batch_answers(paths, run, network, gate, card, change):
+def _batch_answers(paths, run, network, card, change):
     "Answers for the readable images of a batch, one table or none, and the problems of the others."
     read, inputs, problems = _readable(paths, card, change)
     if not read: return [], problems
-    table = answers_said(read, run, network(np.stack(inputs)), card)
-    return [with_reasons(table, gate(read)) if gate else table], problems
+    answers = network(np.stack(inputs))
+    if card['kind'] == 'boxes':
+        _check_finite(answers[['probability']].to_numpy(), read, run)
+        return [spot_answers(read, answers, card)], problems
+    probs = softmax(answers)
+    _check_finite(probs, read, run)
+    return [answer_table(read, probs, card)], problems
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #6f3d81e4
 def predict(
@@ -556,13 +741,30 @@ def predict(
     batch_size:int=32,         # Images per batch, at least 1
     change:Callable|None=None, # Grey uint8 (height, width) -> grey uint8; applied to each image first
 ) -> pd.DataFrame:             # See `answer_table`; `attrs['problems']` lists unreadable files
-    "What a finished run answers for each image."
+    """What a finished run answers for each image.
+
+    Parameters
+    ----------
+    paths : object
+        Image file, volume, folder that is searched at any depth, or list of these
+    run : str | Path
+        Folder of a finished run or of an export
+    batch_size : int, default 32
+        Images per batch, at least 1
+    change : Callable | None, default None
+        Grey uint8 (height, width) -> grey uint8; applied to each image first
+
+    Returns
+    -------
+    pd.DataFrame
+        See `answer_table`; `attrs['problems']` lists unreadable files
+    """
     with TemporaryDirectory() as aside:
         asked = Asked(paths, aside)
         batches = _batches(asked.files, batch_size)
         network, card = load_network(run)
-        gate = load_gate(run, card) if change is None else None # what was changed on purpose is not a stranger
         shown = progress(batches, say='predicting', unit='batch', quiet_below=4)
-        found = [_batch_answers(batch, run, network, gate, card, change) for batch in shown]
-        table = _joined(chain(*(answers for answers, _ in found)), asked.problems + list(chain(*(f for _, f in found))))
+        found = [_batch_answers(batch, run, network, card, change) for batch in shown]
+        faults = chain(*(faults for _, faults in found))
+        table = _joined(chain(*(answers for answers, _ in found)), [*asked.problems, *faults])
     return asked.named(table)
