@@ -68,7 +68,8 @@ def main():
     numbers, rows = gate(), []
     keep = gate_scores(films, numbers)
     for package in PHOTOGRAPHS:
-        one, seen = fit_numbers(known, held, without_package(drawn, package)), features(squares_of(photographs(package)))
+        one = fit_numbers(known, held, without_package(drawn, package))
+        seen = features(squares_of(photographs(package)))
         rows.append(row(0, f'photographs: {package}', 'test films', gate_scores(films, one), gate_scores(seen, one)))
     for kind in STRANGERS:
         if kind == 'photograph': continue
