@@ -64,7 +64,7 @@ def test_the_command_says_so_in_words_and_in_json(run, others, capsys):
     image = json.loads(capsys.readouterr().out)['images'][0]
     assert (image['answer'], image['refused'], image['probability']) == ('refused', 'not a radiograph', None)
 
-def test_an_export_refuses_without_torch(run, films, others, tmp_path):
+def test_an_export_refuses_as_its_run(run, films, others, tmp_path):
     folder, asked = export(run, out=tmp_path/'export'), [*films[:5], *others[0], *others[1][:3]]
     assert sorted(os.listdir(folder)) == ['NOTICE.txt', 'card.json', 'gate.onnx', 'model.onnx']
     own, found = predict(asked, run), predict(asked, folder)

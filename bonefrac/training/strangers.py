@@ -229,9 +229,9 @@ def photographs(
     files = [folder/file for name, folder in folders.items() for file in PHOTOGRAPHS[name][1].split()]
     return [file for file in files if file.is_file()]
 
-def photograph(rng):
+def photograph(rng, files=()):
     "Part of a photograph that a package ships."
-    files = photographs()
+    files = files or photographs()
     if not files: return leaves(rng)
     grey = load_grey(files[rng.integers(len(files))])
     sides = (np.array(grey.shape)*rng.uniform(.35, 1, 2)).astype(int)
