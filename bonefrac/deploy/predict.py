@@ -59,7 +59,18 @@ def _check_size(size):
 def checked_card(
     card,   # What a file of JSON holds
 ) -> dict:  # The card, complete: what older cards lack is added
-    "A card whose values can be used; a `ValueError` says which one cannot."
+    """A card whose values can be used; a `ValueError` says which one cannot.
+
+    Parameters
+    ----------
+    card : object
+        What a file of JSON holds
+
+    Returns
+    -------
+    dict
+        The card, complete: what older cards lack is added
+    """
     if not isinstance(card, dict): raise ValueError('not a card')
     missing = [key for key in CARD_KEYS if key not in card]
     if missing: raise ValueError(f'no {", ".join(missing)}')
@@ -76,7 +87,18 @@ def checked_card(
 def read_card(
     folder:str|Path, # Folder of a finished run
 ) -> dict:           # See `checked_card`
-    "Card of a run; a `ValueError` names the file and what is wrong with it."
+    """Card of a run; a `ValueError` names the file and what is wrong with it.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a finished run
+
+    Returns
+    -------
+    dict
+        See `checked_card`
+    """
     file = Path(folder)/'card.json'
     if not file.is_file(): raise ValueError(f'{folder}: no card.json; name the folder of a finished run')
     card = read_json(file)
@@ -89,7 +111,13 @@ INSTALLED_BY = dict(torch='pip install bonefrac', onnxruntime='pip install onnxr
 def needed(
     name:str, # A name of `INSTALLED_BY`
 ):            # The module
-    "A package that only some folders need, or what installs it."
+    """A package that only some folders need, or what installs it.
+
+    Parameters
+    ----------
+    name : str
+        A name of `INSTALLED_BY` (torch, onnxruntime)
+    """
     try: return import_module(name)
     except ImportError: raise ValueError(f'{name} is not installed; {INSTALLED_BY[name]}') from None
 
@@ -97,7 +125,20 @@ def model_file(
     folder:str|Path, # Folder with the card
     card:dict,       # As `checked_card` gives it
 ) -> Path:           # The file of the network
-    "The file that a card describes; one that is missing, or another, is refused."
+    """The file that a card describes; one that is missing, or another, is refused.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder with the card
+    card : dict
+        As `checked_card` gives it
+
+    Returns
+    -------
+    Path
+        The file of the network
+    """
     file = Path(folder)/card['model']
     check_regular(file)
     if not file.is_file(): raise ValueError(f'{folder}: no {file.name}; name the folder of a finished run')
@@ -109,7 +150,15 @@ def filled_model(
     card:dict, # As `checked_card` gives it
     file:Path, # Its `model.safetensors`
 ):             # `nn.Module`
-    "Network of a card with the weights of a file."
+    """Network of a card with the weights of a file.
+
+    Parameters
+    ----------
+    card : dict
+        As `checked_card` gives it
+    file : Path
+        Its `model.safetensors`
+    """
     from safetensors.torch import load_file
     if card['kind'] == 'boxes': from bonefrac.training.spotter import spot_model as made
     else: from bonefrac.training.models import create_model as made
@@ -120,7 +169,18 @@ def filled_model(
 def load_model(
     folder:str|Path, # Folder of a finished run, or any folder with `model.safetensors` and `card.json`
 ) -> tuple:          # `nn.Module` in evaluation mode on the CPU, and the card as `checked_card` gives it
-    "Model and card of a run."
+    """Model and card of a run.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a finished run, or any folder with `model.safetensors` and `card.json`
+
+    Returns
+    -------
+    tuple
+        `nn.Module` in evaluation mode on the CPU, and the card as `checked_card` gives it
+    """
     from safetensors import SafetensorError
     card = read_card(folder)
     if card['model'] != MODEL_FILES[0]: raise ValueError(f'{folder}: an export; name the folder of the run')
@@ -136,7 +196,20 @@ def varint(
     data,   # Bytes of a protobuf message
     at:int, # Where a number begins
 ) -> tuple: # The number, and where it ends
-    "A whole number of seven bits per byte."
+    """A whole number of seven bits per byte.
+
+    Parameters
+    ----------
+    data : object
+        Bytes of a protobuf message
+    at : int
+        Where a number begins
+
+    Returns
+    -------
+    tuple
+        The number, and where it ends
+    """
     value = 0
     for shift in range(0, 70, 7):
         value |= (data[at] & 127) << shift
@@ -147,7 +220,13 @@ def varint(
 def fields(
     data, # Bytes of a protobuf message
 ):        # Iterator of numbers and values; a value is an int or bytes
-    "Fields of a protobuf message."
+    """Fields of a protobuf message.
+
+    Parameters
+    ----------
+    data : object
+        Bytes of a protobuf message
+    """
     at = 0
     while at < len(data):
         key, at = varint(data, at)
@@ -173,7 +252,15 @@ def messages(
     kind:str, # A name of `PARTS`
     data,     # Its bytes
 ):            # Iterator of names and fields, a list of numbers and values
-    "A message and all messages in it."
+    """A message and all messages in it.
+
+    Parameters
+    ----------
+    kind : str
+        A name of `PARTS` (augment, leave_out, balance, schedule, patience, dropout, wd, resize, rates)
+    data : object
+        Its bytes
+    """
     found = list(fields(data))
     yield kind, found
     for number, value in found:
@@ -182,7 +269,18 @@ def messages(
 def node_fault(
     found:list, # Fields of a node
 ) -> str:       # Empty where it may be computed
-    "Which strange operator a node asks for."
+    """Which strange operator a node asks for.
+
+    Parameters
+    ----------
+    found : list
+        Fields of a node
+
+    Returns
+    -------
+    str
+        Empty where it may be computed
+    """
     name, domain = (str(dict(found).get(number, b''), 'utf8') for number in (4, 7))
     if domain in ('', 'ai.onnx') and name in OPERATORS: return ''
     return f'asks for the operator {shown(f"{domain}:{name}".lstrip(":"))}, which no network here needs'
@@ -190,7 +288,18 @@ def node_fault(
 def tensor_fault(
     found:list, # Fields of a tensor
 ) -> str:       # Empty where its values are in it
-    "Which other file a tensor names."
+    """Which other file a tensor names.
+
+    Parameters
+    ----------
+    found : list
+        Fields of a tensor
+
+    Returns
+    -------
+    str
+        Empty where its values are in it
+    """
     entries = [dict(fields(value)) for number, value in found if number == 13]
     elsewhere = any(number == 14 and value for number, value in found)
     if not entries and not elsewhere: return ''
@@ -202,7 +311,18 @@ FAULTS = dict(node=node_fault, tensor=tensor_fault, function=lambda found: 'brin
 def onnx_fault(
     data:bytes, # Content of an ONNX file
 ) -> str:       # Empty where there is nothing strange in it
-    "What an ONNX file asks for that a network for images does not need."
+    """What an ONNX file asks for that a network for images does not need.
+
+    Parameters
+    ----------
+    data : bytes
+        Content of an ONNX file
+
+    Returns
+    -------
+    str
+        Empty where there is nothing strange in it
+    """
     found = (FAULTS[kind](parts) for kind, parts in messages('model', memoryview(data)) if kind in FAULTS)
     try: return next(filter(None, found), '')
     except (ValueError, LookupError, TypeError, RecursionError): return 'is damaged, or no ONNX file'
@@ -211,7 +331,18 @@ def onnx_fault(
 def softmax(
     logits:np.ndarray, # Float (n, classes)
 ) -> np.ndarray:       # Float64 (n, classes); a row sums to 1
-    "Probabilities of logits."
+    """Probabilities of logits.
+
+    Parameters
+    ----------
+    logits : np.ndarray
+        Float (n, classes)
+
+    Returns
+    -------
+    np.ndarray
+        Float64 (n, classes); a row sums to 1
+    """
     with np.errstate(invalid='ignore'): odds = np.exp(logits - logits.max(-1, keepdims=True).astype(float))
     return odds/odds.sum(-1, keepdims=True)
 
@@ -219,7 +350,15 @@ def onnx_session(
     file:Path,     # ONNX file
     threads:int=0, # Threads of an answer; 0: one per core
 ):                 # `onnxruntime.InferenceSession` on the CPU
-    "An ONNX file that has nothing strange in it, ready to be asked."
+    """An ONNX file that has nothing strange in it, ready to be asked.
+
+    Parameters
+    ----------
+    file : Path
+        ONNX file
+    threads : int, default 0
+        Threads of an answer; 0: one per core
+    """
     ort, content = needed('onnxruntime'), file.read_bytes()
     if fault := onnx_fault(content): raise ValueError(f'{file}: {fault}')
     options = ort.SessionOptions()
@@ -234,7 +373,22 @@ def onnx_network(
     card:dict,     # `size` and `classes`
     threads:int=0, # Threads of an answer; 0: one per core
 ) -> Callable:     # Grey uint8 (n, size, size) -> logits, float (n, classes)
-    "Network of an ONNX file, if it takes and gives what its card says."
+    """Network of an ONNX file, if it takes and gives what its card says.
+
+    Parameters
+    ----------
+    file : Path
+        ONNX file
+    card : dict
+        `size` and `classes`
+    threads : int, default 0
+        Threads of an answer; 0: one per core
+
+    Returns
+    -------
+    Callable
+        Grey uint8 (n, size, size) -> logits, float (n, classes)
+    """
     session, size, n = onnx_session(file, threads), card['size'], len(card['classes'])
     asked = [('image', 'tensor(uint8)', [1, 1, size, size]), ('logits', 'tensor(float)', [1, n])]
     found = [(x.name, x.type, x.shape) for x in chain(session.get_inputs(), session.get_outputs())]
@@ -246,7 +400,18 @@ def onnx_network(
 def image_files(
     path:str|Path, # Image file, or a folder that is searched at any depth
 ) -> list:         # Paths, sorted
-    "Image files that a path names, told from their content."
+    """Image files that a path names, told from their content.
+
+    Parameters
+    ----------
+    path : str | Path
+        Image file, or a folder that is searched at any depth
+
+    Returns
+    -------
+    list
+        Paths, sorted
+    """
     path = Path(path)
     check_regular(path)
     if path.is_file(): return [path]
@@ -261,7 +426,22 @@ def grey_square(
     card:dict,                 # Card of the run
     change:Callable|None=None, # Grey uint8 (height, width) -> grey uint8; applied first
 ) -> np.ndarray:               # Grey uint8 (size, size)
-    "One image as its card asks, before normalisation."
+    """One image as its card asks, before normalisation.
+
+    Parameters
+    ----------
+    path : str | Path
+        Image file
+    card : dict
+        Card of the run
+    change : Callable | None, default None
+        Grey uint8 (height, width) -> grey uint8; applied first
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8 (size, size)
+    """
     grey = load_grey(path)
     if fault := film_fault(grey): raise ValueError(f'{path}: {fault}')
     if change: grey = change(grey)
@@ -271,7 +451,20 @@ def normalised(
     squares:np.ndarray, # Grey uint8 (n, size, size)
     card:dict,          # Card of the run: `mean` and `std`
 ) -> np.ndarray:        # Float32 (n, 3, size, size)
-    "Grey images in three channels, normalised as in training."
+    """Grey images in three channels, normalised as in training.
+
+    Parameters
+    ----------
+    squares : np.ndarray
+        Grey uint8 (n, size, size)
+    card : dict
+        Card of the run: `mean` and `std`
+
+    Returns
+    -------
+    np.ndarray
+        Float32 (n, 3, size, size)
+    """
     mean, std = (np.array(card[key], np.float32)[:, None, None] for key in ('mean', 'std'))
     return (squares.astype(np.float32)[:, None]/255 - mean)/std
 
@@ -280,7 +473,17 @@ def network_input(
     card:dict,                 # Card of the run
     change:Callable|None=None, # Grey uint8 (height, width) -> grey uint8; applied first
 ):                             # float32 tensor (3, size, size)
-    "One image as its card asks."
+    """One image as its card asks.
+
+    Parameters
+    ----------
+    path : str | Path
+        Image file
+    card : dict
+        Card of the run
+    change : Callable | None, default None
+        Grey uint8 (height, width) -> grey uint8; applied first
+    """
     return needed('torch').from_numpy(normalised(grey_square(path, card, change)[None], card)[0])
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #f70d29b8
@@ -289,7 +492,22 @@ def answer_table(
     probs:np.ndarray, # Probabilities, float (n, classes); a row sums to 1
     card:dict,        # Card of the run: `kind` and `classes`
 ) -> pd.DataFrame:    # `path`, `answer`, `probability`; for the kind `classes` also `p_<class>`
-    "What a run answers, one row per image."
+    """What a run answers, one row per image.
+
+    Parameters
+    ----------
+    paths : list
+        Image files, length n
+    probs : np.ndarray
+        Probabilities, float (n, classes); a row sums to 1
+    card : dict
+        Card of the run: `kind` and `classes`
+
+    Returns
+    -------
+    pd.DataFrame
+        `path`, `answer`, `probability`; for the kind `classes` also `p_<class>`
+    """
     classes, names = card['classes'], list(map(str, paths))
     if card['kind'] == 'binary':
         yes = probs[:, 1]
@@ -303,7 +521,20 @@ def torch_network(
     model,     # `nn.Module` in evaluation mode
     card:dict, # As `checked_card` gives it
 ) -> Callable: # Grey uint8 (n, size, size) -> logits, float (n, classes)
-    "Network of a run."
+    """Network of a run.
+
+    Parameters
+    ----------
+    model : object
+        `nn.Module` in evaluation mode
+    card : dict
+        As `checked_card` gives it
+
+    Returns
+    -------
+    Callable
+        Grey uint8 (n, size, size) -> logits, float (n, classes)
+    """
     torch, device = needed('torch'), next(model.parameters()).device
     def logits(squares):
         x = torch.from_numpy(normalised(squares, card))
@@ -314,7 +545,20 @@ def spot_network(
     model,     # `Spotter` in evaluation mode
     card:dict, # As `checked_card` gives it
 ) -> Callable: # Grey uint8 (n, size, size) -> DataFrame: answer, probability, boxes of the square, `p_<class>`
-    "Network of a run that says where."
+    """Network of a run that says where.
+
+    Parameters
+    ----------
+    model : object
+        `Spotter` in evaluation mode
+    card : dict
+        As `checked_card` gives it
+
+    Returns
+    -------
+    Callable
+        Grey uint8 (n, size, size) -> DataFrame: answer, probability, boxes of the square, `p_<class>`
+    """
     from bonefrac.training.spotter import boxes_found
     torch, device = needed('torch'), next(model.parameters()).device
     def answers(squares):
@@ -330,7 +574,18 @@ def spot_network(
 def best_box(
     boxes:list, # [x0, y0, x1, y1, score] of an image, the best first
 ) -> str:       # Such as `x 31–45%, y 50–62%, score 0.62`; empty without a box
-    "The best box of an image in words."
+    """The best box of an image in words.
+
+    Parameters
+    ----------
+    boxes : list
+        [x0, y0, x1, y1, score] of an image, the best first
+
+    Returns
+    -------
+    str
+        Such as `x 31–45%, y 50–62%, score 0.62`; empty without a box
+    """
     if not len(boxes): return ''
     x0, y0, x1, y1, score = boxes[0]
     return f'x {x0:.0%}–{x1:.0%}, y {y0:.0%}–{y1:.0%}, score {score:.2f}'.replace('%–', '–')
@@ -340,7 +595,22 @@ def spot_answers(
     table:pd.DataFrame, # From the function that `spot_network` gives
     card:dict,          # Card of the run
 ) -> pd.DataFrame:      # path, answer, probability, boxes as shares of each film, `p_<class>`
-    "What a run that says where answers, one row per image."
+    """What a run that says where answers, one row per image.
+
+    Parameters
+    ----------
+    paths : list
+        Image files, length n
+    table : pd.DataFrame
+        From the function that `spot_network` gives
+    card : dict
+        Card of the run
+
+    Returns
+    -------
+    pd.DataFrame
+        path, answer, probability, boxes as shares of each film, `p_<class>`
+    """
     def of_film(path, boxes):
         height, width = load_grey(path).shape
         corners = np.array(boxes).reshape(-1, 5)
@@ -351,7 +621,18 @@ def spot_answers(
 def load_network(
     folder:str|Path, # Folder of a finished run or of an export
 ) -> tuple:          # Grey uint8 (n, size, size) -> logits, float (n, classes); and the card
-    "What answers for prepared images, and its card."
+    """What answers for prepared images, and its card.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a finished run or of an export
+
+    Returns
+    -------
+    tuple
+        Grey uint8 (n, size, size) -> logits, float (n, classes); and the card
+    """
     card = read_card(folder)
     if card['model'] == 'model.onnx': return onnx_network(model_file(folder, card), card), card
     device = 'cuda' if needed('torch').cuda.is_available() else 'cpu'
@@ -408,7 +689,24 @@ def predict(
     batch_size:int=32,         # Images per batch, at least 1
     change:Callable|None=None, # Grey uint8 (height, width) -> grey uint8; applied to each image first
 ) -> pd.DataFrame:             # See `answer_table`; `attrs['problems']` lists unreadable files
-    "What a finished run answers for each image."
+    """What a finished run answers for each image.
+
+    Parameters
+    ----------
+    paths : object
+        Image file, folder that is searched at any depth, or list of image files
+    run : str | Path
+        Folder of a finished run or of an export
+    batch_size : int, default 32
+        Images per batch, at least 1
+    change : Callable | None, default None
+        Grey uint8 (height, width) -> grey uint8; applied to each image first
+
+    Returns
+    -------
+    pd.DataFrame
+        See `answer_table`; `attrs['problems']` lists unreadable files
+    """
     batches = _batches(paths, batch_size)
     network, card = load_network(run)
     shown = progress(batches, say='predicting', unit='batch', quiet_below=4)

@@ -19,7 +19,25 @@ from .projection import Cut, Solid, resized, rounded
 # %% ../../nbs/library/phantom/01_anatomy.ipynb #8d8df041
 @dataclass(frozen=True)
 class Bone:
-    "One bone of the straight arm."
+    """One bone of the straight arm.
+
+    Parameters
+    ----------
+    part : str
+        What it moves with: `body`, `arm`, `forearm`, `hand`
+    chains : tuple
+        Float, (k, 4) each: x, y, z, radius in cm; the first is the axis
+    wall : float
+        Outer minus inner radius squared, cm²
+    fill : float, default 0.6
+        Share of the core that is spongy
+    plates : tuple, default ()
+        Growth plates, share of the axis from its start
+    age : float, default 0.0
+        Years at which it begins to show
+    frame : np.ndarray | None, default None
+        Float, (3, 3): rows are across, along and through the bone; None: x, y, z
+    """
     name:str
     part:str           # What it moves with: `body`, `arm`, `forearm`, `hand`
     chains:tuple       # Float, (k, 4) each: x, y, z, radius in cm; the first is the axis
@@ -92,7 +110,22 @@ def tube(
     end,         # Surface of the head: x, y, z in cm
     r:float,     # Radius of the narrow middle, cm
 ) -> np.ndarray: # Float, (6, 4): x, y, z, radius in cm
-    "A short tubular bone from its base to its head."
+    """A short tubular bone from its base to its head.
+
+    Parameters
+    ----------
+    start : object
+        Surface of the base: x, y, z in cm
+    end : object
+        Surface of the head: x, y, z in cm
+    r : float
+        Radius of the narrow middle, cm
+
+    Returns
+    -------
+    np.ndarray
+        Float, (6, 4): x, y, z, radius in cm
+    """
     start, way = np.asarray(start, float), np.subtract(end, start)
     radii, length = r*np.array([1.5, 1.4, 1.05, 1, 1.2, 1.3]), np.linalg.norm(way)
     inner = length - radii[0] - radii[-1]
@@ -113,7 +146,22 @@ def ray_bones(
     curl=(0,)*4,    # Flexion in degrees at each joint, from the base of the metacarpal outwards
     spread:float=0, # Degrees towards the thumb's side
 ) -> list:          # `Bone`s from metacarpal to distal phalanx
-    "The bones of one ray of the hand."
+    """The bones of one ray of the hand.
+
+    Parameters
+    ----------
+    ray : int
+        1 (thumb) to 5
+    curl : object, default (0,) * 4
+        Flexion in degrees at each joint, from the base of the metacarpal outwards
+    spread : float, default 0
+        Degrees towards the thumb's side
+
+    Returns
+    -------
+    list
+        `Bone`s from metacarpal to distal phalanx
+    """
     lengths, place, side, palm, thick = HAND[ray]
     names = [name for name in TUBULAR if ray != 1 or name != 'middle']
     side, at, bones = np.deg2rad(side + spread), np.array(place), []
@@ -158,7 +206,27 @@ RANGES = dict(age=(3, 90), scale=(.4, 1.3), stout=(.5, 2), girth=(.5, 2), fat=(0
 
 @dataclass(frozen=True)
 class Subject:
-    "Whose arm it is."
+    """Whose arm it is.
+
+    Parameters
+    ----------
+    seed : int, default 0
+        Of the individual shape
+    age : float, default 35.0
+        Years, 3 to 90
+    scale : float, default 1.0
+        Size relative to the table
+    stout : float, default 1.0
+        Radius of bones relative to their length
+    girth : float, default 1.0
+        Radius of soft tissue relative to the table
+    fat : float, default 0.15
+        Share of the soft tissue's radius that is fat
+    side : str, default 'L'
+        `L` or `R`
+    sex : str, default 'F'
+        `F` or `M`; grown men are larger
+    """
     seed:int=0        # Of the individual shape
     age:float=35.     # Years, 3 to 90
     scale:float=1.    # Size relative to the table
@@ -182,7 +250,15 @@ def draw_subject(
     rng:np.random.Generator, # Source of all chance
     children:float=.3,       # Share of children, in [0, 1]
 ) -> Subject:
-    "A random subject."
+    """A random subject.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Source of all chance
+    children : float, default 0.3
+        Share of children, in [0, 1]
+    """
     age = rng.uniform(3, GROWN) if rng.uniform() < children else rng.uniform(18, 88)
     sex = rng.choice([-.05, .05])
     stature = (.445 + .0335*min(age, 16.5))*(1 + sex*(age > 12))*rng.normal(1, .035)
@@ -203,7 +279,22 @@ def shape_chain(
     subject:Subject,
     rng:np.random.Generator, # Of the individual shape
 ) -> np.ndarray:             # Float, (2k - 2, 4), or (2, 4) for k < 3
-    "A chain of the table as a subject has it."
+    """A chain of the table as a subject has it.
+
+    Parameters
+    ----------
+    chain : np.ndarray
+        Float, (k, 4), from a `Bone`: x, y, z, radius in cm
+    frame : np.ndarray | None
+        Of the bone
+    rng : np.random.Generator
+        Of the individual shape
+
+    Returns
+    -------
+    np.ndarray
+        Float, (2k - 2, 4), or (2, 4) for k < 3
+    """
     off = .06*rng.standard_normal((len(chain), 3))
     if frame is not None: off = off @ frame
     xyz, radius = chain[:, :3] + off*chain[:, 3:], subject.stout*chain[:, 3]
@@ -215,7 +306,20 @@ def along(
     chain:np.ndarray, # Float, (k, 4): x, y, z, radius in cm
     share:float,      # Of its length, in [0, 1]
 ) -> tuple:           # Point (3,) in cm, unit direction (3,), radius in cm
-    "A place on a chain."
+    """A place on a chain.
+
+    Parameters
+    ----------
+    chain : np.ndarray
+        Float, (k, 4): x, y, z, radius in cm
+    share : float
+        Of its length, in [0, 1]
+
+    Returns
+    -------
+    tuple
+        Point (3,) in cm, unit direction (3,), radius in cm
+    """
     steps = np.linalg.norm(np.diff(chain[:, :3], axis=0), axis=1)
     length = np.concatenate([[0], np.cumsum(steps)])
     place = share*length[-1]
@@ -231,7 +335,24 @@ def split_at_plates(
     width:float,             # Of each gap, cm
     rng:np.random.Generator, # Of the waves
 ) -> list:                   # `Solid`s, one more than growth plates
-    "A bone parted at its growth plates."
+    """A bone parted at its growth plates.
+
+    Parameters
+    ----------
+    solid : Solid
+        A whole bone
+    plates : object
+        Shares of its axis, rising
+    width : float
+        Of each gap, cm
+    rng : np.random.Generator
+        Of the waves
+
+    Returns
+    -------
+    list
+        `Solid`s, one more than growth plates
+    """
     cuts = []
     for share in plates:
         point, way, radius = along(solid.chains[0], share)
@@ -245,7 +366,17 @@ def nutrient_canal(
     share:float,             # Where it lies, share of the axis
     rng:np.random.Generator, # Source of all chance
 ) -> Solid:
-    "A nutrient canal in the wall of a shaft."
+    """A nutrient canal in the wall of a shaft.
+
+    Parameters
+    ----------
+    solid : Solid
+        A whole bone
+    share : float
+        Where it lies, share of the axis
+    rng : np.random.Generator
+        Source of all chance
+    """
     point, way, radius = along(solid.chains[0], share + rng.uniform(-.06, .06))
     turn = rng.uniform(0, 6.28)
     out = np.cross(way, [np.cos(turn), 0, np.sin(turn)])
@@ -276,7 +407,24 @@ def limb(
     plates:bool=True,    # Growth plates, in children?
     canals:bool=True,    # Nutrient canals?
 ) -> dict:               # Bone name -> (part, list of `Solid`), in coordinates of the straight arm, cm
-    "The bones of a subject."
+    """The bones of a subject.
+
+    Parameters
+    ----------
+    region : str
+        One of `REGIONS`; parts that it cannot show are left out
+    curl : dict | None, default None
+        Ray -> four angles in degrees, from `curls`; None: straight fingers
+    plates : bool, default True
+        Growth plates, in children?
+    canals : bool, default True
+        Nutrient canals?
+
+    Returns
+    -------
+    dict
+        Bone name -> (part, list of `Solid`), in coordinates of the straight arm, cm
+    """
     table, bones = list(SKELETON.values()), {}
     if 'hand' in PARTS[region]:
         for ray in HAND: table += ray_bones(ray, (curl or {}).get(ray, (0,)*4))
@@ -296,7 +444,31 @@ def limb(
 # %% ../../nbs/library/phantom/01_anatomy.ipynb #22138b81
 @dataclass(frozen=True)
 class View:
-    "How a projection is taken."
+    """How a projection is taken.
+
+    Parameters
+    ----------
+    marks : tuple
+        Places that lie in the image: part, x, y, z in cm of the straight arm
+    margin : float
+        Around them, cm
+    turn : float, default 0.0
+        Of the whole limb about y, degrees
+    twist : float, default 0.0
+        Of the arm about y, degrees
+    abduct : float, default 0.0
+        Of the arm from the body, degrees
+    flex : float, default 4.0
+        Of the elbow, degrees
+    curl : float, default 3.0
+        Of the fingers, degrees per joint
+    fan : float, default 0.0
+        Of the fingers against each other, degrees
+    upright : float, default 0.0
+        Rotation in the image, degrees
+    dorsal : bool, default False
+        Seen from the back of the hand?
+    """
     marks:tuple        # Places that lie in the image: part, x, y, z in cm of the straight arm
     margin:float       # Around them, cm
     turn:float = 0.    # Of the whole limb about y, degrees
@@ -343,7 +515,15 @@ def get_view(
     region:str, # One of `REGIONS`
     view:str,   # A name of `VIEWS[region]`
 ) -> View:
-    "The row of a view; unknown names are refused."
+    """The row of a view; unknown names are refused.
+
+    Parameters
+    ----------
+    region : str
+        One of `REGIONS`
+    view : str
+        A name of `VIEWS[region]`
+    """
     return choose(view, choose(region, VIEWS, 'region'), f'view of the {region}')
 
 # %% ../../nbs/library/phantom/01_anatomy.ipynb #6c19d4b8
@@ -351,7 +531,20 @@ def curls(
     view:View,               # Its `curl` and `fan` count
     rng:np.random.Generator, # Source of all chance
 ) -> dict:                   # Ray -> four angles in degrees
-    "How the fingers are bent."
+    """How the fingers are bent.
+
+    Parameters
+    ----------
+    view : View
+        Its `curl` and `fan` count
+    rng : np.random.Generator
+        Source of all chance
+
+    Returns
+    -------
+    dict
+        Ray -> four angles in degrees
+    """
     bends = {}
     for ray in range(2, 6):
         curl = np.array([0, 1., 1.2, .8])*(view.curl + rng.normal(0, 3))
@@ -364,7 +557,20 @@ def axis_rotation(
     axis:str,       # `x`, `y` or `z`
     degrees:float,  # Angle
 ) -> np.ndarray:    # Float, (3, 3)
-    "Rotation about an axis of the coordinates."
+    """Rotation about an axis of the coordinates.
+
+    Parameters
+    ----------
+    axis : str
+        `x`, `y` or `z`
+    degrees : float
+        Angle
+
+    Returns
+    -------
+    np.ndarray
+        Float, (3, 3)
+    """
     i, j = dict(x=(1, 2), y=(2, 0), z=(0, 1))[axis]
     a, turn = np.deg2rad(degrees), np.eye(3)
     c, s = np.cos(a), np.sin(a)
@@ -375,28 +581,80 @@ def pivot_motion(
     turn:np.ndarray,  # Float, (3, 3): rotation
     pivot:np.ndarray, # Float, (3,): point that stays, cm
 ) -> tuple:           # Rigid motion: rotation (3, 3), shift (3,) in cm
-    "A rotation about a point."
+    """A rotation about a point.
+
+    Parameters
+    ----------
+    turn : np.ndarray
+        Float, (3, 3): rotation
+    pivot : np.ndarray
+        Float, (3,): point that stays, cm
+
+    Returns
+    -------
+    tuple
+        Rigid motion: rotation (3, 3), shift (3,) in cm
+    """
     return turn, pivot - turn @ pivot
 
 def join_motions(
     first:tuple,  # Rigid motion
     second:tuple, # Rigid motion after it
 ) -> tuple:       # Rigid motion
-    "Two rigid motions in a row."
+    """Two rigid motions in a row.
+
+    Parameters
+    ----------
+    first : tuple
+        Rigid motion
+    second : tuple
+        Rigid motion after it
+
+    Returns
+    -------
+    tuple
+        Rigid motion
+    """
     return second[0] @ first[0], second[0] @ first[1] + second[1]
 
 def move_point(
     motion:tuple, # Rigid motion
     point,        # x, y, z in cm
 ) -> np.ndarray:  # Float, (3,), in cm
-    "A point after a rigid motion."
+    """A point after a rigid motion.
+
+    Parameters
+    ----------
+    motion : tuple
+        Rigid motion
+    point : object
+        x, y, z in cm
+
+    Returns
+    -------
+    np.ndarray
+        Float, (3,), in cm
+    """
     return motion[0] @ point + motion[1]
 
 def move_chain(
     motion:tuple, # Rigid motion
     chain,        # Float, (k, 4): x, y, z, radius in cm
 ) -> np.ndarray:  # Float, (k, 4)
-    "A chain after a rigid motion."
+    """A chain after a rigid motion.
+
+    Parameters
+    ----------
+    motion : tuple
+        Rigid motion
+    chain : object
+        Float, (k, 4): x, y, z, radius in cm
+
+    Returns
+    -------
+    np.ndarray
+        Float, (k, 4)
+    """
     return np.column_stack([chain[:, :3] @ motion[0].T + motion[1], chain[:, 3]])
 
 # %% ../../nbs/library/phantom/01_anatomy.ipynb #c87a40f6
@@ -408,7 +666,20 @@ def pose_view(
     rng:np.random.Generator|None=None, # Of how well the limb is placed; None: exactly as the table says
     roll:float=0.,                # Rotation in the image, degrees
 ) -> dict:           # Part -> rigid motion into the image: rotation or mirror image (3, 3), shift (3,) in cm
-    "Motions that bring the straight arm into a view."
+    """Motions that bring the straight arm into a view.
+
+    Parameters
+    ----------
+    rng : np.random.Generator | None, default None
+        Of how well the limb is placed; None: exactly as the table says
+    roll : float, default 0.0
+        Rotation in the image, degrees
+
+    Returns
+    -------
+    dict
+        Part -> rigid motion into the image: rotation or mirror image (3, 3), shift (3,) in cm
+    """
     lift, bend, turn, twist = rng.normal(0, [5, 4, 5, 5]) if rng else np.zeros(4)
     away = axis_rotation('z', -view.abduct - lift*(view.abduct > 0))
     raised = away @ axis_rotation('y', view.twist + twist)
@@ -431,7 +702,22 @@ def frame_of(
     rng:np.random.Generator|None=None, # Of the frame's size and place; None: exactly around the marks
     also=(),                      # More places in the image: part, x, y, z in cm of the subject's straight arm
 ) -> tuple:                       # Centre (2,), width and height (2,) in cm
-    "What an image of a view shows."
+    """What an image of a view shows.
+
+    Parameters
+    ----------
+    pose : dict
+        From `pose_view`
+    rng : np.random.Generator | None, default None
+        Of the frame's size and place; None: exactly around the marks
+    also : object, default ()
+        More places in the image: part, x, y, z in cm of the subject's straight arm
+
+    Returns
+    -------
+    tuple
+        Centre (2,), width and height (2,) in cm
+    """
     wide, aspect, shift = 1, .5, 0
     if rng: wide, aspect, shift = rng.uniform(.5, 1.15, 2), rng.uniform(.42, .9), rng.normal(0, .03, 2)
     marks = [(part, *(subject.scale*np.array(xyz))) for part, *xyz in view.marks]
@@ -469,7 +755,22 @@ def skin_chains(
     bones:dict,        # From `limb`
     fingers:bool=True, # With the skin of the fingers?
 ) -> list:             # Pairs of a part and a chain, float, (k, 4): x, y, z, radius in cm
-    "The skin of the parts that a region shows."
+    """The skin of the parts that a region shows.
+
+    Parameters
+    ----------
+    region : str
+        One of `REGIONS`
+    bones : dict
+        From `limb`
+    fingers : bool, default True
+        With the skin of the fingers?
+
+    Returns
+    -------
+    list
+        Pairs of a part and a chain, float, (k, 4): x, y, z, radius in cm
+    """
     rng, chains = np.random.default_rng([subject.seed, 10_000]), []
     grown = subject.scale*np.array([1, 1, 1, subject.girth])
     for part in PARTS[region]:

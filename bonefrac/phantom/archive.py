@@ -33,7 +33,20 @@ def region_of_subject(
     number:int,      # Of the subject, from 0
     annotated:float, # Share of examinations with a fracture, in [0, 1]
 ) -> tuple:          # One of `REGIONS`; is there a fracture?
-    "What a subject is examined for: regions in turn, fractures evenly."
+    """What a subject is examined for: regions in turn, fractures evenly.
+
+    Parameters
+    ----------
+    number : int
+        Of the subject, from 0
+    annotated : float
+        Share of examinations with a fracture, in [0, 1]
+
+    Returns
+    -------
+    tuple
+        One of `REGIONS`; is there a fracture?
+    """
     turn, place = divmod(number, len(REGIONS))
     due = turn*annotated + place/len(REGIONS) + 1e-9 # fractures so far
     return REGIONS[place], bool(np.floor(due + annotated) > np.floor(due))
@@ -44,7 +57,19 @@ def subject_cases(
     annotated:float, # Share of examinations with a fracture, in [0, 1]
     graph=None,      # Decides by `breaks` who has a fracture, a `Graph` of `phantom.records`; None: dealt evenly
 ):                   # Yields (name, `Case`)
-    "Cases of one subject."
+    """Cases of one subject.
+
+    Parameters
+    ----------
+    number : int
+        Of the subject, from 0
+    seed : int
+        Same seed, same cases
+    annotated : float
+        Share of examinations with a fracture, in [0, 1]
+    graph : object, default None
+        Decides by `breaks` who has a fracture, a `Graph` of `phantom.records`; None: dealt evenly
+    """
     rng = np.random.default_rng([seed, number])
     subject, fracture = (int(rng.integers(2**62)) for _ in range(2))
     region, fractured = region_of_subject(number, annotated)
@@ -64,7 +89,20 @@ def part_of(
     number:int, # Of the subject's first image, from 0
     n:int,      # Number of all images
 ) -> str:       # A name of `PARTS_OF_DATA`
-    "Part of the data that a subject goes to."
+    """Part of the data that a subject goes to.
+
+    Parameters
+    ----------
+    number : int
+        Of the subject's first image, from 0
+    n : int
+        Number of all images
+
+    Returns
+    -------
+    str
+        A name of `PARTS_OF_DATA` (train, valid, test)
+    """
     ends = np.cumsum(list(PARTS_OF_DATA.values()))*n
     return list(PARTS_OF_DATA)[min(int(np.searchsorted(ends, number + .5)), 2)]
 
@@ -74,7 +112,19 @@ def plan(
     annotated:float, # Share of examinations with a fracture, in [0, 1]
     graph=None,      # As `subject_cases`
 ):                   # Yields (part, name, `Case`)
-    "What a data set holds, image by image."
+    """What a data set holds, image by image.
+
+    Parameters
+    ----------
+    n : int
+        Number of images, at least 1
+    seed : int
+        Same seed, same plan
+    annotated : float
+        Share of examinations with a fracture, in [0, 1]
+    graph : object, default None
+        As `subject_cases`
+    """
     done = 0
     for number in count():
         part = part_of(done, n)
@@ -92,7 +142,20 @@ def label_text(
     region:str,    # One of `REGIONS`
     polygons:list, # Float (k, 2) in [0, 1] each
 ) -> str:          # `id x1 y1 x2 y2 …` with six decimals and a line end, one line per polygon
-    "Content of a label file."
+    """Content of a label file.
+
+    Parameters
+    ----------
+    region : str
+        One of `REGIONS`
+    polygons : list
+        Float (k, 2) in [0, 1] each
+
+    Returns
+    -------
+    str
+        `id x1 y1 x2 y2 …` with six decimals and a line end, one line per polygon
+    """
     lines = []
     for polygon in polygons:
         numbers = [f'{value:.6f}' for value in polygon.ravel()]
@@ -117,7 +180,20 @@ def table_rows(
     files:list,      # Names below the folder; the first is the original, the others are its copies
     phantom:Phantom,
 ) -> tuple:          # Rows of each of `TABLES`
-    "What the tables say of one image."
+    """What the tables say of one image.
+
+    Parameters
+    ----------
+    name : str
+        Of the image, from `subject_cases`
+    files : list
+        Names below the folder; the first is the original, the others are its copies
+
+    Returns
+    -------
+    tuple
+        Rows of each of `TABLES`
+    """
     subject, study, _ = name.split('_')
     study = f'{subject}_{study}'
     truth = dict(name=files[0], subject=subject, study=study, **phantom.truth)
@@ -250,7 +326,34 @@ def make_phantoms(
     masks:bool=False,     # Write masks of bones and fragments too?
     graph=None,           # As `subject_cases`: who has a fracture; `annotated` is then not used
 ) -> Path:                # The folder, in the layout of the real archive
-    "Write an archive of phantoms, or find it written."
+    """Write an archive of phantoms, or find it written.
+
+    Parameters
+    ----------
+    out : str | Path
+        Folder to make
+    n : int, default 300
+        Number of images, at least 1; copies come on top
+    seed : int, default 0
+        Same parameters, same bytes
+    size : int, default 512
+        Longest side in px, in [64, 1024]
+    annotated : float, default 0.6
+        Share of examinations with a fracture and its polygon, in [0, 1]
+    copies : int, default 0
+        Turned and re-exposed copies of each training image, as the published export made them
+    nuisances : dict | None, default None
+        Probabilities that replace those of `NUISANCES`, such as `dict(marker=0)`
+    masks : bool, default False
+        Write masks of bones and fragments too?
+    graph : object, default None
+        As `subject_cases`: who has a fracture; `annotated` is then not used
+
+    Returns
+    -------
+    Path
+        The folder, in the layout of the real archive
+    """
     _check_numbers(n, seed, size, annotated, copies)
     out = Path(out).expanduser().absolute()
     settings = dict(

@@ -25,13 +25,32 @@ STRIDES = (8, 16, 32) # pixels of the input for one point of a feature map
 def channels_of(
     body,  # Network of timm
 ) -> list: # Channels of its last three stages
-    "How wide the feature maps of a body are."
+    """How wide the feature maps of a body are.
+
+    Parameters
+    ----------
+    body : object
+        Network of timm
+
+    Returns
+    -------
+    list
+        Channels of its last three stages
+    """
     if not hasattr(body, 'forward_intermediates') or not isinstance(body.feature_info, list):
         raise ValueError(f'{type(body).__name__} gives no feature maps; use efficientnet_lite0 or efficientnet_lite2')
     return [stage['num_chs'] for stage in body.feature_info[-len(STRIDES):]]
 
 class Pyramid(nn.Module):
-    "The last features of a body, and a pyramid of its feature maps."
+    """The last features of a body, and a pyramid of its feature maps.
+
+    Parameters
+    ----------
+    body : object
+        Network of timm
+    width : int, default 96
+        Channels of each map of the pyramid
+    """
     def __init__(self,
         body,            # Network of timm
         width:int=96,    # Channels of each map of the pyramid
@@ -49,13 +68,38 @@ def attention(
     scores:list,  # Logits of each map, (n, 1, h, w)
     shape:tuple,  # (height, width) of the last features
 ) -> torch.Tensor: # (n, 1, height, width), sums to 1 over each image
-    "Where the features of an image are taken from."
+    """Where the features of an image are taken from.
+
+    Parameters
+    ----------
+    scores : list
+        Logits of each map, (n, 1, h, w)
+    shape : tuple
+        (height, width) of the last features
+
+    Returns
+    -------
+    torch.Tensor
+        (n, 1, height, width), sums to 1 over each image
+    """
     peaks = [F.adaptive_max_pool2d(one.detach(), shape) for one in scores]
     highest = torch.stack(peaks).amax(0)
     return highest.flatten(2).softmax(-1).view_as(highest)
 
 class Spotter(FCOS):
-    "FCOS with one kind of find, and two answers about the whole image."
+    """FCOS with one kind of find, and two answers about the whole image.
+
+    Parameters
+    ----------
+    body : object
+        Network of timm with one output per region
+    size : int
+        Side of the input in pixels
+    width : int, default 96
+        Channels of the pyramid
+    convs : int, default 2
+        Convolutions before the scores and before the edges
+    """
     def __init__(self,
         body,           # Network of timm with one output per region
         size:int,       # Side of the input in pixels
@@ -92,7 +136,20 @@ def boxes_found(
     model:Spotter,  # The network
     outputs:tuple,  # Of a batch
 ) -> list:          # Per image: float64 (k, 5), shares of the square and a score
-    "Boxes of each image, the best first."
+    """Boxes of each image, the best first.
+
+    Parameters
+    ----------
+    model : Spotter
+        The network
+    outputs : tuple
+        Of a batch
+
+    Returns
+    -------
+    list
+        Per image: float64 (k, 5), shares of the square and a score
+    """
     names = ('cls_logits', 'bbox_regression', 'bbox_ctrness')
     levels = {name: one.float().split(model.counts(), 1) for name, one in zip(names, outputs)}
     n, places = len(outputs[0]), list(model.points.cpu().split(model.counts()))
@@ -105,5 +162,23 @@ def spot_model(
     n_classes:int=6,        # Number of regions
     size:int=256,           # Side of the input in pixels
 ) -> Spotter:               # In training mode, on the CPU
-    "Detector on an architecture with its initial weights."
+    """Detector on an architecture with its initial weights.
+
+    Parameters
+    ----------
+    arch : str
+        A name of `ARCHS` whose network has feature maps (custom_cnn, resnet18, vgg16, densenet121,
+        efficientnet_b0, efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+    weights : str, default 'imagenet'
+        `imagenet`, `scratch` or a file, for the body
+    n_classes : int, default 6
+        Number of regions
+    size : int, default 256
+        Side of the input in pixels
+
+    Returns
+    -------
+    Spotter
+        In training mode, on the CPU
+    """
     return Spotter(create_model(arch, weights, max(1, n_classes), size), size)
