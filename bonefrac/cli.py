@@ -554,7 +554,7 @@ def phantom(
     from bonefrac.phantom.archive import make_phantoms
     from bonefrac.phantom.records import Graph, make_recorded
     nuisances = dict.fromkeys(filter(None, map(str.strip, off.split(','))), 0)
-    options = dict(n=n, seed=seed, size=size, copies=copies, nuisances=nuisances, masks=masks)
+    options:dict = dict(n=n, seed=seed, size=size, copies=copies, nuisances=nuisances, masks=masks)
     folder = (make_recorded(out, graph=Graph(share=annotated), **options) if record else
               make_phantoms(out, annotated=annotated, **options))
     said = ('truth.csv has one row per image, fractures.csv one per fracture: '

@@ -6,7 +6,7 @@
 __all__ = ['GROWN_FROM', 'SCANNERS', 'MECHANISMS', 'age_cells', 'person_of', 'Graph', 'p_fracture', 'cells_of', 'scanner_of',
            'idle_columns', 'draw_records', 'record_of', 'write_records', 'make_recorded']
 
-# %% ../../nbs/library/phantom/12_records.ipynb #d8007aa8
+# %% ../../nbs/library/phantom/12_records.ipynb #2e3e7d0b
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from .anatomy import Subject, draw_subject
 from .nuisances import random_stream
 from .archive import make_phantoms, plan
 
-# %% ../../nbs/library/phantom/12_records.ipynb #1c2ecc06
+# %% ../../nbs/library/phantom/12_records.ipynb #d939e16b
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(40) # of a standard normal density
 
 def age_cells(
@@ -133,7 +133,7 @@ def p_fracture(
     """
     return graph.at_base(age, graph.base)
 
-# %% ../../nbs/library/phantom/12_records.ipynb #3a298097
+# %% ../../nbs/library/phantom/12_records.ipynb #8f86eeac
 GROWN_FROM = 18
 SCANNERS = 'trauma ward', 'clinic'
 
@@ -241,7 +241,7 @@ def draw_records(
     told = dict(study=study, truth=truth, age=np.floor(age), **idle_columns(rng, n))
     return pd.DataFrame(dict(told, scanner=scanner_of(graph, truth, rng)))
 
-# %% ../../nbs/library/phantom/12_records.ipynb #17368245
+# %% ../../nbs/library/phantom/12_records.ipynb #dddd5367
 def record_of(
     graph:Graph,
     subject:int,   # Its seed
@@ -320,7 +320,7 @@ def make_recorded(
     Path
         The folder, with `records.csv`
     """
-    told = dict(annotated=graph.share, graph=graph)
+    told:dict = dict(annotated=graph.share, graph=graph)
     folder = make_phantoms(out, n=n, seed=seed, **told, **more)
     if not (folder/'records.csv').is_file(): write_records(folder, graph, n, seed)
     return folder

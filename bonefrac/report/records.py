@@ -7,7 +7,7 @@ __all__ = ['PLACES', 'SEES', 'SHOWN', 'simulated_films', 'Trial', 'area_row', 'p
            'gain_row', 'trial_gains', 'plot_areas', 'calibrated_logit', 'network_limits', 'network_rows', 'span',
            'gain_text', 'inside', 'shown_rows']
 
-# %% ../../nbs/library/report/16_records.ipynb #7528e608
+# %% ../../nbs/library/report/16_records.ipynb #e5a42344
 from functools import cached_property
 from itertools import chain
 
@@ -24,7 +24,7 @@ from ..evaluation.predictions import binary_table
 from ..phantom.records import Graph, cells_of, draw_records
 from ..training.fusion import fusion_inputs, late_fusion, moved_fusion
 
-# %% ../../nbs/library/report/16_records.ipynb #c24172c9
+# %% ../../nbs/library/report/16_records.ipynb #d02ef185
 def simulated_films(
     truth:pd.Series, # Bool, (n,)
     study:pd.Series, # Name of each subject, (n,)
@@ -111,7 +111,7 @@ class Trial:
         must = area_of(cells.yes, cells.no, self.weight, self.ahead)
         return other.film.assign(probability=chances), must
 
-# %% ../../nbs/library/report/16_records.ipynb #48ccb71c
+# %% ../../nbs/library/report/16_records.ipynb #d30ce4ec
 PLACES = dict(
     plain='scanners tell nothing',
     ward='fractures go to the trauma ward',
@@ -219,7 +219,8 @@ def trial_rows(
     pd.DataFrame
         place, sees, n, auroc, low, high, computed
     """
-    rows = [place_rows(*told, n_boot) for told in told_of_places(plain, ward)]
+    places = told_of_places(plain, ward)
+    rows = [place_rows(*told, n_boot=n_boot) for told in places]
     table = pd.DataFrame(chain.from_iterable(rows))
     return table[(table.place != PLACES['moved']) | (table.sees == 'both')].reset_index(drop=True)
 
@@ -278,7 +279,7 @@ def trial_gains(
         return gain_row(tables['both'], tables['film'], computed, n_boot, place=place)
     return pd.DataFrame([row(*told) for told in told_of_places(plain, ward)])
 
-# %% ../../nbs/library/report/16_records.ipynb #66cac509
+# %% ../../nbs/library/report/16_records.ipynb #5e7f97db
 SEES = 'film', 'record', 'both'
 
 class _Areas:
@@ -312,7 +313,7 @@ def plot_areas(
     import seaborn as sns
     panels = _Areas(rows)
     n = len(panels.places)
-    look = dict(figsize=(7, 1.25*n), sharex=True, sharey=True, layout='constrained')
+    look:dict = dict(figsize=(7, 1.25*n), sharex=True, sharey=True, layout='constrained')
     if axes is None: axes = plt.subplots(n, 1, squeeze=False, **look)[1][:, 0]
     for ax, place in zip(axes, panels.places):
         panels.draw(ax, place)
@@ -323,7 +324,7 @@ def plot_areas(
     axes[-1].set_xlabel('area under the ROC curve')
     return axes
 
-# %% ../../nbs/library/report/16_records.ipynb #1b8d0fd8
+# %% ../../nbs/library/report/16_records.ipynb #22d82f3d
 def calibrated_logit(
     table:pd.DataFrame, # Predictions table of kind `binary`
 ) -> np.ndarray:        # Log odds, (n,)
@@ -402,7 +403,7 @@ def network_rows(
         return area_row(table, limits[name.partition(',')[0]], n_boot, sees=name, **ends)
     return pd.DataFrame([row(*named) for named in tables.items()])
 
-# %% ../../nbs/library/report/16_records.ipynb #00b114c9
+# %% ../../nbs/library/report/16_records.ipynb #84dc57e5
 def span(
     value:float, # Of a score
     low:float,   # Of its interval
