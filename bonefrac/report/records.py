@@ -7,7 +7,7 @@ __all__ = ['PLACES', 'SEES', 'SHOWN', 'simulated_films', 'Trial', 'area_row', 'p
            'gain_row', 'trial_gains', 'plot_areas', 'calibrated_logit', 'network_limits', 'network_rows', 'span',
            'gain_text', 'inside', 'shown_rows']
 
-# %% ../../nbs/library/report/16_records.ipynb #ce3db58f
+# %% ../../nbs/library/report/16_records.ipynb #e5a42344
 from functools import cached_property
 from itertools import chain
 
@@ -24,20 +24,49 @@ from ..evaluation.predictions import binary_table
 from ..phantom.records import Graph, cells_of, draw_records
 from ..training.fusion import fusion_inputs, late_fusion, moved_fusion
 
-# %% ../../nbs/library/report/16_records.ipynb #957c9da1
+# %% ../../nbs/library/report/16_records.ipynb #d02ef185
 def simulated_films(
     truth:pd.Series, # Bool, (n,)
     study:pd.Series, # Name of each subject, (n,)
     distance:float,  # Of the mean scores of both kinds, in standard deviations
     seed:int=0,      # Of the scores
 ) -> pd.DataFrame:   # Predictions table of kind `binary`, calibrated for as many yes as no
-    "Scores of films that nobody drew: normal, with the same deviation in both kinds."
+    """Scores of films that nobody drew: normal, with the same deviation in both kinds.
+
+    Parameters
+    ----------
+    truth : pd.Series
+        Bool, (n,)
+    study : pd.Series
+        Name of each subject, (n,)
+    distance : float
+        Of the mean scores of both kinds, in standard deviations
+    seed : int, default 0
+        Of the scores
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of kind `binary`, calibrated for as many yes as no
+    """
     noise = np.random.default_rng([seed, 1]).standard_normal(len(truth))
     score = distance*(noise + distance*(truth.to_numpy() - .5))
     return binary_table(study, study, truth, expit(score))
 
 class Trial:
-    "Simulated patients of one hospital, answered by film, by record and by both."
+    """Simulated patients of one hospital, answered by film, by record and by both.
+
+    Parameters
+    ----------
+    graph : Graph
+        What causes what
+    n : int, default 20000
+        Number of subjects, all grown
+    distance : float, default 1.4
+        As `simulated_films`
+    seed : int, default 0
+        Of subjects and scores
+    """
     def __init__(self,
         graph:Graph,        # What causes what
         n:int=20_000,       # Number of subjects, all grown
@@ -82,7 +111,7 @@ class Trial:
         must = area_of(cells.yes, cells.no, self.weight, self.ahead)
         return other.film.assign(probability=chances), must
 
-# %% ../../nbs/library/report/16_records.ipynb #3a83b370
+# %% ../../nbs/library/report/16_records.ipynb #d30ce4ec
 PLACES = dict(
     plain='scanners tell nothing',
     ward='fractures go to the trauma ward',
@@ -95,7 +124,24 @@ def area_row(
     n_boot:int=500,     # Number of bootstrap resamples
     **told,             # Columns that say what it is
 ) -> dict:              # `told`; n, auroc, low, high, computed
-    "The area under a ROC curve as it was found, and as it must be."
+    """The area under a ROC curve as it was found, and as it must be.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Predictions table of kind `binary`
+    computed : float
+        What the area must be
+    n_boot : int, default 500
+        Number of bootstrap resamples
+    told : object
+        Columns that say what it is
+
+    Returns
+    -------
+    dict
+        `told`; n, auroc, low, high, computed
+    """
     found = binary_intervals(table, None, n_boot)
     low, high = found['auroc_low'], found['auroc_high']
     return dict(**told, n=len(table), auroc=found['auroc'], low=low, high=high, computed=computed)
@@ -106,7 +152,24 @@ def place_rows(
     computed:dict, # What each area must be
     n_boot:int=500,# Number of bootstrap resamples
 ) -> list:         # Rows
-    "Rows of one place."
+    """Rows of one place.
+
+    Parameters
+    ----------
+    place : str
+        A value of `PLACES`
+    tables : dict
+        Predictions tables by what they see
+    computed : dict
+        What each area must be
+    n_boot : int, default 500
+        Number of bootstrap resamples
+
+    Returns
+    -------
+    list
+        Rows
+    """
     def row(name, table): return area_row(table, computed[name], n_boot, place=place, sees=name)
     return [row(*named) for named in tables.items()]
 
@@ -114,7 +177,20 @@ def told_of_places(
     plain:Trial, # Where scanners tell nothing
     ward:Trial,  # Where fractures are filmed at the trauma ward
 ) -> list:       # Value of `PLACES`, predictions tables and computed areas by what they see
-    "All that is known of each place."
+    """All that is known of each place.
+
+    Parameters
+    ----------
+    plain : Trial
+        Where scanners tell nothing
+    ward : Trial
+        Where fractures are filmed at the trauma ward
+
+    Returns
+    -------
+    list
+        Value of `PLACES`, predictions tables and computed areas by what they see
+    """
     moved, must = ward.used_by(plain)
     film = plain.limits()['film']
     return [(PLACES['plain'], plain.answers, plain.limits()),
@@ -127,8 +203,24 @@ def trial_rows(
     ward:Trial,     # Where fractures are filmed at the trauma ward
     n_boot:int=500, # Number of bootstrap resamples
 ) -> pd.DataFrame:  # place, sees, n, auroc, low, high, computed
-    "What film, record and both give at both hospitals, among matched cases, and moved from one to the other."
-    rows = [place_rows(*told, n_boot) for told in told_of_places(plain, ward)]
+    """What film, record and both give at both hospitals, among matched cases, and moved from one to the other.
+
+    Parameters
+    ----------
+    plain : Trial
+        Where scanners tell nothing
+    ward : Trial
+        Where fractures are filmed at the trauma ward
+    n_boot : int, default 500
+        Number of bootstrap resamples
+
+    Returns
+    -------
+    pd.DataFrame
+        place, sees, n, auroc, low, high, computed
+    """
+    places = told_of_places(plain, ward)
+    rows = [place_rows(*told, n_boot=n_boot) for told in places]
     table = pd.DataFrame(chain.from_iterable(rows))
     return table[(table.place != PLACES['moved']) | (table.sees == 'both')].reset_index(drop=True)
 
@@ -139,7 +231,26 @@ def gain_row(
     n_boot:int=500,    # Number of bootstrap resamples
     **told,            # Columns that say what it is
 ) -> dict:             # `told`; gain, low, high, computed
-    "A gain as it was found, and as it must be."
+    """A gain as it was found, and as it must be.
+
+    Parameters
+    ----------
+    more : pd.DataFrame
+        Predictions table of kind `binary`
+    less : pd.DataFrame
+        Of the same images
+    computed : float
+        What the gain must be
+    n_boot : int, default 500
+        Number of bootstrap resamples
+    told : object
+        Columns that say what it is
+
+    Returns
+    -------
+    dict
+        `told`; gain, low, high, computed
+    """
     return dict(**told, **area_gain(more, less, n_boot), computed=computed)
 
 def trial_gains(
@@ -147,13 +258,28 @@ def trial_gains(
     ward:Trial,     # Where fractures are filmed at the trauma ward
     n_boot:int=500, # Number of bootstrap resamples
 ) -> pd.DataFrame:  # place; gain, low, high, computed: of film and record over the film alone
-    "What the record adds to the film."
+    """What the record adds to the film.
+
+    Parameters
+    ----------
+    plain : Trial
+        Where scanners tell nothing
+    ward : Trial
+        Where fractures are filmed at the trauma ward
+    n_boot : int, default 500
+        Number of bootstrap resamples
+
+    Returns
+    -------
+    pd.DataFrame
+        place; gain, low, high, computed: of film and record over the film alone
+    """
     def row(place, tables, must):
         computed = must['both'] - must['film']
         return gain_row(tables['both'], tables['film'], computed, n_boot, place=place)
     return pd.DataFrame([row(*told) for told in told_of_places(plain, ward)])
 
-# %% ../../nbs/library/report/16_records.ipynb #a979dab9
+# %% ../../nbs/library/report/16_records.ipynb #5e7f97db
 SEES = 'film', 'record', 'both'
 
 class _Areas:
@@ -174,12 +300,20 @@ def plot_areas(
     rows:pd.DataFrame, # From `trial_rows`
     axes=None,         # One axes per place; default: a new figure
 ):                     # The axes, an array
-    "Areas of film, record and both at each place; a line is what was computed."
+    """Areas of film, record and both at each place; a line is what was computed.
+
+    Parameters
+    ----------
+    rows : pd.DataFrame
+        From `trial_rows`
+    axes : object, default None
+        One axes per place; default: a new figure
+    """
     import matplotlib.pyplot as plt
     import seaborn as sns
     panels = _Areas(rows)
     n = len(panels.places)
-    look = dict(figsize=(7, 1.25*n), sharex=True, sharey=True, layout='constrained')
+    look:dict = dict(figsize=(7, 1.25*n), sharex=True, sharey=True, layout='constrained')
     if axes is None: axes = plt.subplots(n, 1, squeeze=False, **look)[1][:, 0]
     for ax, place in zip(axes, panels.places):
         panels.draw(ax, place)
@@ -190,11 +324,22 @@ def plot_areas(
     axes[-1].set_xlabel('area under the ROC curve')
     return axes
 
-# %% ../../nbs/library/report/16_records.ipynb #0567da8e
+# %% ../../nbs/library/report/16_records.ipynb #22d82f3d
 def calibrated_logit(
     table:pd.DataFrame, # Predictions table of kind `binary`
 ) -> np.ndarray:        # Log odds, (n,)
-    "Scores of a table as log odds: one slope and one intercept, fitted on the table itself."
+    """Scores of a table as log odds: one slope and one intercept, fitted on the table itself.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Predictions table of kind `binary`
+
+    Returns
+    -------
+    np.ndarray
+        Log odds, (n,)
+    """
     score = logit(table.probability.clip(1e-6, 1 - 1e-6)).to_numpy()[:, None]
     truth = table.truth.to_numpy(bool)
     return logistic_regression(0).fit(score, truth).decision_function(score)
@@ -203,7 +348,20 @@ def network_limits(
     film:pd.DataFrame, # Predictions table of kind `binary`, of films of grown subjects
     graph:Graph,       # That their records follow
 ) -> dict:             # film, record, both: areas
-    "The best that scores of a network and a record can give together."
+    """The best that scores of a network and a record can give together.
+
+    Parameters
+    ----------
+    film : pd.DataFrame
+        Predictions table of kind `binary`, of films of grown subjects
+    graph : Graph
+        That their records follow
+
+    Returns
+    -------
+    dict
+        film, record, both: areas
+    """
     score, truth = calibrated_logit(film), film.truth.to_numpy(bool)
     ahead, cells = scored_image(score[truth], score[~truth]), cells_of(graph)
     record, both = (bayes_area(cells.yes, cells.no, way) for way in (no_image, ahead))
@@ -216,7 +374,26 @@ def network_rows(
     joint:pd.DataFrame,  # Predictions of a network that sees film and record, of the same images
     n_boot:int=1000,     # Number of bootstrap resamples
 ) -> pd.DataFrame:       # sees, n, auroc, low, high, computed; gain over the film, gain_low, gain_high
-    "Film, record, and both in two ways, for the scores of a network."
+    """Film, record, and both in two ways, for the scores of a network.
+
+    Parameters
+    ----------
+    film : pd.DataFrame
+        Predictions table of kind `binary`
+    record : pd.DataFrame
+        Columns of a record, one row per row of the table
+    graph : Graph
+        That the records follow
+    joint : pd.DataFrame
+        Predictions of a network that sees film and record, of the same images
+    n_boot : int, default 1000
+        Number of bootstrap resamples
+
+    Returns
+    -------
+    pd.DataFrame
+        sees, n, auroc, low, high, computed; gain over the film, gain_low, gain_high
+    """
     late, limits = late_fusion(film, record), network_limits(film, graph)
     alone = late_fusion(film, record, film=False)
     tables = {'film': film, 'record': alone, 'both, late': late, 'both, in one network': joint}
@@ -226,30 +403,62 @@ def network_rows(
         return area_row(table, limits[name.partition(',')[0]], n_boot, sees=name, **ends)
     return pd.DataFrame([row(*named) for named in tables.items()])
 
-# %% ../../nbs/library/report/16_records.ipynb #7afd578f
+# %% ../../nbs/library/report/16_records.ipynb #84dc57e5
 def span(
     value:float, # Of a score
     low:float,   # Of its interval
     high:float,  # Of its interval
 ) -> str:        # `.868 (.863 to .873)`
-    "A score with its interval."
+    """A score with its interval.
+
+    Parameters
+    ----------
+    value : float
+        Of a score
+    low : float
+        Of its interval
+    high : float
+        Of its interval
+
+    Returns
+    -------
+    str
+        `.868 (.863 to .873)`
+    """
     return f'{value:.3f} ({low:.3f} to {high:.3f})'
 
 def gain_text(
     gains:pd.DataFrame, # From `trial_gains`
 ) -> str:
-    "What the record adds where it tells medicine, and what is left of the habit of a ward."
+    """What the record adds where it tells medicine, and what is left of the habit of a ward.
+
+    Parameters
+    ----------
+    gains : pd.DataFrame
+        From `trial_gains`
+    """
     rows = gains.set_index('place')[['gain', 'low', 'high']]
     plain, ward, matched, moved = (span(*rows.loc[name]) for name in PLACES.values())
     allowed = gains.computed[0]
     return (f'A record whose graph is known adds {plain} to the area under the ROC curve of the film; the graph '
-            f'allows {allowed:.3f}. With a scanner that only tells where somebody was sent it adds {ward}. '
-            f'Among patients of equal age and scanner the same answers gain {matched}, and at another hospital {moved}.')
+            f'allows {allowed:.3f}. With a scanner that only tells where somebody was sent it adds {ward}. Among '
+            f'patients of equal age and scanner the same answers gain {matched}, and at another hospital {moved}.')
 
 def inside(
     rows:pd.DataFrame, # With low, high and computed
 ) -> str:              # `9 of 10`
-    "How many intervals contain what was computed."
+    """How many intervals contain what was computed.
+
+    Parameters
+    ----------
+    rows : pd.DataFrame
+        With low, high and computed
+
+    Returns
+    -------
+    str
+        `9 of 10`
+    """
     holds = rows.computed.between(rows.low, rows.high)
     return f'{holds.sum()} of {len(rows)}'
 
@@ -258,7 +467,18 @@ SHOWN = 'place', 'sees', 'n', 'found', 'computed', 'gain'
 def shown_rows(
     rows:pd.DataFrame, # From `trial_rows` or `network_rows`
 ) -> pd.DataFrame:     # Texts
-    "Rows as a page shows them."
+    """Rows as a page shows them.
+
+    Parameters
+    ----------
+    rows : pd.DataFrame
+        From `trial_rows` or `network_rows`
+
+    Returns
+    -------
+    pd.DataFrame
+        Texts
+    """
     def spans(*names): return [span(*row) for row in rows[list(names)].to_numpy()]
     texts = rows.assign(found=spans('auroc', 'low', 'high'), computed=rows.computed.map('{:.3f}'.format))
     if 'gain' in rows: texts['gain'] = spans('gain', 'gain_low', 'gain_high')

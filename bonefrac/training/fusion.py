@@ -6,7 +6,7 @@
 __all__ = ['fusion_inputs', 'late_fusion', 'moved_fusion', 'RecordOf', 'recorded_items', 'Beside', 'beside_groups',
            'fusion_learner']
 
-# %% ../../nbs/library/training/14_fusion.ipynb #10fabbf7
+# %% ../../nbs/library/training/14_fusion.ipynb #eef60b54
 from collections.abc import Callable
 from functools import partial
 
@@ -32,7 +32,7 @@ from .loaders import AnswerOf, PixelsOf, image_loaders, rows_of_parts
 from .models import create_model, param_groups
 from .recipes import get_recipe
 
-# %% ../../nbs/library/training/14_fusion.ipynb #36a64c4a
+# %% ../../nbs/library/training/14_fusion.ipynb #42aa5a4d
 def fusion_inputs(
     table:pd.DataFrame,  # Predictions table of kind `binary`
     record:pd.DataFrame, # Columns of a record, one row per row of the table
@@ -57,7 +57,7 @@ def late_fusion(
     names, groups, truth = (table[name].reset_index(drop=True) for name in ('name', 'group', 'truth'))
     asked = values.to_numpy(), truth.to_numpy(bool), groups
     chances = fold_chances(logistic_regression, *asked, folds, seed)
-    return binary_table(names, groups, truth, chances[:, 1])
+    return binary_table(names, groups, truth, list(chances[:, 1]))
 
 def moved_fusion(
     here:pd.DataFrame,  # From `fusion_inputs`, of the films that the regression is fitted on
@@ -69,7 +69,7 @@ def moved_fusion(
     there = there.reindex(columns=here.columns, fill_value=0.)
     return fitted.predict_proba(there.to_numpy())[:, 1]
 
-# %% ../../nbs/library/training/14_fusion.ipynb #7a9f5e70
+# %% ../../nbs/library/training/14_fusion.ipynb #fe51a7ed
 class RecordOf(Transform):
     "Number of an image → its record."
     def __init__(self,
