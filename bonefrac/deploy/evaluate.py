@@ -151,7 +151,7 @@ def score_words(
     value = scores.get(name)
     if value is None: return '–'
     if isinstance(value, int): return str(value)
-    return interval_words({f'{name}_low': None, **scores}, name)
+    return interval_words({f'{name}_low': None, f'{name}_high': None, **scores}, name)
 
 def beside_own(
     found:Evaluation, # From `evaluate`
