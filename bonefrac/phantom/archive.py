@@ -261,7 +261,7 @@ class _Archive:
     copies:int
     nuisances:dict
     masks:bool
-    regions:list
+    regions:tuple
 
     def make_folders(self):
         "One folder for each part and kind of file."
@@ -404,12 +404,13 @@ def make_phantoms(
     out = Path(out).expanduser().absolute()
     settings = dict(
         n=int(n), seed=int(seed), size=int(size), annotated=float(annotated), copies=int(copies),
-        nuisances=nuisance_shares(nuisances), masks=bool(masks), regions=list(known_regions(regions)))
-    want = dict(version=PHANTOM_VERSION, **settings)
+        nuisances=nuisance_shares(nuisances), masks=bool(masks))
+    regions = known_regions(regions)
+    want = dict(version=PHANTOM_VERSION, **settings, regions=list(regions))
     if _finished(out, want): return out
     try:
         with written_folder(out) as new:
-            _Archive(new, **settings).write()
+            _Archive(new, **settings, regions=regions).write()
             (new/'phantom.json').write_text(json.dumps(_told(want)))
     except OSError as e: raise ValueError(f'{out}: not written: {e.strerror or e}; nothing was kept') from None
     _finished(out, want) # another process may have written something else there in the meantime
