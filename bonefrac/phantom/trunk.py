@@ -23,9 +23,9 @@ def _pair(name, part, *chains, cavities=(), **more):
         _bone(f'{name} {side}', part, *[turned(chain) for chain in chains], cavities=air, **more)
 
 # %% ../../nbs/library/phantom/04_trunk.ipynb #413ada01
-_bone('vault', 'skull', [(0,-2.3,-1.9,6.7), (0,-2.3,-1.5,6.7)], [(0,-2.8,3.2,5.65), (0,-2.3,-1.9,6.7)],
+_bone('vault', 'skull', [(0,-2.8,3.2,5.65), (0,-2.3,-1.9,6.7)],
     [(-1.1,-2.2,-1.3,6.15), (1.1,-2.2,-1.3,6.15)],
-      [(0,-1.6,-2.6,5.9), (0,.7,-3.2,4.7)], wall=8.5, core='muscle', fill=1.,
+      [(0,-1.6,-2.6,5.9), (0,.7,-3.2,4.7)], wall=6.5, core='muscle', fill=1.,
       cavities=[[(-1.3,.6,8,.5), (-.5,0,8.2,.6)], [(.4,.1,8.2,.6), (1.4,.6,8,.5)]])
 _bone('base of the skull', 'skull',
     [(0,4,.9,.6), (0,5.2,-1.2,.6)], [(-4.6,3.2,3,.4), (4.6,3.2,3,.4)],
