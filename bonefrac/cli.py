@@ -58,8 +58,8 @@ class Parser(argparse.ArgumentParser):
 
 # %% ../nbs/library/02_cli.ipynb #3e5a7c07
 # Tables of names that an option may have, each in its one home; fields of `RunConfig` know their own.
-NAMES = dict(off='phantom.nuisances.NUISANCES', executor='experiment.executors.EXECUTORS',
-             arch='training.architectures.ARCHS', filter='data.filters.FILTERS')
+NAMES = dict(off='phantom.nuisances.NUISANCES', region='phantom.anatomy.VIEWS',
+             executor='experiment.executors.EXECUTORS', arch='training.architectures.ARCHS', filter='data.filters.FILTERS')
 
 def names_for(
     name:str, # Name of an option
@@ -525,8 +525,8 @@ def phantom(
     annotated:float=.6, # Share of examinations with a fracture and its polygon, 0 to 1
     copies:int=0,       # Turned and re-exposed copies of each training image, as the published export made them
     off:str='',         # Leave out, separated by commas
+    region:str='',      # Which, separated by commas; without it the six of the study
     masks:bool=False,   # Write masks of bones and fragments too
-    record:bool=False,  # Write records.csv too: age, sex, side, …; fractures then follow age through bone density
 ) -> Result:
     """Make simulated radiographs with exact truth, in the layout of the published archive.
 
@@ -546,21 +546,19 @@ def phantom(
         Turned and re-exposed copies of each training image, as the published export made them
     off : str, default ''
         Leave out, separated by commas
+    region : str, default ''
+        Which, separated by commas; without it the six of the study
     masks : bool, default False
         Write masks of bones and fragments too
-    record : bool, default False
-        Write records.csv too: age, sex, side, …; fractures then follow age through bone density
     """
     from bonefrac.phantom.archive import make_phantoms
-    from bonefrac.phantom.records import Graph, make_recorded
-    nuisances = dict.fromkeys(filter(None, map(str.strip, off.split(','))), 0)
-    options:dict = dict(n=n, seed=seed, size=size, copies=copies, nuisances=nuisances, masks=masks)
-    folder = (make_recorded(out, graph=Graph(share=annotated), **options) if record else
-              make_phantoms(out, annotated=annotated, **options))
+    def listed(text): return list(filter(None, map(str.strip, text.split(','))))
+    more = dict(regions=listed(region)) if region else {}
+    folder = make_phantoms(out, n=n, seed=seed, size=size, annotated=annotated, copies=copies,
+                           nuisances=dict.fromkeys(listed(off), 0), masks=masks, **more)
     said = ('truth.csv has one row per image, fractures.csv one per fracture: '
             'kind, displacement in mm and degrees, severity.')
-    told = 'records.csv has one row per film, drawn from a stated causal graph: age → density → fracture.'
-    text = _lines(str(_short(folder)), said, told if record else None, f'next: bonefrac data {_typed(out)}')
+    text = _lines(str(_short(folder)), said, f'next: bonefrac data {_typed(out)}')
     return Result(text, dict(folder=str(folder), images=n))
 
 # %% ../nbs/library/02_cli.ipynb #33a32ca7
@@ -570,8 +568,6 @@ def audit(
     *,
     out:str='audit', # Folder for the tables and index.html
     known:int=200,   # Number of known copies made to measure errors, at least 1
-    records:str='',  # CSV of records: age, sex, side, mechanism, pain, scanner; default: records.csv with the data
-    also:str='',     # Further columns of it to take, separated by commas
 ) -> Result:
     """Find copies, studies that cross the split, label problems and shortcuts in any images.
 
@@ -583,13 +579,9 @@ def audit(
         Folder for the tables and index.html
     known : int, default 200
         Number of known copies made to measure errors, at least 1
-    records : str, default ''
-        CSV of records: age, sex, side, mechanism, pain, scanner; default: records.csv with the data
-    also : str, default ''
-        Further columns of it to take, separated by commas
     """
     from bonefrac.report.pages import audit_report
-    page = audit_report(source, out, known, records, also)
+    page = audit_report(source, out, known)
     said = ('groups.csv names source and study of each image; '
             'runs split by these studies, or by a groups.csv in the folder of the data.')
     return Result(f'report: {_short(page)}\n{said}', dict(report=str(page)))

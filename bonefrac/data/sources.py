@@ -469,5 +469,5 @@ def load_images(
     asked = re.fullmatch(r'phantom(?::(\d+))?(?::(\d*\.?\d+))?(?::([a-z]+(?:,[a-z]+)*))?', source)
     if not asked: return read_images(source)
     number, share, names = asked.groups()
-    more = dict(regions=sorted(names.split(','))) if names else {}
+    more:dict = dict(regions=sorted(names.split(','))) if names else {}
     return phantom_images(int(number or N_PHANTOMS), annotated=float(share or 1), **more)

@@ -311,7 +311,7 @@ def ray_skin(
     "Skin around the bones of a finger or toe."
     names = [name for name in rays.names(ray) if name in bones]
     ends = np.concatenate([bones[name][1][0].chains[0][[0, -1]] for name in names])
-    return np.column_stack([ends[:, :3], np.linspace(*rays.skin, len(ends))])
+    return np.column_stack([ends[:, :3], np.linspace(rays.skin[0], rays.skin[1], len(ends))])
 
 def skin_chains(
     subject:Subject,

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PARTS_OF_DATA', 'CLASS_NAMES', 'CLASS_IDS', 'FURTHER', 'TRUTH', 'FRACTURES', 'GROUPS', 'TABLES', 'PHANTOM_VERSION',
            'known_regions', 'region_of_subject', 'subject_cases', 'part_of', 'plan', 'class_names_for', 'label_text',
-           'table_rows', 'is_finished', 'make_phantoms']
+           'table_rows', 'make_phantoms']
 
 # %% ../../nbs/library/phantom/10_archive.ipynb #359cdbe8
 import csv
@@ -33,7 +33,18 @@ from .augment import exported_copy, turn_polygons
 def known_regions(
     names, # Names of `VIEWS`, in any order
 ) -> tuple: # Each once, in alphabetical order, as `REGIONS` are
-    "Regions to simulate; unknown ones and none are refused."
+    """Regions to simulate; unknown ones and none are refused.
+
+    Parameters
+    ----------
+    names : object
+        Names of `VIEWS`, in any order
+
+    Returns
+    -------
+    tuple
+        Each once, in alphabetical order, as `REGIONS` are
+    """
     regions = tuple(sorted(set(known(names, VIEWS, 'region'))))
     if not regions: raise ValueError('no region is named; at least one is needed')
     return regions
@@ -43,7 +54,22 @@ def region_of_subject(
     annotated:float, # Share of examinations with a fracture, in [0, 1]
     regions:tuple=REGIONS, # From `known_regions`
 ) -> tuple:          # One of the regions; is there a fracture?
-    "What a subject is examined for: regions in turn, fractures evenly."
+    """What a subject is examined for: regions in turn, fractures evenly.
+
+    Parameters
+    ----------
+    number : int
+        Of the subject, from 0
+    annotated : float
+        Share of examinations with a fracture, in [0, 1]
+    regions : tuple, default REGIONS
+        From `known_regions`
+
+    Returns
+    -------
+    tuple
+        One of the regions; is there a fracture?
+    """
     turn, place = divmod(number, len(regions))
     due = turn*annotated + place/len(regions) + 1e-9 # fractures so far
     return regions[place], bool(np.floor(due + annotated) > np.floor(due))
@@ -53,13 +79,23 @@ def subject_cases(
     seed:int,        # Same seed, same cases
     annotated:float, # Share of examinations with a fracture, in [0, 1]
     regions:tuple=REGIONS, # From `known_regions`
-    graph=None,      # Decides by `breaks` who has a fracture, a `Graph` of `phantom.records`; None: dealt evenly
 ):                   # Yields (name, `Case`)
-    "Cases of one subject."
+    """Cases of one subject.
+
+    Parameters
+    ----------
+    number : int
+        Of the subject, from 0
+    seed : int
+        Same seed, same cases
+    annotated : float
+        Share of examinations with a fracture, in [0, 1]
+    regions : tuple, default REGIONS
+        From `known_regions`
+    """
     rng = np.random.default_rng([seed, number])
     subject, fracture = (int(rng.integers(2**62)) for _ in range(2))
     region, fractured = region_of_subject(number, annotated, regions)
-    if graph: fractured = graph.breaks(subject)
     for study in range(1 + (rng.uniform() < .08)):
         views = rng.permutation(list(VIEWS[region]))
         n_views = rng.choice([1, 2, 3], p=[.75, .2, .05])
@@ -75,7 +111,20 @@ def part_of(
     number:int, # Of the subject's first image, from 0
     n:int,      # Number of all images
 ) -> str:       # A name of `PARTS_OF_DATA`
-    "Part of the data that a subject goes to."
+    """Part of the data that a subject goes to.
+
+    Parameters
+    ----------
+    number : int
+        Of the subject's first image, from 0
+    n : int
+        Number of all images
+
+    Returns
+    -------
+    str
+        A name of `PARTS_OF_DATA` (train, valid, test)
+    """
     ends = np.cumsum(list(PARTS_OF_DATA.values()))*n
     return list(PARTS_OF_DATA)[min(int(np.searchsorted(ends, number + .5)), 2)]
 
@@ -84,13 +133,24 @@ def plan(
     seed:int,        # Same seed, same plan
     annotated:float, # Share of examinations with a fracture, in [0, 1]
     regions:tuple=REGIONS, # From `known_regions`
-    graph=None,      # As `subject_cases`
 ):                   # Yields (part, name, `Case`)
-    "What a data set holds, image by image."
+    """What a data set holds, image by image.
+
+    Parameters
+    ----------
+    n : int
+        Number of images, at least 1
+    seed : int
+        Same seed, same plan
+    annotated : float
+        Share of examinations with a fracture, in [0, 1]
+    regions : tuple, default REGIONS
+        From `known_regions`
+    """
     done = 0
     for number in count():
         part = part_of(done, n)
-        for name, case in subject_cases(number, seed, annotated, regions, graph):
+        for name, case in subject_cases(number, seed, annotated, regions):
             if done >= n: return
             yield part, name, case
             done += 1
@@ -105,14 +165,38 @@ CLASS_IDS.update({region: number for number, region in enumerate(FURTHER, len(CL
 def class_names_for(
     regions:tuple, # From `known_regions`
 ) -> list:         # Names by class id
-    "Class names of an archive."
+    """Class names of an archive.
+
+    Parameters
+    ----------
+    regions : tuple
+        From `known_regions`
+
+    Returns
+    -------
+    list
+        Names by class id
+    """
     return [*CLASS_NAMES, *FURTHER] if set(regions) & set(FURTHER) else list(CLASS_NAMES)
 
 def label_text(
     region:str,    # A name of `VIEWS`
     polygons:list, # Float (k, 2) in [0, 1] each
 ) -> str:          # `id x1 y1 x2 y2 …` with six decimals and a line end, one line per polygon
-    "Content of a label file."
+    """Content of a label file.
+
+    Parameters
+    ----------
+    region : str
+        A name of `VIEWS`
+    polygons : list
+        Float (k, 2) in [0, 1] each
+
+    Returns
+    -------
+    str
+        `id x1 y1 x2 y2 …` with six decimals and a line end, one line per polygon
+    """
     lines = []
     for polygon in polygons:
         numbers = [f'{value:.6f}' for value in polygon.ravel()]
@@ -137,7 +221,20 @@ def table_rows(
     files:list,      # Names below the folder; the first is the original, the others are its copies
     phantom:Phantom,
 ) -> tuple:          # Rows of each of `TABLES`
-    "What the tables say of one image."
+    """What the tables say of one image.
+
+    Parameters
+    ----------
+    name : str
+        Of the image, from `subject_cases`
+    files : list
+        Names below the folder; the first is the original, the others are its copies
+
+    Returns
+    -------
+    tuple
+        Rows of each of `TABLES`
+    """
     subject, study, _ = name.split('_')
     study = f'{subject}_{study}'
     truth = dict(name=files[0], subject=subject, study=study, **phantom.truth)
@@ -164,8 +261,7 @@ class _Archive:
     copies:int
     nuisances:dict
     masks:bool
-    graph:object
-    regions:list
+    regions:tuple
 
     def make_folders(self):
         "One folder for each part and kind of file."
@@ -231,8 +327,7 @@ class _Archive:
         "All files of the archive."
         self.make_folders()
         self.describe()
-        make = joblib.delayed(self.make_one)
-        rows = plan(self.n, self.seed, self.annotated, self.regions, self.graph)
+        make, rows = joblib.delayed(self.make_one), plan(self.n, self.seed, self.annotated, self.regions)
         made = _parallel(self.n)(make(*row) for row in rows)
         self.write_tables(progress(made, self.n, 'making phantoms', 'image', quiet_below=200))
 
@@ -241,15 +336,12 @@ PHANTOM_VERSION = 4 # raise it when the same seed gives other bytes
 
 def _refuse(out, have, want):
     "Say in what the phantoms of a folder differ from what was asked for."
-    wrong = [name for name in {**want, **have} if have.get(name) != want.get(name)]
-    differ = ', '.join(f'{name} {have.get(name)} instead of {want.get(name)}' for name in wrong)
+    wrong = [name for name in want if have.get(name) != want[name]]
+    differ = ', '.join(f'{name} {have.get(name)} instead of {want[name]}' for name in wrong)
     raise FileExistsError(f'{out} holds phantoms with {differ}; name another folder or remove this one')
 
-def is_finished(
-    out:Path,  # Folder
-    want:dict, # What its `phantom.json` must hold
-) -> bool:     # False where the folder is missing or empty; one with anything else is refused
-    "Whether a folder holds these very phantoms."
+def _finished(out, want):
+    "Whether a folder holds these very phantoms; an empty one holds none, anything else is refused."
     if not out.exists() or (out.is_dir() and not any(out.iterdir())): return False
     try: have = dict(dict(regions=list(REGIONS)), **read_json(out/'phantom.json'))
     except (ValueError, TypeError):
@@ -278,21 +370,48 @@ def make_phantoms(
     copies:int=0,         # Turned and re-exposed copies of each training image, as the published export made them
     nuisances:dict|None=None, # Probabilities that replace those of `NUISANCES`, such as `dict(marker=0)`
     masks:bool=False,     # Write masks of bones and fragments too?
-    graph=None,           # As `subject_cases`: who has a fracture; `annotated` is then not used
     regions=REGIONS,      # Names of `VIEWS`; default: those of the study
 ) -> Path:                # The folder, in the layout of the real archive
-    "Write an archive of phantoms, or find it written."
+    """Write an archive of phantoms, or find it written.
+
+    Parameters
+    ----------
+    out : str | Path
+        Folder to make
+    n : int, default 300
+        Number of images, at least 1; copies come on top
+    seed : int, default 0
+        Same parameters, same bytes
+    size : int, default 512
+        Longest side in px, in [64, 1024]
+    annotated : float, default 0.6
+        Share of examinations with a fracture and its polygon, in [0, 1]
+    copies : int, default 0
+        Turned and re-exposed copies of each training image, as the published export made them
+    nuisances : dict | None, default None
+        Probabilities that replace those of `NUISANCES`, such as `dict(marker=0)`
+    masks : bool, default False
+        Write masks of bones and fragments too?
+    regions : object, default REGIONS
+        Names of `VIEWS`; default: those of the study
+
+    Returns
+    -------
+    Path
+        The folder, in the layout of the real archive
+    """
     _check_numbers(n, seed, size, annotated, copies)
     out = Path(out).expanduser().absolute()
     settings = dict(
         n=int(n), seed=int(seed), size=int(size), annotated=float(annotated), copies=int(copies),
-        nuisances=nuisance_shares(nuisances), masks=bool(masks), regions=list(known_regions(regions)))
-    want = dict(version=PHANTOM_VERSION, **settings, **(dict(graph=graph.told()) if graph else {}))
-    if is_finished(out, want): return out
+        nuisances=nuisance_shares(nuisances), masks=bool(masks))
+    regions = known_regions(regions)
+    want = dict(version=PHANTOM_VERSION, **settings, regions=list(regions))
+    if _finished(out, want): return out
     try:
         with written_folder(out) as new:
-            _Archive(new, **settings, graph=graph).write()
+            _Archive(new, **settings, regions=regions).write()
             (new/'phantom.json').write_text(json.dumps(_told(want)))
     except OSError as e: raise ValueError(f'{out}: not written: {e.strerror or e}; nothing was kept') from None
-    is_finished(out, want) # another process may have written something else there in the meantime
+    _finished(out, want) # another process may have written something else there in the meantime
     return out

@@ -11,7 +11,7 @@ from functools import partial
 from .bones import Air, Joint, Limb, Rays, View, enter
 
 # %% ../../nbs/library/phantom/02_arm.ipynb #c5d586cc
-SKELETON = {} # of the arm
+SKELETON:dict = {} # of the arm
 _bone = partial(enter, SKELETON)
 
 _bone('humerus', 'arm',

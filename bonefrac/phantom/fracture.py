@@ -553,7 +553,8 @@ SITES = dict( # region -> `Site`s
         *[Site((f'rib {k} {side}',), (.3, .7), _ACROSS) for k in range(3, 10) for side in ('left', 'right')],
         *[Site((f'clavicle {side}',), (.35, .68), _SMALL, 3) for side in ('left', 'right')]],
     spine=[
-        *[Site((f'transverse process of L{k} {side}',), (.3, .7), _SMALL) for k in range(1, 5) for side in ('left', 'right')],
+        *[Site((f'transverse process of L{k} {side}',),
+            (.3, .7), _SMALL) for k in range(1, 5) for side in ('left', 'right')],
         *[Site((f'arch of L{k}',), (.4, .7), _ACROSS) for k in range(1, 5)]])
 
 # %% ../../nbs/library/phantom/06_fracture.ipynb #b6c0f7a1
