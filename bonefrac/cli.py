@@ -6,7 +6,7 @@
 __all__ = ['NAMES', 'COMMANDS', 'DOORS', 'INTERRUPTED', 'DASK', 'Usage', 'Parser', 'names_for', 'Option', 'CommandParser',
            'command', 'what_it_does', 'parser_of', 'Printable', 'Result', 'Work', 'work_of', 'dashed', 'doors_table',
            'usage', 'complaint', 'CommandLine', 'main', 'Found', 'data', 'phantom', 'audit', 'filters', 'run', 'study',
-           'Asked', 'grid', 'collect', 'predict', 'export']
+           'Asked', 'grid', 'collect', 'predict', 'evaluate', 'export', 'reader']
 
 # %% ../nbs/library/02_cli.ipynb #7757a181
 import argparse
@@ -329,11 +329,14 @@ DOORS = { # what one has: what to type
     'COCO json, Pascal VOC, LabelMe': 'bonefrac data my-images/',
     'FracAtlas, GRAZPEDWRI-DX as published': 'bonefrac data FracAtlas/',
     'DICOM files, in folders or in one': 'bonefrac data scans/',
+    'CT, as DICOM slices or NIfTI': 'bonefrac data ct/',
     'a CSV with path and region or label': 'bonefrac run --data list.csv',
     'a CSV with columns of its own': 'bonefrac data list.csv --columns path=FILE,region=BONE',
     'classes of its own': 'bonefrac run --task label --data my-images/',
     'no data yet': 'bonefrac run --data phantom:240',
-    'a finished run and a new film': 'bonefrac predict film.dcm runs/NAME',
+    'a finished run and a new film': 'bonefrac predict film.dcm runs/NAME --html findings.html',
+    'a finished run and films to look at': 'bonefrac reader runs/NAME',
+    'a finished run and labelled films': 'bonefrac evaluate my-films/ runs/NAME',
 }
 
 def doors_table(): # -> str
@@ -515,6 +518,12 @@ def data(
     return Result(text, content, remarks=_set_aside(content['problems']))
 
 # %% ../nbs/library/02_cli.ipynb #3e5a7c0d
+def _scans(folder, forms, **asked):
+    "Folders of CT beside phantoms, made where they are asked for."
+    from bonefrac.phantom.scans import make_scans
+    ends = dict(dicom='-ct', nifti='-nifti')
+    return [make_scans(f'{folder}{ends[form]}', form=form, **asked) for form, wanted in forms.items() if wanted]
+
 @command('bonefrac phantom --n 600 --out phantoms')
 def phantom(
     *,
@@ -527,6 +536,10 @@ def phantom(
     off:str='',         # Leave out, separated by commas
     region:str='',      # Which, separated by commas; without it the six of the study
     masks:bool=False,   # Write masks of bones and fragments too
+    record:bool=False,  # Write records.csv too: age, sex, side, …; fractures then follow age through bone density
+    ct:bool=False,      # Also write a CT per examination, as DICOM, into a folder named with -ct
+    nifti:bool=False,   # Also write a CT per examination, as NIfTI, into a folder named with -nifti
+    mm:float=2.,        # Side of a voxel of CT in mm, 0.1 to 5
 ) -> Result:
     """Make simulated radiographs with exact truth, in the layout of the published archive.
 
@@ -550,16 +563,30 @@ def phantom(
         Which, separated by commas; without it the six of the study
     masks : bool, default False
         Write masks of bones and fragments too
+    record : bool, default False
+        Write records.csv too: age, sex, side, …; fractures then follow age through bone density
+    ct : bool, default False
+        Also write a CT per examination, as DICOM, into a folder named with -ct
+    nifti : bool, default False
+        Also write a CT per examination, as NIfTI, into a folder named with -nifti
+    mm : float, default 2.0
+        Side of a voxel of CT in mm, 0.1 to 5
     """
     from bonefrac.phantom.archive import make_phantoms
+    from bonefrac.phantom.records import Graph, make_recorded
+    if record and (ct or nifti): raise ValueError('--record is for films: CT would show other fractures')
     def listed(text): return list(filter(None, map(str.strip, text.split(','))))
-    more = dict(regions=listed(region)) if region else {}
-    folder = make_phantoms(out, n=n, seed=seed, size=size, annotated=annotated, copies=copies,
-                           nuisances=dict.fromkeys(listed(off), 0), masks=masks, **more)
+    options:dict = dict(n=n, seed=seed, **(dict(regions=listed(region)) if region else {}))
+    films = dict(size=size, copies=copies, nuisances=dict.fromkeys(listed(off), 0), masks=masks)
+    folder = (make_recorded(out, graph=Graph(share=annotated), **films, **options) if record else
+              make_phantoms(out, annotated=annotated, **films, **options))
     said = ('truth.csv has one row per image, fractures.csv one per fracture: '
             'kind, displacement in mm and degrees, severity.')
-    text = _lines(str(_short(folder)), said, f'next: bonefrac data {_typed(out)}')
-    return Result(text, dict(folder=str(folder), images=n))
+    scans = _scans(folder, dict(dicom=ct, nifti=nifti), annotated=annotated, mm=mm, **options)
+    told = 'records.csv has one row per film, drawn from a stated causal graph: age → density → fracture.'
+    text = _lines(str(_short(folder)), *map(str, map(_short, scans)), said, told if record else None,
+                  f'next: bonefrac data {_typed(out)}')
+    return Result(text, dict(folder=str(folder), images=n, scans=list(map(str, scans))))
 
 # %% ../nbs/library/02_cli.ipynb #33a32ca7
 @command('bonefrac audit my-images/ --out audit')
@@ -568,6 +595,8 @@ def audit(
     *,
     out:str='audit', # Folder for the tables and index.html
     known:int=200,   # Number of known copies made to measure errors, at least 1
+    records:str='',  # CSV of records: age, sex, side, mechanism, pain, scanner; default: records.csv with the data
+    also:str='',     # Further columns of it to take, separated by commas
 ) -> Result:
     """Find copies, studies that cross the split, label problems and shortcuts in any images.
 
@@ -579,9 +608,13 @@ def audit(
         Folder for the tables and index.html
     known : int, default 200
         Number of known copies made to measure errors, at least 1
+    records : str, default ''
+        CSV of records: age, sex, side, mechanism, pain, scanner; default: records.csv with the data
+    also : str, default ''
+        Further columns of it to take, separated by commas
     """
     from bonefrac.report.pages import audit_report
-    page = audit_report(source, out, known)
+    page = audit_report(source, out, known, records, also)
     said = ('groups.csv names source and study of each image; '
             'runs split by these studies, or by a groups.csv in the folder of the data.')
     return Result(f'report: {_short(page)}\n{said}', dict(report=str(page)))
@@ -945,40 +978,81 @@ def _file_names(paths):
 def _answers_text(table):
     "Answers for a terminal, with the best box where a run says where."
     from bonefrac.deploy.predict import best_box
-    answers = table[['answer', 'probability']].round(3)
+    answers = table[[name for name in ('answer', 'probability', 'set', 'refused') if name in table]].round(3)
+    if 'refused' in answers: answers['probability'] = answers.probability.map('{:.3f}'.format).replace('nan', '')
     answers.insert(0, 'image', list(map(shown, _file_names(table.path))))
     if 'boxes' in table: answers['best box'] = list(map(best_box, table.boxes))
     return answers.to_string(index=False)
 
-@command('bonefrac predict a.png b.png runs/NAME --out answers.csv')
+@command('bonefrac predict a.png b.png runs/NAME --html findings.html')
 def predict(
-    paths:list,   # Image files, or folders of images
+    paths:list,   # Image files, folders of images, CT as a folder of DICOM slices or as NIfTI
     run:str,      # Folder of a finished run or of an export
     *,
     out:str='',   # Write all probabilities to this CSV file
+    html:str='',  # Write one page with films, boxes, maps and probabilities to this HTML file
 ) -> Result:
     """Answer the question of a finished run for radiographs. Not a medical device.
 
     Parameters
     ----------
     paths : list
-        Image files, or folders of images
+        Image files, folders of images, CT as a folder of DICOM slices or as NIfTI
     run : str
         Folder of a finished run or of an export
     out : str, default ''
         Write all probabilities to this CSV file
+    html : str, default ''
+        Write one page with films, boxes, maps and probabilities to this HTML file
     """
-    from bonefrac.deploy.predict import image_files, predict as predict_images, read_card
+    from bonefrac.deploy.predict import predict as predict_images, read_card
     from bonefrac.files import written
-    card, files = read_card(run), list(chain(*map(image_files, paths)))
-    table = predict_images(files, run)
+    card = read_card(run)
+    table = predict_images(paths if len(paths) > 1 else paths[0], run)
     if out:
         with written(out) as aside: changed_cells(table, guarded).to_csv(aside, index=False)
+    if html: import_module('bonefrac.deploy.findings').write_findings(table, run, html)
     trained = 'The run was trained on SIMULATED data.' if card.get('simulated') else ''
+    if not card.get('gate'): trained = _lines(trained or None, 'This run has no gate: it answers whatever it is shown.')
     content = dict(run=run, says=card['says'], simulated=bool(card.get('simulated')), images=_records(table))
     faults = table.attrs['problems']
-    text = _lines(_answers_text(table), trained, shown(card['says'], '\n'))
+    page = f'page: {_short(html)}' if html else None
+    text = _lines(_answers_text(table), trained, shown(card['says'], '\n'), page)
     return Result(text, dict(content, problems=faults), remarks=_set_aside(faults))
+
+# %% ../nbs/library/02_cli.ipynb #e1a7c302
+@command('bonefrac evaluate my-films/ runs/NAME --out evaluation')
+def evaluate(
+    source:str, # Labelled films, as bonefrac data takes them
+    run:str,    # Folder of a finished run or of an export
+    *,
+    seen:bool=False, # Also films that are named like one that the run was trained on
+    out:str='',      # Also write predictions.parquet, scores.json and the page index.html to this folder
+) -> Result:
+    """Judge a finished run on one's own labelled films: folders, YOLO, COCO, VOC, a CSV.
+
+    Parameters
+    ----------
+    source : str
+        Labelled films, as bonefrac data takes them
+    run : str
+        Folder of a finished run or of an export
+    seen : bool, default False
+        Also films that are named like one that the run was trained on
+    out : str, default ''
+        Also write predictions.parquet, scores.json and the page index.html to this folder
+    """
+    from bonefrac.deploy.evaluate import evaluate as evaluate_run
+    from bonefrac.deploy.predict import read_card
+    from bonefrac.evaluation.judge import by_answer, sentence_of
+    from bonefrac.report.pages import evaluation_report
+    found, card = evaluate_run(source, run, seen), read_card(run)
+    page = f'report: {_short(evaluation_report(source, run, out, seen))}' if out else None
+    simulated = 'SIMULATED films: nothing here was measured on patients.' if found.simulated else None
+    table = by_answer(found.table).round(2).to_string()
+    text = _lines(table, '', sentence_of(found.scores), simulated, shown(card['says'], '\n'), page)
+    content = dict(run=run, simulated=found.simulated, scores=found.scores, own=found.own, notes=found.notes)
+    return Result(text, content, remarks=tuple(map(shown, found.notes)))
 
 # %% ../nbs/library/02_cli.ipynb #def207c5
 @command('bonefrac export runs/NAME --int8 --out small')
@@ -1012,3 +1086,28 @@ def export(
     said = f'export: {_short(folder)}, {size/1e6:.1f} MB'
     text = _lines(parity_text(card['parity']), said, f'next: bonefrac predict IMAGE {_typed(_short(folder))}')
     return Result(text, dict(folder=str(folder), bytes=size, parity=card['parity']))
+
+# %% ../nbs/library/02_cli.ipynb #f1717d0c
+@command('bonefrac reader runs/NAME')
+def reader(
+    run:str='', # Folder of a finished run or of an export; without it a small run on phantoms, trained once
+    *,
+    port:int=8866,     # Port of this machine
+    browser:bool=True, # Open the page in a browser?
+) -> Result:
+    """Look at films of one's own with a finished run, in a browser, on this machine only.
+
+    Parameters
+    ----------
+    run : str, default ''
+        Folder of a finished run or of an export; without it a small run on phantoms, trained once
+    port : int, default 8866
+        Port of this machine
+    browser : bool, default True
+        Open the page in a browser?
+    """
+    from bonefrac.deploy.reader import serve, small_run
+    folder = run or str(small_run())
+    status = serve(folder, port, browser)
+    if status: raise ValueError(f'the server of the page ended with status {status}')
+    return Result('', dict(run=folder))

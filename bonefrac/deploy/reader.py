@@ -947,7 +947,7 @@ class Reader:
         display(self.page)
 
 # %% ../../nbs/library/deploy/05_reader.ipynb #26ea9e9e
-CHAPTER = '21_reader'
+CHAPTER = '25_reader'
 POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
           "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
           "connect-src 'self' blob:; form-action 'none'; frame-ancestors 'none'; base-uri 'self'")

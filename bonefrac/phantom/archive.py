@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PARTS_OF_DATA', 'CLASS_NAMES', 'CLASS_IDS', 'FURTHER', 'TRUTH', 'FRACTURES', 'GROUPS', 'TABLES', 'PHANTOM_VERSION',
            'known_regions', 'region_of_subject', 'subject_cases', 'part_of', 'plan', 'class_names_for', 'label_text',
-           'table_rows', 'make_phantoms']
+           'table_rows', 'is_finished', 'make_phantoms']
 
 # %% ../../nbs/library/phantom/10_archive.ipynb #359cdbe8
 import csv
@@ -79,6 +79,7 @@ def subject_cases(
     seed:int,        # Same seed, same cases
     annotated:float, # Share of examinations with a fracture, in [0, 1]
     regions:tuple=REGIONS, # From `known_regions`
+    graph=None,      # Decides by `breaks` who has a fracture, a `Graph` of `phantom.records`; None: dealt evenly
 ):                   # Yields (name, `Case`)
     """Cases of one subject.
 
@@ -92,10 +93,13 @@ def subject_cases(
         Share of examinations with a fracture, in [0, 1]
     regions : tuple, default REGIONS
         From `known_regions`
+    graph : object, default None
+        Decides by `breaks` who has a fracture, a `Graph` of `phantom.records`; None: dealt evenly
     """
     rng = np.random.default_rng([seed, number])
     subject, fracture = (int(rng.integers(2**62)) for _ in range(2))
     region, fractured = region_of_subject(number, annotated, regions)
+    if graph: fractured = graph.breaks(subject)
     for study in range(1 + (rng.uniform() < .08)):
         views = rng.permutation(list(VIEWS[region]))
         n_views = rng.choice([1, 2, 3], p=[.75, .2, .05])
@@ -133,6 +137,7 @@ def plan(
     seed:int,        # Same seed, same plan
     annotated:float, # Share of examinations with a fracture, in [0, 1]
     regions:tuple=REGIONS, # From `known_regions`
+    graph=None,      # As `subject_cases`
 ):                   # Yields (part, name, `Case`)
     """What a data set holds, image by image.
 
@@ -146,11 +151,13 @@ def plan(
         Share of examinations with a fracture, in [0, 1]
     regions : tuple, default REGIONS
         From `known_regions`
+    graph : object, default None
+        As `subject_cases`
     """
     done = 0
     for number in count():
         part = part_of(done, n)
-        for name, case in subject_cases(number, seed, annotated, regions):
+        for name, case in subject_cases(number, seed, annotated, regions, graph):
             if done >= n: return
             yield part, name, case
             done += 1
@@ -261,6 +268,7 @@ class _Archive:
     copies:int
     nuisances:dict
     masks:bool
+    graph:object
     regions:tuple
 
     def make_folders(self):
@@ -327,7 +335,8 @@ class _Archive:
         "All files of the archive."
         self.make_folders()
         self.describe()
-        make, rows = joblib.delayed(self.make_one), plan(self.n, self.seed, self.annotated, self.regions)
+        make = joblib.delayed(self.make_one)
+        rows = plan(self.n, self.seed, self.annotated, self.regions, self.graph)
         made = _parallel(self.n)(make(*row) for row in rows)
         self.write_tables(progress(made, self.n, 'making phantoms', 'image', quiet_below=200))
 
@@ -336,12 +345,28 @@ PHANTOM_VERSION = 4 # raise it when the same seed gives other bytes
 
 def _refuse(out, have, want):
     "Say in what the phantoms of a folder differ from what was asked for."
-    wrong = [name for name in want if have.get(name) != want[name]]
-    differ = ', '.join(f'{name} {have.get(name)} instead of {want[name]}' for name in wrong)
+    wrong = [name for name in {**want, **have} if have.get(name) != want.get(name)]
+    differ = ', '.join(f'{name} {have.get(name)} instead of {want.get(name)}' for name in wrong)
     raise FileExistsError(f'{out} holds phantoms with {differ}; name another folder or remove this one')
 
-def _finished(out, want):
-    "Whether a folder holds these very phantoms; an empty one holds none, anything else is refused."
+def is_finished(
+    out:Path,  # Folder
+    want:dict, # What its `phantom.json` must hold
+) -> bool:     # False where the folder is missing or empty; one with anything else is refused
+    """Whether a folder holds these very phantoms.
+
+    Parameters
+    ----------
+    out : Path
+        Folder
+    want : dict
+        What its `phantom.json` must hold
+
+    Returns
+    -------
+    bool
+        False where the folder is missing or empty; one with anything else is refused
+    """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())): return False
     try: have = dict(dict(regions=list(REGIONS)), **read_json(out/'phantom.json'))
     except (ValueError, TypeError):
@@ -370,6 +395,7 @@ def make_phantoms(
     copies:int=0,         # Turned and re-exposed copies of each training image, as the published export made them
     nuisances:dict|None=None, # Probabilities that replace those of `NUISANCES`, such as `dict(marker=0)`
     masks:bool=False,     # Write masks of bones and fragments too?
+    graph=None,           # As `subject_cases`: who has a fracture; `annotated` is then not used
     regions=REGIONS,      # Names of `VIEWS`; default: those of the study
 ) -> Path:                # The folder, in the layout of the real archive
     """Write an archive of phantoms, or find it written.
@@ -392,6 +418,8 @@ def make_phantoms(
         Probabilities that replace those of `NUISANCES`, such as `dict(marker=0)`
     masks : bool, default False
         Write masks of bones and fragments too?
+    graph : object, default None
+        As `subject_cases`: who has a fracture; `annotated` is then not used
     regions : object, default REGIONS
         Names of `VIEWS`; default: those of the study
 
@@ -405,13 +433,13 @@ def make_phantoms(
     settings = dict(
         n=int(n), seed=int(seed), size=int(size), annotated=float(annotated), copies=int(copies),
         nuisances=nuisance_shares(nuisances), masks=bool(masks))
-    regions = known_regions(regions)
-    want = dict(version=PHANTOM_VERSION, **settings, regions=list(regions))
-    if _finished(out, want): return out
+    regions, more = known_regions(regions), dict(graph=graph.told()) if graph else {}
+    want = dict(version=PHANTOM_VERSION, **settings, regions=list(regions), **more)
+    if is_finished(out, want): return out
     try:
         with written_folder(out) as new:
-            _Archive(new, **settings, regions=regions).write()
+            _Archive(new, **settings, regions=regions, graph=graph).write()
             (new/'phantom.json').write_text(json.dumps(_told(want)))
     except OSError as e: raise ValueError(f'{out}: not written: {e.strerror or e}; nothing was kept') from None
-    _finished(out, want) # another process may have written something else there in the meantime
+    is_finished(out, want) # another process may have written something else there in the meantime
     return out

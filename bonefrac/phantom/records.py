@@ -19,7 +19,8 @@ from scipy.special import expit
 from ..files import written
 from .anatomy import Subject, draw_subject
 from .nuisances import random_stream
-from .archive import make_phantoms, plan
+from .archive import known_regions, make_phantoms, plan
+from ..vocabulary import REGIONS
 
 # %% ../../nbs/library/phantom/12_records.ipynb #d939e16b
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(40) # of a standard normal density
@@ -268,6 +269,7 @@ def write_records(
     graph:Graph,
     n:int,       # As for `make_phantoms`
     seed:int,    # As for `make_phantoms`
+    regions=REGIONS, # From `known_regions`
 ) -> Path:       # `records.csv`
     """Write the record of each film of an archive.
 
@@ -279,6 +281,8 @@ def write_records(
         As for `make_phantoms`
     seed : int
         As for `make_phantoms`
+    regions : object, default REGIONS
+        From `known_regions`
 
     Returns
     -------
@@ -288,7 +292,7 @@ def write_records(
     def row(name, case):
         told = dict(image=f'{name}_png', study=name.partition('_')[0])
         return told | record_of(graph, case.subject)
-    cases = plan(n, seed, graph.share, graph)
+    cases = plan(n, seed, graph.share, regions, graph)
     table = pd.DataFrame([row(name, case) for _, name, case in cases])
     with written(folder/'records.csv') as aside: table.to_csv(aside, index=False)
     return folder/'records.csv'
@@ -298,6 +302,7 @@ def make_recorded(
     n:int=300,            # Number of images, at least 1; copies come on top
     seed:int=0,           # Same parameters, same bytes
     graph:Graph=Graph(),  # Who has a fracture, and what the record says
+    regions=REGIONS,      # As in `make_phantoms`
     **more,               # Other arguments of `make_phantoms`
 ) -> Path:                # The folder, with `records.csv`
     """Write an archive of phantoms with records, or find it written.
@@ -312,6 +317,8 @@ def make_recorded(
         Same parameters, same bytes
     graph : Graph, default Graph()
         Who has a fracture, and what the record says
+    regions : object, default REGIONS
+        As in `make_phantoms`
     more : object
         Other arguments of `make_phantoms`
 
@@ -320,7 +327,7 @@ def make_recorded(
     Path
         The folder, with `records.csv`
     """
-    told:dict = dict(annotated=graph.share, graph=graph)
+    told:dict = dict(annotated=graph.share, graph=graph, regions=regions)
     folder = make_phantoms(out, n=n, seed=seed, **told, **more)
-    if not (folder/'records.csv').is_file(): write_records(folder, graph, n, seed)
+    if not (folder/'records.csv').is_file(): write_records(folder, graph, n, seed, known_regions(regions))
     return folder

@@ -30,7 +30,13 @@ PUBLISHED = { # accuracy of the README, right answers that round to it, start
     'densenet121': (.86, 71, 'imagenet'), 'efficientnet_b0': (.89, 74, 'imagenet')}
 
 def published_scores() -> pd.DataFrame: # One row per model: published, images, start, low, high
-    "Published accuracies with their intervals."
+    """Published accuracies with their intervals.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per model: published, images, start, low, high
+    """
     columns = dict(zip(['published', 'images', 'start'], zip(*PUBLISHED.values())))
     table = pd.DataFrame(columns, index=list(PUBLISHED))
     table[['low', 'high']] = [wilson(k, TESTED) for k in table.images]
@@ -40,7 +46,18 @@ def published_scores() -> pd.DataFrame: # One row per model: published, images, 
 def reference_runs(
     record:str|Path, # Folder of the record
 ) -> pd.DataFrame:   # Rows of the record
-    "Recorded runs of the published protocol, without a filter."
+    """Recorded runs of the published protocol, without a filter.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+
+    Returns
+    -------
+    pd.DataFrame
+        Rows of the record
+    """
     runs = unchanged(read_record(record))
     return runs.query('recipe == "reference" and split == "shipped_originals" and filter == "none"')
 
@@ -50,7 +67,20 @@ def our_scores(
     record:str|Path,   # Folder of the record
     runs:pd.DataFrame, # From `reference_runs`
 ) -> pd.DataFrame:     # One row per network, start and size; `failed` counts runs no better than one answer for all
-    "Our accuracies by the published protocol."
+    """Our accuracies by the published protocol.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+    runs : pd.DataFrame
+        From `reference_runs`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per network, start and size; `failed` counts runs no better than one answer for all
+    """
     rows = []
     for (arch, weights, size), part in runs.groupby(['arch', 'weights', 'size']):
         score = seeds_accuracy(recorded_tables(record, part))
@@ -66,7 +96,20 @@ def accuracy_verdicts(
     ours:pd.DataFrame, # From `our_scores`
     majority:float,    # Accuracy of the most frequent answer, 0–1
 ) -> pd.DataFrame:     # One row per model: verdict, evidence
-    "Verdict on each published accuracy."
+    """Verdict on each published accuracy.
+
+    Parameters
+    ----------
+    ours : pd.DataFrame
+        From `our_scores`
+    majority : float
+        Accuracy of the most frequent answer, 0–1
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per model: verdict, evidence
+    """
     rows = {row.Index: accuracy_verdict((row.low, row.high), _like_published(ours, row.Index), majority)
             for row in published_scores().itertuples()}
     return pd.DataFrame(rows, index=['verdict', 'evidence']).T
@@ -77,7 +120,18 @@ def _limits(table): return table.low.map('{:.2f}'.format) + ' to ' + table.high.
 def beside(
     ours:pd.DataFrame, # From `our_scores`
 ) -> pd.DataFrame:     # One row per model, start and size of ours, as texts; `open` where there is no run
-    "Published accuracies and ours."
+    """Published accuracies and ours.
+
+    Parameters
+    ----------
+    ours : pd.DataFrame
+        From `our_scores`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per model, start and size of ours, as texts; `open` where there is no run
+    """
     told, own = published_scores(), ours.set_index('arch')
     theirs = pd.DataFrame({
         'published': told.published.map('{:.2f}'.format), 'of 83': told.images, '95 %': _limits(told),
@@ -93,7 +147,18 @@ def beside(
 def opening_text(
     judged:pd.DataFrame, # From `accuracy_verdicts`
 ) -> str:                # Markdown
-    "How many of the published accuracies are reproduced, and why the others are open."
+    """How many of the published accuracies are reproduced, and why the others are open.
+
+    Parameters
+    ----------
+    judged : pd.DataFrame
+        From `accuracy_verdicts`
+
+    Returns
+    -------
+    str
+        Markdown
+    """
     count = int((judged.verdict == 'reproduced').sum())
     text = f'**{count or "None"} of {len(judged)} published accuracies is reproduced so far.**'
     why = judged[judged.verdict != 'reproduced'].groupby('evidence', sort=False).groups
@@ -104,7 +169,20 @@ def open_text(
     ours:pd.DataFrame, # From `our_scores`
     majority:float,    # Accuracy of the most frequent answer, 0–1
 ) -> str:              # Markdown, one point per reason
-    "Why our accuracies cannot be put beside the published ones yet."
+    """Why our accuracies cannot be put beside the published ones yet.
+
+    Parameters
+    ----------
+    ours : pd.DataFrame
+        From `our_scores`
+    majority : float
+        Accuracy of the most frequent answer, 0–1
+
+    Returns
+    -------
+    str
+        Markdown, one point per reason
+    """
     missing, small = sorted(set(PUBLISHED) - set(ours.arch)), sorted({size for size in ours['size'] if size < 224})
     scratch = sorted(set(ours[ours.weights == 'scratch'].arch) & set(PUBLISHED) - {'custom_cnn'})
     lines = [f'Always the most frequent region would score {majority:.3f}; '
@@ -124,7 +202,18 @@ PARTS_CLAIMED = { # claim -> the change that was measured
 def recipe_claims(
     changes:pd.DataFrame, # From `ablation_changes`
 ) -> list:                # Rows of claim, verdict, evidence
-    "Parts of the published recipe, each by the change next to it that was measured."
+    """Parts of the published recipe, each by the change next to it that was measured.
+
+    Parameters
+    ----------
+    changes : pd.DataFrame
+        From `ablation_changes`
+
+    Returns
+    -------
+    list
+        Rows of claim, verdict, evidence
+    """
     sure, rows = clear(changes).index, []
     for claim, change in PARTS_CLAIMED.items():
         row = changes.loc[change]
@@ -139,7 +228,20 @@ def clahe_claim(
     filters:pd.DataFrame, # `Answers.changes` with the columns `arch` and `filter`
     effect:float=.06,     # Gain that was claimed
 ) -> tuple:               # claim, verdict, evidence
-    "What the record says of six points by CLAHE."
+    """What the record says of six points by CLAHE.
+
+    Parameters
+    ----------
+    filters : pd.DataFrame
+        `Answers.changes` with the columns `arch` and `filter`
+    effect : float, default 0.06
+        Gain that was claimed
+
+    Returns
+    -------
+    tuple
+        claim, verdict, evidence
+    """
     clahe = filters[filters['filter'] == 'clahe']
     clahe = clahe.assign(p_holm=holm(clahe.p))
     inside = ((clahe.low <= effect) & (effect <= clahe.high)).sum()
@@ -150,7 +252,18 @@ def clahe_claim(
 def best_claim(
     small:dict, # `Answers.small`
 ) -> tuple:     # claim, verdict, evidence
-    "What the record says of ResNet-18 as the best."
+    """What the record says of ResNet-18 as the best.
+
+    Parameters
+    ----------
+    small : dict
+        `Answers.small`
+
+    Returns
+    -------
+    tuple
+        claim, verdict, evidence
+    """
     others = [name for name in PUBLISHED if name != 'resnet18' and (name, 'scratch') in small]
     pairs = {(name,): (small['resnet18', 'scratch'], small[name, 'scratch']) for name in others}
     table = with_keys(paired_differences(pairs), 'against')
@@ -160,7 +273,18 @@ def best_claim(
 def effect_claims(
     answers:Answers, # From the record
 ) -> list:           # Rows of claim, verdict, evidence
-    "Gains by filters, by transfer, and the best network."
+    """Gains by filters, by transfer, and the best network.
+
+    Parameters
+    ----------
+    answers : Answers
+        From the record
+
+    Returns
+    -------
+    list
+        Rows of claim, verdict, evidence
+    """
     filters, transfer = (with_keys(table, 'arch', 'start', 'to') for table in (answers.changes, answers.imagenet))
     filters = filters.rename(columns=dict(to='filter'))
     kinds = f'p < .05 and one sign in all seeds in {len(clear(filters))} of {len(filters)} pairs'
@@ -173,7 +297,20 @@ def data_claims(
     record:str|Path, # Folder of the record
     data:str,        # Hash of the images
 ) -> list:           # Rows of claim, verdict, evidence
-    "Numbers of images."
+    """Numbers of images.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+    data : str
+        Hash of the images
+
+    Returns
+    -------
+    list
+        Rows of claim, verdict, evidence
+    """
     part = record_manifest(record, 'shipped', data).groupby('split')
     audit = Path(record)/'audit'
     flow = pd.read_csv(audit/'flow.csv').set_index('count')
@@ -194,7 +331,18 @@ def data_claims(
 def overfitting_claim(
     record:str|Path, # Folder of the record
 ) -> tuple:          # claim, verdict, evidence
-    "Accuracy on training images beside that on others, of runs that kept both."
+    """Accuracy on training images beside that on others, of runs that kept both.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+
+    Returns
+    -------
+    tuple
+        claim, verdict, evidence
+    """
     said, gaps = [], []
     for name, found in labelled_runs(record).items():
         if 'reviewed' not in found: continue # older runs did not keep their training part
@@ -207,7 +355,18 @@ def overfitting_claim(
 def said_claims(
     record:str|Path, # Folder of the record
 ) -> list:           # Rows of claim, verdict, evidence
-    "Claims that are followed, void or absent."
+    """Claims that are followed, void or absent.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+
+    Returns
+    -------
+    list
+        Rows of claim, verdict, evidence
+    """
     costs = pd.read_csv(Path(record)/'cost.csv').query('size == @SIZE').set_index('arch').multiply_adds/1e6
     price = ', '.join(f'{name} {costs[name]:.0f}' for name in ('custom_cnn', 'vgg16', 'mobilenet_v2'))
     return [
@@ -225,7 +384,24 @@ def claims_table(
     answers:Answers,      # From the same record
     data:str,             # Hash of the images
 ) -> pd.DataFrame:        # One row per claim: claim, verdict, evidence
-    "Every claim of the published study with its verdict."
+    """Every claim of the published study with its verdict.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+    judged : pd.DataFrame
+        From `accuracy_verdicts`
+    answers : Answers
+        From the same record
+    data : str
+        Hash of the images
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per claim: claim, verdict, evidence
+    """
     rows = [(f'{name} {PUBLISHED[name][0]:.0%}', row.verdict, row.evidence) for name, row in judged.iterrows()]
     rows += effect_claims(answers) + recipe_claims(ablation_changes(ablation_tables(record)))
     rows += data_claims(record, data) + [overfitting_claim(record)] + said_claims(record)
