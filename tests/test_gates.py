@@ -205,7 +205,7 @@ def test_a_gate_fails_when_it_should(copy, gate, what, harm, reason):
     assert reason in str(broken.value)
 
 def test_words_are_those_of_prose():
-    text = '# A title\n\n- code-fold: true\n\n| a | table |\n\n```bash\nmake test\n```\nSee [two words](../a/page.ipynb#b).'
+    text = '# A title\n\n- code-fold: true\n\n| a | table |\n\n```bash\nmake test\n```\n[Two words](a.ipynb#b) more.'
     assert prose_words(text) == 5
 
 def test_nested_module_passes(copy):

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from ..evaluation.seeds import paired_differences, seeds_accuracy
+from ..evaluation.seeds import seeds_accuracy
 from ..experiment.record import recorded_predictions
 from .answers import clear
 from .chapters import grid_runs, legend_beside
@@ -33,9 +33,11 @@ def share_tables(
     dict
         (architecture, start, share of the examinations 0–1) -> seed -> predictions table
     """
-    groups = grid_runs(record, 'curves').groupby(['arch', 'weights', 'share'])
-    return {key: {row.seed: recorded_predictions(record, row.run) for row in part.itertuples()}
-            for key, part in groups}
+    tables = {}
+    for row in grid_runs(record, 'curves').itertuples():
+        found = tables.setdefault((row.arch, row.weights, row.share), {})
+        found[row.seed] = recorded_predictions(record, row.run)
+    return dict(sorted(tables.items()))
 
 def share_scores(
     tables:dict, # From `share_tables`
@@ -52,8 +54,10 @@ def share_scores(
     pd.DataFrame
         One row per key: arch, start, share, and `seeds_accuracy`
     """
-    rows = [dict(zip(['arch', 'start', 'share'], key), **seeds_accuracy(list(found.values())))
-            for key, found in tables.items()]
+    names, rows = ['arch', 'start', 'share'], []
+    for key, found in tables.items():
+        score = seeds_accuracy(list(found.values()))
+        rows.append(dict(zip(names, key), **score))
     return pd.DataFrame(rows)
 
 # %% ../../nbs/library/report/14_growth.ipynb #33d93902
@@ -73,13 +77,15 @@ def growth_pairs(
         Name -> two dicts of predictions by seed, as `paired_differences` takes them
     """
     def of(*key): return tables.get(key, {}) # a share that was not run has no tables
-    halves = {f'{arch}, {start}: all − half': (of(arch, start, 1.), of(arch, start, .5))
-              for arch, start in dict.fromkeys(key[:2] for key in tables)}
-    both = [arch for arch in dict.fromkeys(key[0] for key in tables)
-            if {(arch, 'imagenet', .1), (arch, 'scratch', 1.)} <= set(tables)]
-    tenths = {f'{arch}: a tenth from ImageNet − all from scratch': (of(arch, 'imagenet', .1), of(arch, 'scratch', 1.))
-              for arch in both}
-    return halves | tenths
+    pairs = {}
+    for arch, start in dict.fromkeys(key[:2] for key in tables):
+        pair = of(arch, start, 1.), of(arch, start, .5)
+        pairs[f'{arch}, {start}: all − half'] = pair
+    for arch in dict.fromkeys(key[0] for key in tables):
+        pair = of(arch, 'imagenet', .1), of(arch, 'scratch', 1.)
+        name = f'{arch}: a tenth from ImageNet − all from scratch'
+        if all(pair): pairs[name] = pair
+    return pairs
 
 def growth_text(
     steps:pd.DataFrame, # `paired_differences` of `growth_pairs`
@@ -98,9 +104,12 @@ def growth_text(
     """
     half = steps[[name.endswith('half') for name in steps.index]]
     gained = (clear(half).difference > 0).sum()
-    return (f'The second half of the examinations changes accuracy by {half.difference.min():+.3f} to '
-            f'{half.difference.max():+.3f} (n = {half.n.iloc[0]:.0f}). In {gained} of {len(half)} combinations of '
-            'network and start that is a gain with p < .05 after adjustment and in all seeds.')
+    low, high = half.difference.min(), half.difference.max()
+    return ('The second half of the examinations changes accuracy '
+            f'by {low:+.3f} to {high:+.3f} (n = {half.n.iloc[0]:.0f}). '
+            f'In {gained} of {len(half)} combinations of network and '
+            'start that is a gain with p < .05 after adjustment and '
+            'in all seeds.')
 
 # %% ../../nbs/library/report/14_growth.ipynb #9a8d0726
 def draw_growth(

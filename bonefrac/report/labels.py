@@ -404,9 +404,10 @@ def large_networks(
     list
         Names, in the order of `Answers.crossed`
     """
-    first = {name: part.iloc[0] for name, part in answers.folds.items()}
-    large = {name for name, row in first.items() if row['size'] > SIZE and row.start == 'imagenet'}
-    return [name for name in answers.crossed.index if name in large]
+    def is_large(name):
+        row = answers.folds[name].iloc[0]
+        return row['size'] > SIZE and row.start == 'imagenet'
+    return list(filter(is_large, answers.crossed.index))
 
 def mean_valid(
     answers:Answers, # From the record
@@ -427,7 +428,9 @@ def mean_valid(
         Mean over folds, 0–1
     """
     folds = zip(*(answers.folds[name].run for name in names))
-    return float(np.mean([accuracy(mean_prediction([answers.valid[run] for run in runs])) for runs in folds]))
+    means = [mean_prediction([answers.valid[run] for run in runs])
+             for runs in folds]
+    return float(np.mean(list(map(accuracy, means))))
 
 def remaining_errors(
     pooled:dict,         # Name -> predictions table, trained on published labels
@@ -450,10 +453,13 @@ def remaining_errors(
     rows = {}
     for name, table in pooled.items():
         again, wrong = rescored(table, review), ~correct(table)
-        score = {key: seeds_accuracy([table])[key] for key in ('accuracy', 'low', 'high')}
-        rows[name] = dict(n=len(table), **score, on_reviewed=accuracy(again), errors=int(wrong.sum()),
-                          label_errors=int((correct(again) & wrong).sum()))
-    return pd.DataFrame(rows).T.astype(dict(n=int, errors=int, label_errors=int))
+        score = seeds_accuracy([table])
+        rows[name] = dict(
+            **{key: score[key] for key in ('n', 'accuracy', 'low', 'high')},
+            on_reviewed=accuracy(again), errors=wrong.sum(),
+            label_errors=(correct(again) & wrong).sum())
+    counts = dict.fromkeys(['n', 'errors', 'label_errors'], int)
+    return pd.DataFrame(rows).T.astype(counts)
 
 def remaining_text(
     remain:pd.DataFrame, # From `remaining_errors`, with the rows `average` and others
@@ -477,11 +483,18 @@ def remaining_text(
         Markdown
     """
     row, single = remain.loc['average'], remain.index[0]
-    gain = paired_differences({'average': ({0: pooled['average']}, {0: pooled[single]})}).iloc[0]
+    pair = {0: pooled['average']}, {0: pooled[single]}
+    gain = paired_differences({'average': pair}).iloc[0]
     low, high = cluster_bootstrap(rescored(pooled['average'], review))
-    changed, reached = (review.verdict == 'changed').mean(), row.accuracy >= BAR
-    return (f'The average of {len(remain) - 1} configurations has {score_text(row)}, {gain_text(gain)} against {single} '
-            f'(p = {gain.p:.2g}). {row.label_errors:.0f} of its {row.errors:.0f} errors are errors of the label; against '
-            f'reviewed labels it has {row.on_reviewed:.3f} ({low:.2f} to {high:.2f}), although it was trained on the '
-            f'published ones. The bar of {BAR:.0%} is {"reached" if reached else "not reached"} on published labels, of '
-            f'which the review changed {changed:.1%}: no network that knows the anatomy can be right on those.')
+    reached = 'reached' if row.accuracy >= BAR else 'not reached'
+    changed = (review.verdict == 'changed').mean()
+    return (
+        f'The average of {len(remain) - 1} configurations has '
+        f'{score_text(row)}, {gain_text(gain)} against {single} '
+        f'(p = {gain.p:.2g}). {row.label_errors:.0f} of its '
+        f'{row.errors:.0f} errors are errors of the label; against '
+        f'reviewed labels it has {row.on_reviewed:.3f} ({low:.2f} to '
+        f'{high:.2f}), although it was trained on the published ones. '
+        f'The bar of {BAR:.0%} is {reached} on published labels, of '
+        f'which the review changed {changed:.1%}: no network that '
+        'knows the anatomy can be right on those.')

@@ -81,15 +81,17 @@ def our_scores(
     pd.DataFrame
         One row per network, start and size; `failed` counts runs no better than one answer for all
     """
-    rows = []
-    for (arch, weights, size), part in runs.groupby(['arch', 'weights', 'size']):
+    keys, rows = ['arch', 'weights', 'size'], []
+    for key, part in runs.groupby(keys):
+        failed = (part.accuracy <= part.majority).sum()
         score = seeds_accuracy(recorded_tables(record, part))
-        rows.append(dict(arch=arch, weights=weights, size=size, failed=(part.accuracy <= part.majority).sum(), **score))
-    return pd.DataFrame(rows, columns=['arch', 'weights', 'size', 'failed', *SCORES])
+        rows.append(dict(zip(keys, key), failed=failed, **score))
+    return pd.DataFrame(rows, columns=[*keys, 'failed', *SCORES])
 
 def _like_published(ours, name):
     "Row of `our_scores` from the published start at the published 224 pixels, or None."
-    found = ours[(ours.arch == name) & (ours.weights == PUBLISHED[name][2]) & (ours['size'] == 224)]
+    found = ours[(ours.arch == name) & (ours['size'] == 224)]
+    found = found[found.weights == PUBLISHED[name][2]]
     return found.iloc[0] if len(found) else None
 
 def accuracy_verdicts(
@@ -110,8 +112,10 @@ def accuracy_verdicts(
     pd.DataFrame
         One row per model: verdict, evidence
     """
-    rows = {row.Index: accuracy_verdict((row.low, row.high), _like_published(ours, row.Index), majority)
-            for row in published_scores().itertuples()}
+    rows = {}
+    for row in published_scores().itertuples():
+        own, name = _like_published(ours, row.Index), row.Index
+        rows[name] = accuracy_verdict((row.low, row.high), own, majority)
     return pd.DataFrame(rows, index=['verdict', 'evidence']).T
 
 # %% ../../nbs/library/report/13_replication.ipynb #0c082494
@@ -134,10 +138,12 @@ def beside(
     """
     told, own = published_scores(), ours.set_index('arch')
     theirs = pd.DataFrame({
-        'published': told.published.map('{:.2f}'.format), 'of 83': told.images, '95 %': _limits(told),
+        'published': told.published.map('{:.2f}'.format),
+        'of 83': told.images, '95 %': _limits(told),
         'start, published': told.start})
     mine = pd.DataFrame({
-        'ours': own.accuracy.map('{:.3f}'.format), '95 %, ours': _limits(own), 'seeds': own.runs, 'n': own.n,
+        'ours': own.accuracy.map('{:.3f}'.format),
+        '95 %, ours': _limits(own), 'seeds': own.runs, 'n': own.n,
         'px': own['size'], 'start, ours': own.weights}).astype(str)
     named = [*told.index, *own.index.unique().difference(told.index)]
     both = theirs.astype(str).join(mine, how='outer').loc[named].rename_axis('model').reset_index()
@@ -159,11 +165,13 @@ def opening_text(
     str
         Markdown
     """
-    count = int((judged.verdict == 'reproduced').sum())
-    text = f'**{count or "None"} of {len(judged)} published accuracies is reproduced so far.**'
-    why = judged[judged.verdict != 'reproduced'].groupby('evidence', sort=False).groups
-    reasons = [f'{", ".join(names)}: {evidence}' for evidence, names in why.items()]
-    return '\n'.join([text, '', *(f'- {line}.' for line in reasons)])
+    done = judged.verdict == 'reproduced'
+    text = (f'**{done.sum() or "None"} of {len(judged)} published '
+            'accuracies is reproduced so far.**')
+    why = judged[~done].groupby('evidence', sort=False).groups
+    lines = [f'- {", ".join(names)}: {evidence}.'
+             for evidence, names in why.items()]
+    return '\n'.join([text, '', *lines])
 
 def open_text(
     ours:pd.DataFrame, # From `our_scores`
@@ -183,14 +191,21 @@ def open_text(
     str
         Markdown, one point per reason
     """
-    missing, small = sorted(set(PUBLISHED) - set(ours.arch)), sorted({size for size in ours['size'] if size < 224})
-    scratch = sorted(set(ours[ours.weights == 'scratch'].arch) & set(PUBLISHED) - {'custom_cnn'})
-    lines = [f'Always the most frequent region would score {majority:.3f}; '
-             f'of our {ours.runs.sum()} trainings {ours.failed.sum()} did no better.']
-    if missing: lines.append(f'{", ".join(missing)}: no run yet.')
-    if small: lines.append(f'The published images are 224 px wide; ours include {", ".join(map(str, small))} px.')
-    if scratch: lines.append(f'{", ".join(scratch)} start from random weights here and from ImageNet weights there. '
-                             'A lower figure of ours says nothing against a published one.')
+    missing = ', '.join(sorted(set(PUBLISHED) - set(ours.arch)))
+    small = sorted({str(size) for size in ours['size'] if size < 224})
+    scratch = set(ours[ours.weights == 'scratch'].arch) & set(PUBLISHED)
+    scratch = ', '.join(sorted(scratch - {'custom_cnn'}))
+    lines = ['Always the most frequent region would score '
+             f'{majority:.3f}; of our {ours.runs.sum()} trainings '
+             f'{ours.failed.sum()} did no better.']
+    if missing: lines.append(f'{missing}: no run yet.')
+    if small:
+        lines.append('The published images are 224 px wide; '
+                     f'ours include {", ".join(small)} px.')
+    if scratch:
+        lines.append(f'{scratch} start from random weights here '
+                     'and from ImageNet weights there. A lower figure '
+                     'of ours says nothing against a published one.')
     return '\n'.join(f'- {line}' for line in lines)
 
 # %% ../../nbs/library/report/13_replication.ipynb #c551ad5f
@@ -217,8 +232,11 @@ def recipe_claims(
     sure, rows = clear(changes).index, []
     for claim, change in PARTS_CLAIMED.items():
         row = changes.loc[change]
-        evidence = f'{change}: {gain_text(row, 3)}, {row.runs:.0f} seeds, n = {row.n:.0f}, p = {row.p_holm:.2g}'
-        rows.append((f'{claim} helps', 'seen' if change in sure else 'not shown', f'EfficientNet-Lite0, {evidence}'))
+        evidence = (f'EfficientNet-Lite0, {change}: {gain_text(row, 3)}, '
+                    f'{row.runs:.0f} seeds, n = {row.n:.0f}, '
+                    f'p = {row.p_holm:.2g}')
+        verdict = 'seen' if change in sure else 'not shown'
+        rows.append((f'{claim} helps', verdict, evidence))
     return rows
 
 # %% ../../nbs/library/report/13_replication.ipynb #c301224c
@@ -242,12 +260,15 @@ def clahe_claim(
     tuple
         claim, verdict, evidence
     """
-    clahe = filters[filters['filter'] == 'clahe']
+    claim, clahe = 'CLAHE alone gave +6 %', filters[filters['filter'] == 'clahe']
+    if clahe.empty: return claim, 'open', 'no run yet'
     clahe = clahe.assign(p_holm=holm(clahe.p))
+    n, clear_gains = len(clahe), gains(clahe).sum()
     inside = ((clahe.low <= effect) & (effect <= clahe.high)).sum()
-    says = (f'{_each(clahe, "arch")}. Clear in all seeds in {gains(clahe).sum()} of {len(clahe)} networks; '
-            f'{effect:+.2f} inside {inside} of {len(clahe)} intervals')
-    return 'CLAHE alone gave +6 %', effect_verdict(clahe, effect), says if len(clahe) else 'no run yet'
+    says = (f'{_each(clahe, "arch")}. Clear in all seeds in '
+            f'{clear_gains} of {n} networks; {effect:+.2f} '
+            f'inside {inside} of {n} intervals')
+    return claim, effect_verdict(clahe, effect), says
 
 def best_claim(
     small:dict, # `Answers.small`
@@ -264,10 +285,13 @@ def best_claim(
     tuple
         claim, verdict, evidence
     """
-    others = [name for name in PUBLISHED if name != 'resnet18' and (name, 'scratch') in small]
-    pairs = {(name,): (small['resnet18', 'scratch'], small[name, 'scratch']) for name in others}
+    own = small['resnet18', 'scratch']
+    pairs = {(name,): (own, small[name, 'scratch'])
+             for name in PUBLISHED
+             if name != 'resnet18' and (name, 'scratch') in small}
     table = with_keys(paired_differences(pairs), 'against')
-    says = f'one image ahead of 83. From random weights, 96 px, ResNet-18 minus {_each(table, "against")}'
+    says = ('one image ahead of 83. From random weights, 96 px, '
+            f'ResNet-18 minus {_each(table, "against")}')
     return 'ResNet-18 is best', 'not testable', says
 
 def effect_claims(
@@ -285,12 +309,16 @@ def effect_claims(
     list
         Rows of claim, verdict, evidence
     """
-    filters, transfer = (with_keys(table, 'arch', 'start', 'to') for table in (answers.changes, answers.imagenet))
-    filters = filters.rename(columns=dict(to='filter'))
-    kinds = f'p < .05 and one sign in all seeds in {len(clear(filters))} of {len(filters)} pairs'
-    learned = f'in other networks than the published: {_each(transfer, "arch")}' if len(transfer) else 'no run yet'
-    return [clahe_claim(filters), ('transfer learning helps', effect_verdict(transfer), learned), best_claim(answers.small),
-            ('filters differ', 'not testable', f'each went on with the weights of the one before. Ours: {kinds}')]
+    filters = with_keys(answers.changes, 'arch', 'start', 'filter')
+    transfer = with_keys(answers.imagenet, 'arch', 'start', 'against')
+    kinds = ('each went on with the weights of the one before. '
+             'Ours: p < .05 and one sign in all seeds '
+             f'in {len(clear(filters))} of {len(filters)} pairs')
+    learned = ('in other networks than the published: '
+               f'{_each(transfer, "arch") or "no run yet"}')
+    helps = 'transfer learning helps', effect_verdict(transfer), learned
+    filtered = 'filters differ', 'not testable', kinds
+    return [clahe_claim(filters), helps, best_claim(answers.small), filtered]
 
 # %% ../../nbs/library/report/13_replication.ipynb #1e2a6653
 def data_claims(
@@ -315,16 +343,19 @@ def data_claims(
     audit = Path(record)/'audit'
     flow = pd.read_csv(audit/'flow.csv').set_index('count')
     twice = (pd.read_csv(audit/'labels.csv').problem == 'several class ids').sum()
-    images, unused = flow.loc['annotated images', 'train'], (flow.loc['images'] - flow.loc['annotated images'])['all']
-    by_region, sizes = part.get_group('train').region.value_counts(), part.size()
-    held = f'{sizes["valid"]} and {sizes["test"]}'
+    images = flow.loc['annotated images', 'train']
+    unused = (flow.loc['images'] - flow.loc['annotated images'])['all']
+    counts, sizes = part.get_group('train').region.value_counts(), part.size()
+    held, most, least = f'{sizes["valid"]} and {sizes["test"]}', counts.iloc[0], counts.iloc[-1]
+    def seen(same): return 'reproduced' if same else 'not reproduced'
     return [
-        ('1,807 training images', 'reproduced' if images == 1807 else 'not reproduced',
+        ('1,807 training images', seen(images == 1807),
          f'{images:,}; {twice} carry two ids and were counted twice'),
-        ('173 validation and 83 test images', 'reproduced' if held == '173 and 83' else 'not reproduced', held),
-        ('humerus_fracture (id 3) is left out', 'followed', f'{twice} images carry it beside id 4 and count once here'),
-        ('class imbalance is a challenge', 'seen' if by_region.iloc[0] > 2*by_region.iloc[-1] else 'not seen',
-         f'training images of {by_region.index[0]} {by_region.iloc[0]}, of {by_region.index[-1]} {by_region.iloc[-1]}'),
+        ('173 validation and 83 test images', seen(held == '173 and 83'), held),
+        ('class id 3 is left out', 'followed',
+         f'{twice} images carry it beside id 4 and count once here'),
+        ('class imbalance is a challenge', 'seen' if most > 2*least else 'not seen',
+         f'training images: {counts.index[0]} {most}, {counts.index[-1]} {least}'),
         ('fractures are detected', 'not testable',
          f'labels name regions; {unused:,} images without an annotation are not used')]
 
@@ -346,11 +377,14 @@ def overfitting_claim(
     said, gaps = [], []
     for name, found in labelled_runs(record).items():
         if 'reviewed' not in found: continue # older runs did not keep their training part
-        tested = seeds_accuracy([pool_folds(recorded_tables(record, found['reviewed']))])
-        trained = found['reviewed'].train_accuracy.mean()
-        said.append(f'{name}: {trained:.3f} on training images, {score_text(tested)} on others')
+        rows = found['reviewed']
+        tested = seeds_accuracy([pool_folds(recorded_tables(record, rows))])
+        trained = rows.train_accuracy.mean()
+        said.append(f'{name}: {trained:.3f} on training images, '
+                    f'{score_text(tested)} on others')
         gaps.append(trained > tested['high'])
-    return 'overfitting is a challenge', 'seen' if gaps and all(gaps) else 'open', '; '.join(said) or 'no run yet'
+    verdict = 'seen' if gaps and all(gaps) else 'open'
+    return 'overfitting is a challenge', verdict, '; '.join(said) or 'no run yet'
 
 def said_claims(
     record:str|Path, # Folder of the record
@@ -367,8 +401,10 @@ def said_claims(
     list
         Rows of claim, verdict, evidence
     """
-    costs = pd.read_csv(Path(record)/'cost.csv').query('size == @SIZE').set_index('arch').multiply_adds/1e6
-    price = ', '.join(f'{name} {costs[name]:.0f}' for name in ('custom_cnn', 'vgg16', 'mobilenet_v2'))
+    costs = pd.read_csv(Path(record)/'cost.csv')
+    costs = costs[costs['size'] == SIZE].set_index('arch').multiply_adds/1e6
+    price = ', '.join(f'{name} {costs[name]:.0f}'
+                      for name in ('custom_cnn', 'vgg16', 'mobilenet_v2'))
     return [
         ('ResNet-18 89 % (report) or 90 % (README)', 'not testable', 'one image of 83; at 89 % three models tie'),
         ('Kaiming weights of the custom CNN', 'followed', 'the same in every run here; none without them'),
@@ -402,7 +438,10 @@ def claims_table(
     pd.DataFrame
         One row per claim: claim, verdict, evidence
     """
-    rows = [(f'{name} {PUBLISHED[name][0]:.0%}', row.verdict, row.evidence) for name, row in judged.iterrows()]
-    rows += effect_claims(answers) + recipe_claims(ablation_changes(ablation_tables(record)))
-    rows += data_claims(record, data) + [overfitting_claim(record)] + said_claims(record)
+    rows = [(f'{name} {PUBLISHED[name][0]:.0%}', row.verdict, row.evidence)
+            for name, row in judged.iterrows()]
+    changes = ablation_changes(ablation_tables(record))
+    rows += effect_claims(answers) + recipe_claims(changes)
+    rows += data_claims(record, data) + said_claims(record)
+    rows.append(overfitting_claim(record))
     return pd.DataFrame(rows, columns=['claim', 'verdict', 'evidence'])

@@ -90,9 +90,13 @@ def coverage_text(
         Markdown
     """
     asked = summary.sum(axis=1) - summary['not applicable']
-    said = [f'{name} {row.met} of {asked[name]} ({row.met/asked[name]:.0%})' for name, row in summary.iterrows()]
-    return (f'**Applicable items answered in full: {"; ".join(said)}.** What is missing is mostly what the published '
-            'archive does not tell: whom the images show, how they were taken, and who outlined them.')
+    said = '; '.join(f'{name} {row.met} of {asked[name]} '
+                     f'({row.met/asked[name]:.0%})'
+                     for name, row in summary.iterrows())
+    return (f'**Applicable items answered in full: {said}.** What is '
+            'missing is mostly what the published archive does not tell: '
+            'whom the images show, how they were taken, and who outlined '
+            'them.')
 
 # %% ../../nbs/library/report/01_reporting.ipynb #519045dd
 def _targets(evidence): return [target.strip() for target in evidence.split(';') if target.strip()]
