@@ -59,7 +59,8 @@ class Parser(argparse.ArgumentParser):
 # %% ../nbs/library/02_cli.ipynb #3e5a7c07
 # Tables of names that an option may have, each in its one home; fields of `RunConfig` know their own.
 NAMES = dict(off='phantom.nuisances.NUISANCES', region='phantom.anatomy.VIEWS',
-             executor='experiment.executors.EXECUTORS', arch='training.architectures.ARCHS', filter='data.filters.FILTERS')
+             executor='experiment.executors.EXECUTORS', arch='training.architectures.ARCHS',
+             filter='data.filters.FILTERS')
 
 def names_for(
     name:str, # Name of an option
