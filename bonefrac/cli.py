@@ -578,7 +578,7 @@ def phantom(
     if record and (ct or nifti): raise ValueError('--record is for films: CT would show other fractures')
     def listed(text): return list(filter(None, map(str.strip, text.split(','))))
     options:dict = dict(n=n, seed=seed, **(dict(regions=listed(region)) if region else {}))
-    films = dict(size=size, copies=copies, nuisances=dict.fromkeys(listed(off), 0), masks=masks)
+    films:dict = dict(size=size, copies=copies, nuisances=dict.fromkeys(listed(off), 0), masks=masks)
     folder = (make_recorded(out, graph=Graph(share=annotated), **films, **options) if record else
               make_phantoms(out, annotated=annotated, **films, **options))
     said = ('truth.csv has one row per image, fractures.csv one per fracture: '

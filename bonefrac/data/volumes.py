@@ -133,7 +133,7 @@ class Series:
         self.headers = {Path(path): header_of(path) for path in files}
         self.check_slices()
         self.check_alike()
-        self.files = sorted(self.headers, key=self.place) # along the normal
+        self.files = sorted(self.headers, key=self.place)
         self.check_places()
 
     @property
@@ -416,7 +416,8 @@ def volumes_below(
     """
     root = Path(root)
     if root.is_file(): return {root.name: [root]} if is_nifti(root) else {}
-    found, seen = {}, Counter()
+    found:dict = {}
+    seen:Counter = Counter()
     for files in slices_below(root):
         folder = Path(commonpath([path.parent for path in files])).relative_to(root).as_posix()
         seen[folder] += 1

@@ -133,8 +133,8 @@ def class_predictions(
         Predictions table of kind `classes`
     """
     probs = answers[[f'p_{name}' for name in card['classes']]].to_numpy()
-    truth = films['answer'].astype(str)
-    return predictions_table(films['name'], films['study'], truth, probs, card['classes'])
+    return predictions_table(films['name'], films['study'], films['answer'].astype(str), probs,
+                             card['classes'])
 
 def yes_no_predictions(
     films:pd.DataFrame,   # With `answer`

@@ -265,8 +265,8 @@ def pair_truth(
     """
     height, width = phantom.image.shape
     room = room_of(width, height, how)
-    corners = [into_square(polygon, room) for polygon in phantom.polygons]
-    return [[*one.min(0), *one.max(0)] for one in corners]
+    ends = [into_square(one, room) for one in phantom.polygons]
+    return [[*one.min(0), *one.max(0)] for one in ends]
 
 def phantom_pairs(
     card:dict,          # Card of a run: filter, size, resize

@@ -67,7 +67,7 @@ def map_network(
     def scores(squares):
         x = torch.from_numpy(normalised(squares, card)).to(device)
         with torch.inference_mode():
-            maps = model.maps(model(x)[0].float().sigmoid())
+            maps = model.maps(model(x)[0].sigmoid())
             return highest(maps, card['size']).cpu().numpy()
     return scores
 
@@ -206,9 +206,9 @@ class Finder:
 
     def __call__(self, row):
         film = load_grey(row['path'])
-        classes = class_probabilities(row, self.card)
+        ps = class_probabilities(row, self.card)
         said = row['path'], film, row['answer'], row['probability']
-        return Finding(*said, classes, *self.where(row, film))
+        return Finding(*said, ps, *self.where(row, film))
 
 def findings(
     table:pd.DataFrame,    # From `predict`

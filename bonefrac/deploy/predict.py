@@ -584,9 +584,9 @@ def answer_sets(
         Such as `hip or knee`; `none` where no answer looks right
     """
     limit = card['calibration']['limit']
-    inside = 1 - probs <= (1 if limit is None else limit)
+    kept = 1 - probs <= (1 if limit is None else limit)
     names = np.array(card['classes'])
-    return [' or '.join(names[row]) or 'none' for row in inside]
+    return [' or '.join(names[row]) or 'none' for row in kept]
 
 def answer_table(
     paths:list,       # Image files, length n
@@ -676,7 +676,7 @@ def spot_network(
         with torch.inference_mode(): *where, there, region = (part.cpu() for part in model(x))
         yes = there[:, 0].sigmoid().double().numpy()
         table = pd.DataFrame(dict(answer=np.where(yes > .5, 'annotated', 'empty'), probability=yes))
-        table['boxes'] = [found.tolist() for found in boxes_found(model, where)]
+        table['boxes'] = [found.tolist() for found in boxes_found(model, tuple(where))]
         regions = region.softmax(1).double().numpy().T
         return table.assign(**{f'p_{name}': p for name, p in zip(card['classes'], regions)})
     return answers

@@ -895,8 +895,8 @@ class Reader:
     def show_film(self):
         "Send the film to the browser, through its window."
         if self.film.fault: return self.send_film(b'', '')
-        image = windowed(self.view()[0], self.w.level.value, self.w.window.value)
-        self.send_film(png_of(image), f'film {shown(self.film.name)}')
+        film = windowed(self.view()[0], self.w.level.value, self.w.window.value)
+        self.send_film(png_of(film), f'film {shown(self.film.name)}')
 
     def send_film(self, png, says): self.w.stage.says, self.w.stage.film = says, png
 

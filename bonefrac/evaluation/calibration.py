@@ -205,9 +205,9 @@ def claims(
     tuple
         Probability, float (n,), and what came of it, float 0 or 1 (n,)
     """
-    if kind_of(df) == 'binary': claim, outcome = df['probability'], df['truth']
-    else: claim, outcome = certainties(df), correct(df)
-    return np.asarray(claim, float), np.asarray(outcome, float)
+    if kind_of(df) == 'binary': said, truth = df['probability'], df['truth']
+    else: said, truth = certainties(df), correct(df)
+    return np.asarray(said, float), np.asarray(truth, float)
 
 def equal_bins(
     claim:np.ndarray,   # 0–1, float (n,)
@@ -1252,8 +1252,7 @@ def with_refusals(
     """
     least = np.inf if threshold is None else threshold
     kept = certainties(df) >= least
-    table = df[['name', 'group']].assign(threshold=threshold)
-    return table.assign(kept=kept, correct=correct(df))
+    return df[['name', 'group']].assign(threshold=threshold, kept=kept, correct=correct(df))
 
 def refused_folds(
     folds:list,    # One dict per fold: `valid` and `test`, predictions tables

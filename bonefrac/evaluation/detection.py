@@ -473,8 +473,8 @@ def best_precision(
     """
     precision = curve.found/curve.called.clip(1e-9)
     none = np.zeros((len(precision), 1))
-    backwards = np.hstack([precision, none])[:, ::-1]
-    return np.maximum.accumulate(backwards, axis=1)[:, ::-1]
+    back = np.hstack([precision, none])[:, ::-1]
+    return np.maximum.accumulate(back, axis=1)[:, ::-1]
 
 def average_precision(
     curve:Curve,
@@ -942,9 +942,9 @@ def annotated(
     pd.DataFrame
         Its rows with at least one true box, index 0…n−1
     """
-    has_truth = check_predictions(df, 'boxes')['truth'].map(len) > 0
-    if not has_truth.any(): raise ValueError(f'none of {len(df)} images has a true box')
-    return df[has_truth].reset_index(drop=True)
+    boxed = check_predictions(df, 'boxes')['truth'].map(len) > 0
+    if not boxed.any(): raise ValueError(f'none of {len(df)} images has a true box')
+    return df[boxed].reset_index(drop=True)
 
 def all_and_annotated(
     df:pd.DataFrame, # Predictions table of kind `boxes`, at least one image with truth
@@ -968,8 +968,7 @@ def all_and_annotated(
         Keys of `detection_metrics` as rows; columns `all images`, `annotated images`
     """
     tables = {'all images': df, 'annotated images': annotated(df)}
-    scores = {name: detection_metrics(table, n_boot, seed) for name, table in tables.items()}
-    return pd.DataFrame(scores).astype(float)
+    return pd.DataFrame({name: detection_metrics(table, n_boot, seed) for name, table in tables.items()}).astype(float)
 
 # %% ../../nbs/library/evaluation/05_detection.ipynb #c9dc7eb5
 def truth_kinds(

@@ -740,9 +740,9 @@ def moved_boxes(
         float (k, 4), within 0–1
     """
     sizes = boxes[:, 2:] - boxes[:, :2]
-    move, resize = shift*rng.standard_normal((2, len(boxes), 2))
-    middles = boxes[:, :2] + sizes/2
-    return boxes_about(middles + sizes*move, sizes*np.exp(resize))
+    move, grow = shift*rng.standard_normal((2, len(boxes), 2))
+    mid = boxes[:, :2] + sizes/2
+    return boxes_about(mid + sizes*move, sizes*np.exp(grow))
 
 def _simulated_answer(rng, truth, found, false_alarms, shift):
     "Boxes with scores that a simulated network gives for one image, float (k, 5)."
@@ -871,8 +871,8 @@ def plain_truth(
     pd.Series
         The same; boxes as lists of lists, which can be compared
     """
-    is_boxes = column.map(lambda value: isinstance(value, (list, np.ndarray)))
-    if not is_boxes.any(): return column
+    boxed = column.map(lambda value: isinstance(value, (list, np.ndarray)))
+    if not boxed.any(): return column
     return column.map(lambda boxes: [list(map(float, box)) for box in boxes])
 
 def same_rows(

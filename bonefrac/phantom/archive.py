@@ -430,7 +430,7 @@ def make_phantoms(
     """
     _check_numbers(n, seed, size, annotated, copies)
     out = Path(out).expanduser().absolute()
-    settings = dict(
+    settings:dict = dict(
         n=int(n), seed=int(seed), size=int(size), annotated=float(annotated), copies=int(copies),
         nuisances=nuisance_shares(nuisances), masks=bool(masks))
     regions, more = known_regions(regions), dict(graph=graph.told()) if graph else {}

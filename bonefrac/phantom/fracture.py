@@ -46,8 +46,8 @@ class Kind:
     never:tuple = ()         # Figures of a `Fracture` that must be 0
     reason:str = ''          # Why they must be
 
-_whole = dict(fragments=(1, 1), never=('translation', 'gap', 'shortening'), reason='the bone does not part')
-_corner = dict(never=('angulation', 'shortening', 'obliquity'), reason='a torn-off corner is shifted only')
+_whole:dict = dict(fragments=(1, 1), never=('translation', 'gap', 'shortening'), reason='the bone does not part')
+_corner:dict = dict(never=('angulation', 'shortening', 'obliquity'), reason='a torn-off corner is shifted only')
 
 KINDS = dict(
     transverse=Kind((0, 15), .06),

@@ -210,7 +210,7 @@ def idle_columns(
         Columns sex, side, mechanism and pain, (n,) each
     """
     words = dict(sex=['F', 'M'], side=['L', 'R'], mechanism=MECHANISMS)
-    idle = {name: rng.choice(values, n) for name, values in words.items()}
+    idle = {name: rng.choice(some, n) for name, some in words.items()}
     return dict(idle, pain=rng.integers(0, 11, n))
 
 def draw_records(

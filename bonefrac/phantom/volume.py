@@ -199,9 +199,9 @@ def exact_film(
         Float32, (height, width): attenuation, no unit
     """
     x, y = scene.grid
-    total = np.zeros((y.size, x.size), np.float32)
-    for layer in scene_layers(scene, x, y): total[layer.area] += layer.mu*np.maximum(layer.high - layer.low, 0)
-    return total
+    film = np.zeros((y.size, x.size), np.float32)
+    for layer in scene_layers(scene, x, y): film[layer.area] += layer.mu*np.maximum(layer.high - layer.low, 0)
+    return film
 
 # %% ../../nbs/library/phantom/13_volume.ipynb #1b0b8cf4
 def coverage(
@@ -250,9 +250,9 @@ def divided(
     np.ndarray
         Float32, (1, n*fine) or (n*fine, 1)
     """
-    step = line.ravel()[1] - line.ravel()[0]
-    made = line.ravel()[:, None] + step*((np.arange(fine) + .5)/fine - .5)
-    return made.astype(np.float32).reshape((-1, 1) if line.shape[0] > 1 else (1, -1))
+    step = np.diff(line.ravel())[0]
+    new = line.ravel()[:, None] + step*((np.arange(fine) + .5)/fine - .5)
+    return new.astype(np.float32).reshape((-1, 1) if line.shape[0] > 1 else (1, -1))
 
 def depth_edges(
     scene:Scene,

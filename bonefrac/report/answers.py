@@ -694,8 +694,8 @@ def data_findings(
     """
     record = Path(record)
     found = read_findings(record/'audit')
-    shipped = pd.read_csv(next((record/'manifests').glob('shipped-*.csv')))
-    return _counts(found, shipped[shipped.split == 'test'])
+    films = pd.read_csv(next((record/'manifests').glob('shipped-*.csv')))
+    return _counts(found, films[films.split == 'test'])
 
 # %% ../../nbs/library/report/00_answers.ipynb #bd7139e2
 def phantom_scores(

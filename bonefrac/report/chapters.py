@@ -456,9 +456,9 @@ def grid_runs(
     pd.DataFrame
         One row per finished cell: see `grid_state`
     """
-    data = read_record(record).data.mode()[0]
-    cells = grid_state(read_grid(Path(record)/'grids'/f'{name}.yml'), data, record, runs='none')
-    return cells[cells.state == 'done'].reset_index(drop=True)
+    data, grid = read_record(record).data.mode()[0], read_grid(Path(record)/'grids'/f'{name}.yml')
+    rows = grid_state(grid, data, record, runs='none')
+    return rows[rows.state == 'done'].reset_index(drop=True)
 
 # %% ../../nbs/library/report/06_chapters.ipynb #a0c41e1a
 def more_than(

@@ -33,7 +33,7 @@ def share_tables(
     dict
         (architecture, start, share of the examinations 0–1) -> seed -> predictions table
     """
-    tables = {}
+    tables:dict = {}
     for row in grid_runs(record, 'curves').itertuples():
         found = tables.setdefault((row.arch, row.weights, row.share), {})
         found[row.seed] = recorded_predictions(record, row.run)
@@ -54,11 +54,8 @@ def share_scores(
     pd.DataFrame
         One row per key: arch, start, share, and `seeds_accuracy`
     """
-    names, rows = ['arch', 'start', 'share'], []
-    for key, found in tables.items():
-        score = seeds_accuracy(list(found.values()))
-        rows.append(dict(zip(names, key), **score))
-    return pd.DataFrame(rows)
+    names, scores = ('arch', 'start', 'share'), {key: seeds_accuracy(list(of.values())) for key, of in tables.items()}
+    return pd.DataFrame([dict(zip(names, key), **score) for key, score in scores.items()])
 
 # %% ../../nbs/library/report/14_growth.ipynb #33d93902
 def growth_pairs(

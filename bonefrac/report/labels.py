@@ -427,10 +427,10 @@ def mean_valid(
     float
         Mean over folds, 0–1
     """
-    folds = zip(*(answers.folds[name].run for name in names))
-    means = [mean_prediction([answers.valid[run] for run in runs])
-             for runs in folds]
-    return float(np.mean(list(map(accuracy, means))))
+    sets = zip(*(answers.folds[name].run for name in names))
+    each = [mean_prediction([answers.valid[run] for run in runs])
+             for runs in sets]
+    return float(np.mean([*map(accuracy, each)]))
 
 def remaining_errors(
     pooled:dict,         # Name -> predictions table, trained on published labels

@@ -49,8 +49,8 @@ def simulated_films(
     pd.DataFrame
         Predictions table of kind `binary`, calibrated for as many yes as no
     """
-    noise = np.random.default_rng([seed, 1]).standard_normal(len(truth))
-    score = distance*(noise + distance*(truth.to_numpy() - .5))
+    luck = np.random.default_rng([seed, 1]).standard_normal(len(truth))
+    score = distance*(luck + distance*(truth.to_numpy() - .5))
     return binary_table(study, study, truth, expit(score))
 
 class Trial:
@@ -143,8 +143,8 @@ def area_row(
         `told`; n, auroc, low, high, computed
     """
     found = binary_intervals(table, None, n_boot)
-    low, high = found['auroc_low'], found['auroc_high']
-    return dict(**told, n=len(table), auroc=found['auroc'], low=low, high=high, computed=computed)
+    area, low, high = (found[f'auroc{end}'] for end in ('', '_low', '_high'))
+    return dict(**told, n=len(table), auroc=area, low=low, high=high, computed=computed)
 
 def place_rows(
     place:str,     # A value of `PLACES`

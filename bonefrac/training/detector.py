@@ -24,7 +24,7 @@ from .learner import assembled, changed_recipe, in_order, make_learner, predicti
 from .loaders import image_loaders
 from .models import create_model, set_dropout
 from .outlines import boxes_of, known_classes, outline_loaders
-from .spotter import Spotter, boxes_found, spot_model
+from .spotter import ANSWERS, Spotter, boxes_found, spot_model
 
 # %% ../../nbs/library/training/11_detector.ipynb #7d4dcc1d
 class SpotLoss:
@@ -50,8 +50,7 @@ class SpotLoss:
         return [dict(boxes=one, labels=one.new_zeros(len(one), dtype=torch.int64)) for one in boxes]
     def detection(self, outputs, points):
         "The three losses of FCOS, by name."
-        names = ('cls_logits', 'bbox_regression', 'bbox_ctrness')
-        return self.model.compute_loss(self.targets(points), dict(zip(names, outputs)),
+        return self.model.compute_loss(self.targets(points), dict(zip(ANSWERS, outputs)),
                                        [self.model.points]*len(points), self.model.counts())
     def region(self, logits, codes):
         "Cross-entropy over the images whose region is known."

@@ -12,6 +12,7 @@ __all__ = ['LOOKS_WITH', 'BLOCKS', 'WIDTHS', 'DRAWN', 'GATE_VERSION', 'KEPT', 'F
 # %% ../../nbs/library/training/15_gate.ipynb #501c8e0a
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,7 +38,8 @@ class Looking(nn.Module):
     "Mean and deviation of the maps of several layers of an ImageNet network."
     def __init__(self):
         super().__init__()
-        network, row = create_model(LOOKS_WITH, 'imagenet', 2), get_arch(LOOKS_WITH)
+        network:Any = create_model(LOOKS_WITH, 'imagenet', 2)
+        row = get_arch(LOOKS_WITH)
         self.stem, self.blocks = nn.Sequential(network.conv_stem, network.bn1), network.blocks
         for name in ('mean', 'std'): self.register_buffer(name, torch.tensor(getattr(row, name))[:, None, None])
 
@@ -360,10 +362,9 @@ def squares_of(
     np.ndarray
         Grey uint8, (n, GATE_SIDE, GATE_SIDE)
     """
-    rng = np.random.default_rng(0)
-    chosen = rng.permutation(list(paths))[:MOST_FILMS]
+    some = np.random.default_rng(0).permutation(list(paths))[:MOST_FILMS]
     def square(path): return gate_square(load_grey(path))
-    return np.stack(in_threads(square, chosen, 'gate', 'image'))
+    return np.stack(in_threads(square, some, 'gate', 'image'))
 
 def about_gate(
     scores:np.ndarray, # Of validation films, float (m, 2)

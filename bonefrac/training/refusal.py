@@ -122,6 +122,6 @@ def refusals(
     list
         One of `REASONS` per picture; empty where it passes
     """
-    over = ~(np.asarray(scores) <= limits) # what is no number is refused too
+    over = ~(np.asarray(scores) <= limits) # NaN is refused too
     if len(colourful): over[:, 0] |= colourful
     return [REASONS[row.argmax()] if row.any() else '' for row in over]

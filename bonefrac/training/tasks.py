@@ -206,7 +206,7 @@ def ask(
     get_task(task)
     if not _enough(task, images): raise ValueError(_refusal(task, images))
     asked = images.assign(answer=answers(task, images))
-    return asked[asked.answer.notna()].reset_index(drop=True)
+    return asked.dropna(subset='answer').reset_index(drop=True)
 
 # %% ../../nbs/library/training/00_tasks.ipynb #5c0f7a21
 def statement(
