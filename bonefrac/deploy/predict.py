@@ -72,7 +72,7 @@ def checked_calibration(
     """
     if not isinstance(found, dict): raise ValueError(f'calibration must be an object, not {short(found)}')
     for name, most in dict(temperature=100, level=1, limit=1).items():
-        value = found.get(name)
+        value = found.get(name, '')
         if name == 'limit' and value is None: continue # too few images: every answer is in the set
         if type(value) in (int, float) and 0 <= value <= most and (value or name == 'limit'): continue
         raise ValueError(f'calibration: {name} must be above 0 and at most {most}, not {short(value)}')

@@ -12,7 +12,6 @@ __all__ = ['LOOKS_WITH', 'BLOCKS', 'WIDTHS', 'DRAWN', 'GATE_VERSION', 'KEPT', 'F
 # %% ../../nbs/library/training/15_gate.ipynb #501c8e0a
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -38,9 +37,9 @@ class Looking(nn.Module):
     "Mean and deviation of the maps of several layers of an ImageNet network."
     def __init__(self):
         super().__init__()
-        network:Any = create_model(LOOKS_WITH, 'imagenet', 2)
-        row = get_arch(LOOKS_WITH)
-        self.stem, self.blocks = nn.Sequential(network.conv_stem, network.bn1), network.blocks
+        parts, row = dict(create_model(LOOKS_WITH, 'imagenet', 2).named_children()), get_arch(LOOKS_WITH)
+        self.stem = nn.Sequential(parts['conv_stem'], parts['bn1'])
+        self.blocks = nn.ModuleList(parts['blocks'].children())
         for name in ('mean', 'std'): self.register_buffer(name, torch.tensor(getattr(row, name))[:, None, None])
 
     def forward(self, x):
@@ -77,7 +76,7 @@ def features(
     with torch.inference_mode(): return torch.cat([looking()(part) for part in parts]).numpy()
 
 # %% ../../nbs/library/training/15_gate.ipynb #f09e9dad
-DRAWN = dict( # name -> kinds, how many of each, how to draw one
+DRAWN:dict[str, tuple] = dict( # name -> kinds, how many of each, how to draw one
     strangers=(STRANGERS, 40, stranger),
     bodies=(BODIES, 20, body_image),
     arms=(ARM, 20, lambda region, seed: phantom_image(region, bool(seed % 2), 9000 + seed, 320).image))
@@ -91,7 +90,7 @@ def drawn_squares(
     Parameters
     ----------
     name : str
-        A name of `DRAWN` (strangers, bodies, arms)
+        A name of `DRAWN`
 
     Returns
     -------
@@ -105,7 +104,7 @@ def drawn_squares(
 def reference_file(): # -> Path
     "Where features of what is drawn are kept; other weights or another version have another file."
     weights = find_weights(LOOKS_WITH)
-    digest = file_sha256(weights)[:12]
+    digest = file_sha256(str(weights))[:12]
     return cache_dir('gate')/f'{GATE_VERSION}-{digest}.safetensors'
 
 @lru_cache(1)
@@ -162,7 +161,7 @@ def another_place(
         The same shape
     """
     turn = cv2.getRotationMatrix2D((GATE_SIDE/2,)*2, rng.normal(0, 8), rng.uniform(.9, 1.3))
-    turn[:, 2] += rng.normal(0, .04*GATE_SIDE, 2)
+    turn[:, 2] = turn[:, 2] + rng.normal(0, .04*GATE_SIDE, 2)
     border = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE)[rng.integers(2)]
     moved, edge = cv2.warpAffine(square, turn, (GATE_SIDE,)*2, borderMode=border), int(rng.uniform(0, .15)*GATE_SIDE)
     if rng.random() < .3: moved[:, :edge] = moved[:, GATE_SIDE - edge:] = 0
@@ -188,7 +187,7 @@ def processed(
     """
     values = another_curve(square.astype(float), rng)
     soft = cv2.GaussianBlur(values, (0, 0), rng.uniform(.5, 3))
-    if rng.random() < .5: values += rng.uniform(-1, 1.5)*(values - soft)
+    if rng.random() < .5: values = values + rng.uniform(-1, 1.5)*(values - soft)
     values = np.clip(values + rng.normal(0, rng.uniform(0, 6), values.shape), 0, 255)
     low, high = rng.uniform(0, 30), rng.uniform(190, 255)
     return another_place((low + (high - low)*values/255).astype(np.uint8), rng)
@@ -362,9 +361,10 @@ def squares_of(
     np.ndarray
         Grey uint8, (n, GATE_SIDE, GATE_SIDE)
     """
-    some = np.random.default_rng(0).permutation(list(paths))[:MOST_FILMS]
+    rng = np.random.default_rng(0)
+    chosen = rng.permutation(list(paths))[:MOST_FILMS]
     def square(path): return gate_square(load_grey(path))
-    return np.stack(in_threads(square, some, 'gate', 'image'))
+    return np.stack(in_threads(square, chosen, 'gate', 'image'))
 
 def about_gate(
     scores:np.ndarray, # Of validation films, float (m, 2)
@@ -530,4 +530,4 @@ class GateNetwork(nn.Module):
         line, off = z @ self.weights.T + self.bias, z - self.centre
         inside = off @ self.planes.T @ self.planes
         left = ((off - inside)*(off - inside)).mean(1, keepdim=True).clamp(min=1e-6)
-        return line + self.distance*torch.cat([0*left, left.log()], 1)
+        return line + torch.cat([0*left, left.log()], 1)*self.distance

@@ -94,7 +94,7 @@ def checked_gate(
         The same, with `limits` and `sha256`
     """
     if not isinstance(entry, dict): raise ValueError(f'gate must be an object, not {short(entry)}')
-    limits = entry.get('limits')
+    limits = entry.get('limits', '')
     numbers = isinstance(limits, list) and all(type(one) in (int, float) and math.isfinite(one) for one in limits)
     if not numbers or len(limits) != len(REASONS):
         raise ValueError(f'gate: limits must be 2 numbers, not {short(limits)}')

@@ -80,7 +80,7 @@ def blank(
     rng:np.random.Generator, # Source of all chance
     low:int,                 # Smallest side in pixels
     high:int,                # Largest side in pixels
-    greys:tuple,             # Greys to choose from
+    greys,                   # Greys to choose from
 ) -> tuple:                  # Grey uint8, (height, width), of one grey; a grey for ink
     """An empty sheet, and ink that shows on it.
 
@@ -92,7 +92,7 @@ def blank(
         Smallest side in pixels
     high : int
         Largest side in pixels
-    greys : tuple
+    greys : object
         Greys to choose from
 
     Returns
@@ -294,7 +294,7 @@ def leaves(rng):
         reach = min(3/rng.random()**.6, 120) if rng.random() < .9 else rng.uniform(30, 120)
         grey = rng.uniform(0, 255) + rng.normal(0, .35)*across + rng.normal(0, .35)*down
         if rng.random() < .4: grey = grey + rng.uniform(3, 40)*fractal(rng, rng.uniform(.3, 2))
-        image = np.where(leaf(rng, reach), grey, image)
+        image = np.where(leaf(rng, reach), grey, image).astype(np.float32)
     image = cv2.GaussianBlur(image, (0, 0), rng.uniform(.3, 2)) + rng.normal(0, rng.uniform(.1, 8), image.shape)
     return np.clip(image, 0, 255).astype(np.uint8)
 
@@ -321,7 +321,7 @@ def photographs(
         Paths
     """
     found = {name: find_spec(name) for name in PHOTOGRAPHS if package in ('', name)}
-    folders = {name: Path(spec.origin).parent/PHOTOGRAPHS[name][0] for name, spec in found.items() if spec}
+    folders = {name: Path(str(spec.origin)).parent/PHOTOGRAPHS[name][0] for name, spec in found.items() if spec}
     files = [folder/file for name, folder in folders.items() for file in PHOTOGRAPHS[name][1].split()]
     return [file for file in files if file.is_file()]
 
