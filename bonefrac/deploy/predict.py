@@ -108,7 +108,7 @@ def read_card(
 # %% ../../nbs/library/deploy/00_predict.ipynb #acdbb723
 INSTALLED_BY = dict( # package: what installs it
     torch='pip install bonefrac', onnxruntime='pip install onnxruntime',
-    **dict.fromkeys(('anywidget', 'ipywidgets', 'voila'), "pip install 'bonefrac[reader]'"))
+    **dict.fromkeys(('anywidget', 'ipywidgets', 'voila.app'), "pip install 'bonefrac[reader]'"))
 
 def needed(
     name:str, # A name of `INSTALLED_BY`
