@@ -1109,6 +1109,5 @@ def reader(
     """
     from bonefrac.deploy.reader import serve, small_run
     folder = run or str(small_run())
-    status = serve(folder, port, browser)
-    if status: raise ValueError(f'the server of the page ended with status {status}')
+    serve(folder, port, browser)
     return Result('', dict(run=folder))

@@ -46,8 +46,7 @@ def app(spots, tmp_path_factory):
     address = next(filter(None, addresses), None)
     assert address, process.wait(10)
     yield process, address[0]
-    os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
+    if process.poll() is None: os.killpg(process.pid, signal.SIGKILL)
 
 @pytest.fixture(scope='module')
 def chromium():
@@ -151,3 +150,12 @@ def test_a_stranger_on_this_machine_is_refused(app, chromium):
     page.goto(app[1].partition('?')[0])
     assert page.locator('.bf-reader').count() == 0 and 'Films stay' not in page.content()
     page.close()
+
+def test_an_interrupt_ends_it_and_leaves_no_process(app):
+    process, _ = app
+    started = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    psutil.wait_procs(started, timeout=60)
+    assert not any(one.is_running() for one in started)
