@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['GROWN_FROM', 'SCANNERS', 'MECHANISMS', 'age_cells', 'person_of', 'Graph', 'p_fracture', 'cells_of', 'scanner_of',
-           'idle_columns', 'draw_records', 'record_of', 'write_records', 'make_recorded']
+           'idle_columns', 'draw_records', 'records_given', 'record_of', 'write_records', 'make_recorded']
 
-# %% ../../nbs/library/phantom/12_records.ipynb #2e3e7d0b
+# %% ../../nbs/library/phantom/12_records.ipynb #7513a1c1
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from .nuisances import random_stream
 from .archive import known_regions, make_phantoms, plan
 from ..vocabulary import REGIONS
 
-# %% ../../nbs/library/phantom/12_records.ipynb #d939e16b
+# %% ../../nbs/library/phantom/12_records.ipynb #3f2d7d53
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(40) # of a standard normal density
 
 def age_cells(
@@ -134,7 +134,7 @@ def p_fracture(
     """
     return graph.at_base(age, graph.base)
 
-# %% ../../nbs/library/phantom/12_records.ipynb #8f86eeac
+# %% ../../nbs/library/phantom/12_records.ipynb #8740d581
 GROWN_FROM = 18
 SCANNERS = 'trauma ward', 'clinic'
 
@@ -242,7 +242,31 @@ def draw_records(
     told = dict(study=study, truth=truth, age=np.floor(age), **idle_columns(rng, n))
     return pd.DataFrame(dict(told, scanner=scanner_of(graph, truth, rng)))
 
-# %% ../../nbs/library/phantom/12_records.ipynb #dddd5367
+def records_given(
+    truth:np.ndarray, # Bool, (n,): is there a fracture?
+    graph:Graph,
+    seed:int=0,       # Same seed, same records
+) -> pd.DataFrame:    # age, scanner
+    """Invented records of grown people of whom it is known whether they have a fracture.
+
+    Parameters
+    ----------
+    truth : np.ndarray
+        Bool, (n,): is there a fracture?
+    seed : int, default 0
+        Same seed, same records
+
+    Returns
+    -------
+    pd.DataFrame
+        age, scanner
+    """
+    rng, cells = np.random.default_rng(seed), cells_of(graph)
+    def drawn(kind): return rng.choice(len(cells), len(truth), p=cells[kind])
+    at = np.where(truth, drawn('yes'), drawn('no'))
+    return cells.loc[at, ['age', 'scanner']].reset_index(drop=True)
+
+# %% ../../nbs/library/phantom/12_records.ipynb #49488c84
 def record_of(
     graph:Graph,
     subject:int,   # Its seed

@@ -7,7 +7,7 @@ __all__ = ['PLACES', 'SEES', 'SHOWN', 'simulated_films', 'Trial', 'area_row', 'p
            'gain_row', 'trial_gains', 'plot_areas', 'calibrated_logit', 'network_limits', 'network_rows', 'span',
            'gain_text', 'inside', 'shown_rows']
 
-# %% ../../nbs/library/report/16_records.ipynb #e5a42344
+# %% ../../nbs/library/report/16_records.ipynb #dcc96e72
 from functools import cached_property
 from itertools import chain
 
@@ -24,7 +24,7 @@ from ..evaluation.predictions import binary_table
 from ..phantom.records import Graph, cells_of, draw_records
 from ..training.fusion import fusion_inputs, late_fusion, moved_fusion
 
-# %% ../../nbs/library/report/16_records.ipynb #d02ef185
+# %% ../../nbs/library/report/16_records.ipynb #dc6e22ad
 def simulated_films(
     truth:pd.Series, # Bool, (n,)
     study:pd.Series, # Name of each subject, (n,)
@@ -111,7 +111,7 @@ class Trial:
         must = area_of(cells.yes, cells.no, self.weight, self.ahead)
         return other.film.assign(probability=chances), must
 
-# %% ../../nbs/library/report/16_records.ipynb #d30ce4ec
+# %% ../../nbs/library/report/16_records.ipynb #7349ffa1
 PLACES = dict(
     plain='scanners tell nothing',
     ward='fractures go to the trauma ward',
@@ -279,7 +279,7 @@ def trial_gains(
         return gain_row(tables['both'], tables['film'], computed, n_boot, place=place)
     return pd.DataFrame([row(*told) for told in told_of_places(plain, ward)])
 
-# %% ../../nbs/library/report/16_records.ipynb #5e7f97db
+# %% ../../nbs/library/report/16_records.ipynb #4504f53e
 SEES = 'film', 'record', 'both'
 
 class _Areas:
@@ -324,7 +324,7 @@ def plot_areas(
     axes[-1].set_xlabel('area under the ROC curve')
     return axes
 
-# %% ../../nbs/library/report/16_records.ipynb #22d82f3d
+# %% ../../nbs/library/report/16_records.ipynb #2826651d
 def calibrated_logit(
     table:pd.DataFrame, # Predictions table of kind `binary`
 ) -> np.ndarray:        # Log odds, (n,)
@@ -345,7 +345,7 @@ def calibrated_logit(
     return logistic_regression(0).fit(score, truth).decision_function(score)
 
 def network_limits(
-    film:pd.DataFrame, # Predictions table of kind `binary`, of films of grown subjects
+    film:pd.DataFrame, # Predictions table of kind `binary`
     graph:Graph,       # That their records follow
 ) -> dict:             # film, record, both: areas
     """The best that scores of a network and a record can give together.
@@ -353,7 +353,7 @@ def network_limits(
     Parameters
     ----------
     film : pd.DataFrame
-        Predictions table of kind `binary`, of films of grown subjects
+        Predictions table of kind `binary`
     graph : Graph
         That their records follow
 
@@ -371,10 +371,9 @@ def network_rows(
     film:pd.DataFrame,   # Predictions table of kind `binary`
     record:pd.DataFrame, # Columns of a record, one row per row of the table
     graph:Graph,         # That the records follow
-    joint:pd.DataFrame,  # Predictions of a network that sees film and record, of the same images
     n_boot:int=1000,     # Number of bootstrap resamples
 ) -> pd.DataFrame:       # sees, n, auroc, low, high, computed; gain over the film, gain_low, gain_high
-    """Film, record, and both in two ways, for the scores of a network.
+    """Film, record and both, for the scores of a network.
 
     Parameters
     ----------
@@ -384,8 +383,6 @@ def network_rows(
         Columns of a record, one row per row of the table
     graph : Graph
         That the records follow
-    joint : pd.DataFrame
-        Predictions of a network that sees film and record, of the same images
     n_boot : int, default 1000
         Number of bootstrap resamples
 
@@ -394,16 +391,15 @@ def network_rows(
     pd.DataFrame
         sees, n, auroc, low, high, computed; gain over the film, gain_low, gain_high
     """
-    late, limits = late_fusion(film, record), network_limits(film, graph)
-    alone = late_fusion(film, record, film=False)
-    tables = {'film': film, 'record': alone, 'both, late': late, 'both, in one network': joint}
+    limits, alone = network_limits(film, graph), late_fusion(film, record, film=False)
+    tables = dict(film=film, record=alone, both=late_fusion(film, record))
     def row(name, table):
         gain = area_gain(table, film, n_boot)
         ends = dict(gain=gain['gain'], gain_low=gain['low'], gain_high=gain['high'])
-        return area_row(table, limits[name.partition(',')[0]], n_boot, sees=name, **ends)
+        return area_row(table, limits[name], n_boot, sees=name, **ends)
     return pd.DataFrame([row(*named) for named in tables.items()])
 
-# %% ../../nbs/library/report/16_records.ipynb #84dc57e5
+# %% ../../nbs/library/report/16_records.ipynb #6cb8682b
 def span(
     value:float, # Of a score
     low:float,   # Of its interval
