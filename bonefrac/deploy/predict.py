@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'CARD_KEYS', 'MODEL_FILES', 'CARD_NAMES', 'SIZES', 'INSTALLED_BY', 'FIXED', 'PARTS', 'OPERATORS', 'FAULTS',
-           'checked_card', 'read_card', 'needed', 'model_file', 'filled_model', 'load_model', 'varint', 'fields',
-           'messages', 'node_fault', 'tensor_fault', 'onnx_fault', 'softmax', 'onnx_session', 'onnx_network',
-           'image_files', 'grey_square', 'normalised', 'network_input', 'answer_table', 'torch_network', 'spot_network',
-           'best_box', 'spot_answers', 'load_network', 'predict']
+           'checked_calibration', 'checked_card', 'read_card', 'needed', 'described_file', 'model_file', 'filled_model',
+           'load_model', 'varint', 'fields', 'messages', 'node_fault', 'tensor_fault', 'onnx_fault', 'softmax',
+           'onnx_session', 'onnx_network', 'image_files', 'grey_square', 'normalised', 'network_input',
+           'at_temperature', 'answer_sets', 'answer_table', 'torch_network', 'spot_network', 'best_box', 'spot_answers',
+           'load_network', 'Asked', 'gate_network', 'load_gate', 'with_reasons', 'answers_said', 'predict']
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #78d4e5a7
 import math
@@ -16,15 +17,19 @@ from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from reprlib import repr as short
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 
 from ..files import check_regular, file_sha256, progress, read_json, shown
 from ..vocabulary import choose
-from ..data.pixels import film_fault, is_image, load_grey
+from ..data.pixels import film_fault, is_image, load_grey, read_film
 from ..data.filters import FILTERS, RESIZES, boxes_in_film, prepared, room_of
+from ..data.volumes import no_film, read_volume, volumes_below, why_not, write_projections
 from ..training.architectures import ARCHS
+from ..training.refusal import (
+    GATE_SIDE, REASONS, checked_gate, gate_square, is_colourful, refusals, thumbnail)
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #934bde96
 KINDS = ('classes', 'binary', 'boxes')
@@ -49,6 +54,29 @@ def _check_channels(name, values, above=-math.inf):
     if not numbers or len(values) != 3:
         raise ValueError(f'{name} must be 3 numbers, not {short(values)}')
     if min(values) <= above: raise ValueError(f'{name} must be above {above}, not {short(values)}')
+
+def checked_calibration(
+    found,  # What a card says under `calibration`
+) -> dict:  # The same: `temperature`, `level` and `limit`
+    """How probabilities are calibrated, if it can be used.
+
+    Parameters
+    ----------
+    found : object
+        What a card says under `calibration`
+
+    Returns
+    -------
+    dict
+        The same: `temperature`, `level` and `limit`
+    """
+    if not isinstance(found, dict): raise ValueError(f'calibration must be an object, not {short(found)}')
+    for name, most in dict(temperature=100, level=1, limit=1).items():
+        value = found.get(name, '')
+        if name == 'limit' and value is None: continue # too few images: every answer is in the set
+        if type(value) in (int, float) and 0 <= value <= most and (value or name == 'limit'): continue
+        raise ValueError(f'calibration: {name} must be above 0 and at most {most}, not {short(value)}')
+    return found
 
 def _check_size(size):
     "Refuse what is not a side in pixels."
@@ -82,6 +110,8 @@ def checked_card(
     _check_size(card['size'])
     _check_channels('mean', card['mean'])
     _check_channels('std', card['std'], above=0)
+    for name, checked in dict(gate=checked_gate, calibration=checked_calibration).items():
+        if card.get(name) is not None: checked(card[name])
     return card
 
 def read_card(
@@ -107,7 +137,7 @@ def read_card(
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #acdbb723
 INSTALLED_BY = dict( # package: what installs it
-    torch='pip install bonefrac', onnxruntime='pip install onnxruntime',
+    torch='pip install bonefrac', onnxruntime='pip install onnxruntime', captum='pip install captum',
     **dict.fromkeys(('anywidget', 'ipywidgets', 'voila.app'), "pip install 'bonefrac[reader]'"))
 
 def needed(
@@ -118,16 +148,43 @@ def needed(
     Parameters
     ----------
     name : str
-        A name of `INSTALLED_BY` (torch, onnxruntime, None)
+        A name of `INSTALLED_BY` (torch, onnxruntime, captum, None)
     """
     try: return import_module(name)
     except ImportError: raise ValueError(f'{name} is not installed; {INSTALLED_BY[name]}') from None
+
+def described_file(
+    folder:str|Path, # Folder with the card
+    name:str,        # Of the file
+    sha256:str,      # That the card says
+) -> Path:           # The file
+    """A file that a card describes; one that is missing, or another, is refused.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder with the card
+    name : str
+        Of the file
+    sha256 : str
+        That the card says
+
+    Returns
+    -------
+    Path
+        The file
+    """
+    file = Path(folder)/name
+    check_regular(file)
+    if not file.is_file(): raise ValueError(f'{folder}: no {file.name}; name the folder of a finished run')
+    if file_sha256(file) == sha256: return file
+    raise ValueError(f'{folder}: {file.name} is not the file that card.json describes')
 
 def model_file(
     folder:str|Path, # Folder with the card
     card:dict,       # As `checked_card` gives it
 ) -> Path:           # The file of the network
-    """The file that a card describes; one that is missing, or another, is refused.
+    """The network that a card describes.
 
     Parameters
     ----------
@@ -141,11 +198,8 @@ def model_file(
     Path
         The file of the network
     """
-    file = Path(folder)/card['model']
-    check_regular(file)
-    if not file.is_file(): raise ValueError(f'{folder}: no {file.name}; name the folder of a finished run')
-    if file_sha256(file) == card['sha256']: return file
-    raise ValueError(f'{folder}: {file.name} is not the file that card.json describes')
+    name, sha256 = card['model'], card['sha256']
+    return described_file(folder, name, sha256)
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #e58c7b13
 def filled_model(
@@ -247,8 +301,8 @@ PARTS = { # message of an ONNX file: number of a field -> message in it
 }
 OPERATORS = frozenset( # of the standard domain; what else a file asks for is refused
     'Add AveragePool BatchNormalization Cast Clip Concat Constant Conv DequantizeLinear Div Dropout Flatten '
-    'Gather GatherND Gemm GlobalAveragePool Identity MatMul MaxPool Mul Pad QuantizeLinear ReduceMean Relu Reshape '
-    'Sigmoid Sub Transpose Where'.split())
+    'Gather GatherND Gemm GlobalAveragePool Identity Log MatMul MaxPool Mul Pad QuantizeLinear ReduceMean Relu Reshape '
+    'Sigmoid Sqrt Sub Transpose Where'.split())
 
 def messages(
     kind:str, # A name of `PARTS`
@@ -444,8 +498,9 @@ def grey_square(
     np.ndarray
         Grey uint8 (size, size)
     """
-    grey = load_grey(path)
-    if fault := film_fault(grey): raise ValueError(f'{path}: {fault}')
+    film = read_film(path)
+    grey, modality = film.grey, film.facts.get('modality')
+    if fault := no_film(modality) or film_fault(grey): raise ValueError(f'{path}: {fault}')
     if change: grey = change(grey)
     return prepared(grey, card['filter'], card['size'], card['resize'])
 
@@ -489,11 +544,55 @@ def network_input(
     return needed('torch').from_numpy(normalised(grey_square(path, card, change)[None], card)[0])
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #f70d29b8
+def at_temperature(
+    probs:np.ndarray,  # Probabilities, float (n, classes)
+    temperature:float, # Above 0; 1 changes nothing
+) -> np.ndarray:       # Float (n, classes); a row sums to 1
+    """Probabilities at another temperature.
+
+    Parameters
+    ----------
+    probs : np.ndarray
+        Probabilities, float (n, classes)
+    temperature : float
+        Above 0; 1 changes nothing
+
+    Returns
+    -------
+    np.ndarray
+        Float (n, classes); a row sums to 1
+    """
+    logits = np.log(np.clip(probs, 1e-15, 1))
+    return softmax(logits/temperature)
+
+def answer_sets(
+    probs:np.ndarray, # Calibrated probabilities, float (n, classes)
+    card:dict,        # Card of the run: `classes` and `calibration`
+) -> list:            # Such as `hip or knee`; `none` where no answer looks right
+    """Answers that cannot be excluded, in words.
+
+    Parameters
+    ----------
+    probs : np.ndarray
+        Calibrated probabilities, float (n, classes)
+    card : dict
+        Card of the run: `classes` and `calibration`
+
+    Returns
+    -------
+    list
+        Such as `hip or knee`; `none` where no answer looks right
+    """
+    limit = card['calibration']['limit']
+    kept = 1 - probs <= (1 if limit is None else limit)
+    names = np.array(card['classes'])
+    return [' or '.join(names[row]) or 'none' for row in kept]
+
 def answer_table(
     paths:list,       # Image files, length n
     probs:np.ndarray, # Probabilities, float (n, classes); a row sums to 1
     card:dict,        # Card of the run: `kind` and `classes`
-) -> pd.DataFrame:    # `path`, `answer`, `probability`; for the kind `classes` also `p_<class>`
+) -> pd.DataFrame:    # `path`, `answer`, `probability`, `set` where calibrated; for `classes` also `p_<class>`
     """What a run answers, one row per image.
 
     Parameters
@@ -508,9 +607,18 @@ def answer_table(
     Returns
     -------
     pd.DataFrame
-        `path`, `answer`, `probability`; for the kind `classes` also `p_<class>`
+        `path`, `answer`, `probability`, `set` where calibrated; for `classes` also `p_<class>`
     """
-    classes, names = card['classes'], list(map(str, paths))
+    calibration = card.get('calibration')
+    if not calibration: return _plain_answers(list(map(str, paths)), probs, card)
+    probs = at_temperature(probs, calibration['temperature'])
+    table = _plain_answers(list(map(str, paths)), probs, card)
+    table.insert(3, 'set', answer_sets(probs, card))
+    return table
+
+def _plain_answers(names, probs, card):
+    "Answers without sets."
+    classes = card['classes']
     if card['kind'] == 'binary':
         yes = probs[:, 1]
         return pd.DataFrame(dict(path=names, answer=[classes[int(p > .5)] for p in yes], probability=yes))
@@ -568,7 +676,7 @@ def spot_network(
         with torch.inference_mode(): *where, there, region = (part.cpu() for part in model(x))
         yes = there[:, 0].sigmoid().double().numpy()
         table = pd.DataFrame(dict(answer=np.where(yes > .5, 'annotated', 'empty'), probability=yes))
-        table['boxes'] = [found.tolist() for found in boxes_found(model, where)]
+        table['boxes'] = [found.tolist() for found in boxes_found(model, tuple(where))]
         regions = region.softmax(1).double().numpy().T
         return table.assign(**{f'p_{name}': p for name, p in zip(card['classes'], regions)})
     return answers
@@ -641,7 +749,140 @@ def load_network(
     made = spot_network if card['kind'] == 'boxes' else torch_network
     return made(load_model(folder)[0].to(device), card), card
 
+# %% ../../nbs/library/deploy/00_predict.ipynb #056ab630
+class Asked:
+    """Films that paths stand for; volumes become projections.
+
+    Parameters
+    ----------
+    paths : object
+        Image file, volume, folder, or list of these
+    aside : str | Path
+        Folder for the projections
+    """
+    def __init__(self,
+        paths,          # Image file, volume, folder, or list of these
+        aside:str|Path, # Folder for the projections
+    ):
+        self.aside = Path(aside)
+        self.files:list = []
+        self.names:dict = {}
+        self.problems:list = []
+        alone = isinstance(paths, (str, Path))
+        for path in [paths] if alone else paths: self.add(path, alone)
+        if not self.files and not self.problems: raise ValueError('no image was named')
+
+    def add(self, path, alone):
+        "What a path stands for; a file of a list may be missing, a path that is named alone may not."
+        volumes = volumes_below(path) if Path(path).exists() else {}
+        for name, files in volumes.items(): self.add_volume(Path(path)/name if Path(path).is_dir() else path, files)
+        if not volumes: self.files += image_files(path) if alone or Path(path).is_dir() else [path]
+        elif Path(path).is_dir(): self.add_others(path, set(chain(*volumes.values())))
+
+    def add_others(self, folder, seen):
+        "Images of a folder that belong to no volume."
+        self.files += sorted(path for path in Path(folder).rglob('*') if path not in seen and is_image(path))
+
+    def add_volume(self, name, files):
+        "Projections of a volume, or why there are none."
+        try:
+            volume = read_volume(files)
+            if fault := why_not(volume): raise ValueError(fault)
+        except ValueError as e: return self.problems.append([str(name), str(e).removeprefix(f'{name}: ')])
+        made = write_projections(volume, self.aside/str(len(self.names)))
+        self.names.update({str(path): f'{name} ({side} {way})' for path, (side, way, _) in made.items()})
+        self.files += made
+
+    def named(self, table):
+        "Answers under the names of the volumes."
+        problems = [[self.names.get(path, path), reason] for path, reason in table.attrs['problems']]
+        table = table.assign(path=[self.names.get(path, path) for path in table.path])
+        table.attrs['problems'] = problems
+        return table
+
 # %% ../../nbs/library/deploy/00_predict.ipynb #88425ea9
+def gate_network(
+    folder:str|Path, # Folder of a finished run or of an export
+    card:dict,       # Its card, with a `gate`
+) -> Callable:       # Grey uint8 (n, GATE_SIDE, GATE_SIDE) -> float (n, 2)
+    """What scores squares for the gate of a card.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a finished run or of an export
+    card : dict
+        Its card, with a `gate`
+
+    Returns
+    -------
+    Callable
+        Grey uint8 (n, GATE_SIDE, GATE_SIDE) -> float (n, 2)
+    """
+    entry, onnx = card['gate'], card['model'] == 'model.onnx'
+    file = described_file(folder, f'gate.{"onnx" if onnx else "safetensors"}', entry['sha256'])
+    if onnx: return onnx_network(file, dict(size=GATE_SIDE, classes=REASONS))
+    from bonefrac.training.gate import GateNetwork, read_gate
+    torch, network = needed('torch'), GateNetwork(read_gate(file)).eval()
+    def scores(squares):
+        with torch.inference_mode(): return network(torch.from_numpy(squares)[:, None]).numpy()
+    return scores
+
+def load_gate(
+    folder:str|Path, # Folder of a finished run or of an export
+    card:dict,       # Its card, as `checked_card` gives it
+) -> Callable|None:  # Image files -> reasons, empty for a film that passes; None for a run without a gate
+    """What refuses pictures that a run cannot know.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a finished run or of an export
+    card : dict
+        Its card, as `checked_card` gives it
+
+    Returns
+    -------
+    Callable | None
+        Image files -> reasons, empty for a film that passes; None for a run without a gate
+    """
+    if not card.get('gate'): return None
+    network = gate_network(folder, card)
+    def reasons(paths):
+        scores = network(np.stack([gate_square(load_grey(path)) for path in paths]))
+        small = [thumbnail(path) for path in paths]
+        colourful = [one is not None and is_colourful(one) for one in small]
+        return refusals(scores, card['gate']['limits'], colourful)
+    return reasons
+
+def with_reasons(
+    table:pd.DataFrame, # Answers
+    reasons:list,       # One per row; empty where a film passes
+) -> pd.DataFrame:      # The same with the column `refused`
+    """Answers without those that are refused; nothing that looks like an answer is left there.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Answers
+    reasons : list
+        One per row; empty where a film passes
+
+    Returns
+    -------
+    pd.DataFrame
+        The same with the column `refused`
+    """
+    out = np.array([bool(reason) for reason in reasons])
+    table = table.assign(answer=np.where(out, 'refused', table.answer))
+    for name in table.columns[2:]: table[name] = [None if no else one for no, one in zip(out, table[name])]
+    numbers = table.columns[2:][[name not in ('set', 'boxes') for name in table.columns[2:]]]
+    table[numbers] = table[numbers].astype(float)
+    if 'boxes' in table: table['boxes'] = [found or [] for found in table.boxes]
+    if 'set' in table: table['set'] = table['set'].fillna('')
+    table.insert(list(table).index('probability') + 1, 'refused', reasons)
+    return table
+
 def _readable(paths, card, change):
     "Paths of readable images, their inputs, and what is wrong with the others."
     read, inputs, problems = [], [], []
@@ -657,10 +898,8 @@ def _check_finite(probs, paths, run):
     if len(broken): raise ValueError(f'{paths[broken[0]]}: the run {run} gives no finite probability; train it anew')
 
 def _batches(paths, size):
-    "Images in batches; none, or a size below 1, is an error."
+    "Images in batches; a size below 1 is an error."
     if size < 1: raise ValueError(f'batch_size must be at least 1, not {size}')
-    paths = image_files(paths) if isinstance(paths, (str, Path)) else list(paths)
-    if not paths: raise ValueError('no image was named')
     return [paths[i:i + size] for i in range(0, len(paths), size)]
 
 def _joined(tables, problems):
@@ -672,21 +911,47 @@ def _joined(tables, problems):
     table.attrs['problems'] = problems
     return table
 
-def _batch_answers(paths, run, network, card, change):
+def answers_said(
+    paths:list,   # Image files, length n
+    run:str|Path, # Folder of the run
+    answers,      # What its network gives
+    card:dict,    # Its card
+) -> pd.DataFrame: # See `answer_table` and `spot_answers`
+    """What a network says, as a table.
+
+    Parameters
+    ----------
+    paths : list
+        Image files, length n
+    run : str | Path
+        Folder of the run
+    answers : object
+        What its network gives
+    card : dict
+        Its card
+
+    Returns
+    -------
+    pd.DataFrame
+        See `answer_table` and `spot_answers`
+    """
+    if card['kind'] == 'boxes':
+        _check_finite(answers[['probability']].to_numpy(), paths, run)
+        return spot_answers(paths, answers, card)
+    probs = softmax(answers)
+    _check_finite(probs, paths, run)
+    return answer_table(paths, probs, card)
+
+def _batch_answers(paths, run, network, gate, card, change):
     "Answers for the readable images of a batch, one table or none, and the problems of the others."
     read, inputs, problems = _readable(paths, card, change)
     if not read: return [], problems
-    answers = network(np.stack(inputs))
-    if card['kind'] == 'boxes':
-        _check_finite(answers[['probability']].to_numpy(), read, run)
-        return [spot_answers(read, answers, card)], problems
-    probs = softmax(answers)
-    _check_finite(probs, read, run)
-    return [answer_table(read, probs, card)], problems
+    table = answers_said(read, run, network(np.stack(inputs)), card)
+    return [with_reasons(table, gate(read)) if gate else table], problems
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #6f3d81e4
 def predict(
-    paths,                     # Image file, folder that is searched at any depth, or list of image files
+    paths,                     # Image file, volume, folder that is searched at any depth, or list of these
     run:str|Path,              # Folder of a finished run or of an export
     batch_size:int=32,         # Images per batch, at least 1
     change:Callable|None=None, # Grey uint8 (height, width) -> grey uint8; applied to each image first
@@ -696,7 +961,7 @@ def predict(
     Parameters
     ----------
     paths : object
-        Image file, folder that is searched at any depth, or list of image files
+        Image file, volume, folder that is searched at any depth, or list of these
     run : str | Path
         Folder of a finished run or of an export
     batch_size : int, default 32
@@ -709,8 +974,13 @@ def predict(
     pd.DataFrame
         See `answer_table`; `attrs['problems']` lists unreadable files
     """
-    batches = _batches(paths, batch_size)
-    network, card = load_network(run)
-    shown = progress(batches, say='predicting', unit='batch', quiet_below=4)
-    found = [_batch_answers(batch, run, network, card, change) for batch in shown]
-    return _joined(chain(*(answers for answers, _ in found)), list(chain(*(faults for _, faults in found))))
+    with TemporaryDirectory() as aside:
+        asked = Asked(paths, aside)
+        batches = _batches(asked.files, batch_size)
+        network, card = load_network(run)
+        gate = load_gate(run, card) if change is None else None # what was changed on purpose is not a stranger
+        shown = progress(batches, say='predicting', unit='batch', quiet_below=4)
+        found = [_batch_answers(batch, run, network, gate, card, change) for batch in shown]
+        faults = chain(*(faults for _, faults in found))
+        table = _joined(chain(*(answers for answers, _ in found)), [*asked.problems, *faults])
+    return asked.named(table)

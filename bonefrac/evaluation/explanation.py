@@ -231,9 +231,9 @@ def similarity_curve(
     pd.DataFrame
         mean, low, high, floor; one row per share
     """
-    first = next(iter(stages.values()))
-    rows = {at: mean_row(similarity(first, one), groups) for at, one in stages.items()}
-    return pd.DataFrame(rows).T.assign(floor=unrelated(first).mean())
+    own = next(iter(stages.values()))
+    rows = {at: mean_row(similarity(own, one), groups) for at, one in stages.items()}
+    return pd.DataFrame(rows).T.assign(floor=unrelated(own).mean())
 
 # %% ../../nbs/library/evaluation/10_explanation.ipynb #b0f3e178
 SHARES = np.linspace(0, 1, 11) # of the film that is replaced
@@ -416,10 +416,10 @@ def inside(
         float (n,)
     """
     def mean(heat, boxes):
-        mask = np.zeros(heat.shape, np.uint8)
+        mask = np.zeros(heat.shape, bool)
         for x0, y0, x1, y1 in np.array(boxes)*[*heat.shape[::-1]*2]:
             mask[int(y0):int(np.ceil(y1)), int(x0):int(np.ceil(x1))] = 1
-        return heat[mask > 0].mean()
+        return heat[mask].mean()
     return np.array([mean(*pair) for pair in zip(maps, truth)])
 
 def change_row(
@@ -443,9 +443,9 @@ def change_row(
     dict
         n, there, gone, fell (share of the pairs), low, high
     """
-    share = mean_row(np.asarray(gone) < np.asarray(there), groups)
+    fell = mean_row(np.less(gone, there), groups)
     return dict(n=len(there), there=np.mean(there), gone=np.mean(gone),
-                fell=share['mean'], low=share['low'], high=share['high'])
+                fell=fell['mean'], low=fell['low'], high=fell['high'])
 
 def change_table(
     pairs:dict,       # Name -> (values of films with their finding, of the same films without)

@@ -361,10 +361,9 @@ def squares_of(
     np.ndarray
         Grey uint8, (n, GATE_SIDE, GATE_SIDE)
     """
-    rng = np.random.default_rng(0)
-    chosen = rng.permutation(list(paths))[:MOST_FILMS]
+    some = np.random.default_rng(0).permutation(list(paths))[:MOST_FILMS]
     def square(path): return gate_square(load_grey(path))
-    return np.stack(in_threads(square, chosen, 'gate', 'image'))
+    return np.stack(in_threads(square, some, 'gate', 'image'))
 
 def about_gate(
     scores:np.ndarray, # Of validation films, float (m, 2)
