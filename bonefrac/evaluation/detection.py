@@ -968,7 +968,9 @@ def all_and_annotated(
         Keys of `detection_metrics` as rows; columns `all images`, `annotated images`
     """
     tables = {'all images': df, 'annotated images': annotated(df)}
-    return pd.DataFrame({name: detection_metrics(table, n_boot, seed) for name, table in tables.items()}).astype(float)
+    return pd.DataFrame({
+        name: detection_metrics(table, n_boot, seed)
+        for name, table in tables.items()}).astype(float)
 
 # %% ../../nbs/library/evaluation/05_detection.ipynb #c9dc7eb5
 def truth_kinds(

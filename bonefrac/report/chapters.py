@@ -456,7 +456,8 @@ def grid_runs(
     pd.DataFrame
         One row per finished cell: see `grid_state`
     """
-    data, grid = read_record(record).data.mode()[0], read_grid(Path(record)/'grids'/f'{name}.yml')
+    data = read_record(record).data.mode()[0]
+    grid = read_grid(Path(record)/'grids'/f'{name}.yml')
     rows = grid_state(grid, data, record, runs='none')
     return rows[rows.state == 'done'].reset_index(drop=True)
 

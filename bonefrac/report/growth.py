@@ -54,7 +54,9 @@ def share_scores(
     pd.DataFrame
         One row per key: arch, start, share, and `seeds_accuracy`
     """
-    names, scores = ('arch', 'start', 'share'), {key: seeds_accuracy(list(of.values())) for key, of in tables.items()}
+    names = 'arch', 'start', 'share'
+    scores = {key: seeds_accuracy(list(of.values()))
+              for key, of in tables.items()}
     return pd.DataFrame([dict(zip(names, key), **score) for key, score in scores.items()])
 
 # %% ../../nbs/library/report/14_growth.ipynb #33d93902
