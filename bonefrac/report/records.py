@@ -49,7 +49,8 @@ def simulated_films(
     pd.DataFrame
         Predictions table of kind `binary`, calibrated for as many yes as no
     """
-    noise = np.random.default_rng([seed, 1]).standard_normal(len(truth))
+    rng = np.random.default_rng([seed, 1])
+    noise = rng.standard_normal(len(truth))
     score = distance*(noise + distance*(truth.to_numpy() - .5))
     return binary_table(study, study, truth, expit(score))
 

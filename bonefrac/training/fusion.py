@@ -114,9 +114,10 @@ def moved_fusion(
     np.ndarray
         Probability of yes, one per row of `there`
     """
-    fitted = logistic_regression(0).fit(here.to_numpy(), np.asarray(truth, bool))
+    model = logistic_regression(0)
+    model.fit(here.to_numpy(), np.asarray(truth, bool))
     there = there.reindex(columns=here.columns, fill_value=0.)
-    return fitted.predict_proba(there.to_numpy())[:, 1]
+    return model.predict_proba(there.to_numpy())[:, 1]
 
 # %% ../../nbs/library/training/14_fusion.ipynb #fe51a7ed
 class RecordOf(Transform):
