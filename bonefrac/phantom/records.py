@@ -261,10 +261,11 @@ def records_given(
     pd.DataFrame
         age, scanner
     """
-    rng, cells = np.random.default_rng(seed), cells_of(graph)
-    def drawn(kind): return rng.choice(len(cells), len(truth), p=cells[kind])
-    at = np.where(truth, drawn('yes'), drawn('no'))
-    return cells.loc[at, ['age', 'scanner']].reset_index(drop=True)
+    cells, n = cells_of(graph), len(truth)
+    rng = np.random.default_rng([seed, 2]) # not the stream of `draw_records`
+    yes, no = (rng.choice(len(cells), n, p=cells[kind]) for kind in ('yes', 'no'))
+    found = cells.loc[np.where(truth, yes, no)]
+    return found[['age', 'scanner']].reset_index(drop=True)
 
 # %% ../../nbs/library/phantom/12_records.ipynb #49488c84
 def record_of(
