@@ -503,6 +503,13 @@ def _sections(items):
     found = [item for item in items if isinstance(item, dict)]
     return found + [section for item in found for section in _sections(item.get('contents', []))]
 
+def _is_run_by_site(cell):
+    "Does a cell import something and do more? nbdev runs it to show the library, and none of those before it."
+    if '#| export' in cell: return False
+    try: kinds = {isinstance(one, (ast.Import, ast.ImportFrom)) for one in ast.parse(cell).body}
+    except SyntaxError: return False
+    return len(kinds) == 2
+
 def gate_options(root):
     "Options of cells are YAML that Quarto knows, and so is _quarto.yml."
     import yaml
@@ -515,6 +522,9 @@ def gate_options(root):
     cells = [(p, cell) for p in notebooks(root) for cell in sources(read_notebook(p)['cells']) if '#|' in cell]
     for path, cell in cells:
         if fault := _option_fault(cell, schema['cell']): faults.append(f'{path.relative_to(root).as_posix()}: {fault}')
+    rooms = [(p, cell) for p in notebooks(root, 'library') for cell in sources(read_notebook(p)['cells'])]
+    faults += [f'{p.relative_to(root).as_posix()}: imports need a cell of their own: {cell.splitlines()[0]}'
+               for p, cell in rooms if _is_run_by_site(cell)]
     if faults: raise Broken('; '.join(faults[:5]))
     if not cells: raise Broken('no cell has an option: nothing was looked at')
     return f'{len(cells)} cells with options'

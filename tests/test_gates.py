@@ -186,6 +186,8 @@ BREAKS = [
     ('options', 'option that Quarto does not know', with_option('#| fig-atl: a figure'),
      f'{RUN}: unknown key #| fig-atl'),
     ('options', 'no option at all', with_option('#| exprot'), f'{RUN}: not an option: exprot'),
+    ('options', 'imports beside code', lambda root: add_cell(root, notebook(TABLE), 'import os\nx = 1'),
+     f'{notebook(TABLE)}: imports need a cell of their own: import os'),
     ('options', 'value that Quarto does not list', with_option('#| echo: no one'), f'{RUN}: #| echo cannot be no one'),
     ('options', 'key of the site', replaced('_quarto.yml', 'repo-subdir:', 'repo-folder:'), 'key website.repo-folder'),
     ('options', 'key of a format', replaced('_quarto.yml', 'toc: true', 'contents: true'), 'key format.html.contents'),
