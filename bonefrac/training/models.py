@@ -73,11 +73,11 @@ class PooledCNN(CustomCNN):
     n_classes : int, default 6
         Number of outputs
     size : int, default 224
-        Side of the input in pixels, at least 16
+        Not used: it takes images of any size from 16 pixels
     """
     def __init__(self,
         n_classes:int=6, # Number of outputs
-        size:int=224,    # Side of the input in pixels, at least 16
+        size:int=224,    # Not used: it takes images of any size from 16 pixels
     ):
         super().__init__(n_classes, 16)
         self.features.append(nn.AdaptiveAvgPool2d(1))
