@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['OPSET', 'MOST_IMAGES', 'TOLERANCE', 'LEAST_SAME', 'PACKAGES', 'WORK_OF', 'NOTICE', 'FORMATS', 'GATE_TOLERANCE',
            'GreyInput', 'write_onnx', 'write_graph', 'Squares', 'eight_bits', 'quantise', 'check_int8', 'run_images',
-           'drawn', 'squares_of', 'parity', 'check_float32', 'check_same', 'answers', 'accuracies', 'exported_card',
-           'notice', 'new_folder', 'in_parts', 'write_gate_graph', 'Exporting', 'check_format', 'export', 'parity_text']
+           'drawn', 'squares_of', 'in_arrays', 'parity', 'check_float32', 'check_same', 'answers', 'accuracies',
+           'exported_card', 'notice', 'new_folder', 'in_parts', 'write_gate_graph', 'Exporting', 'check_format',
+           'check_detector', 'export', 'parity_text']
 
 # %% ../../nbs/library/deploy/01_export.ipynb #5f250d7f
 import warnings
@@ -31,8 +32,9 @@ from ..training.architectures import get_arch
 from ..training.splits import read_manifest
 from ..experiment.run import read_predictions, read_run
 from ..training.refusal import GATE_SIDE, REASONS, gate_square
+from ..evaluation.decoding import STRIDES, sigmoid
 from .predict import (described_file, grey_square, load_model, load_network, needed, onnx_network,
-                                     softmax, torch_network)
+                                     outputs_of, softmax, torch_maps, torch_network)
 
 # %% ../../nbs/library/deploy/01_export.ipynb #f9d1eaf1
 class GreyInput(nn.Module):
@@ -63,7 +65,7 @@ def write_onnx(
     card:dict,       # Its card: `size`, `mean`, `std`
     file:str|Path,   # ONNX file to write
 ):
-    """Write a network with normalisation inside; uint8 (1, 1, size, size) goes in, logits come out.
+    """Write a network with normalisation inside; uint8 (1, 1, size, size) goes in, what `outputs_of` says comes out.
 
     Parameters
     ----------
@@ -74,12 +76,13 @@ def write_onnx(
     file : str | Path
         ONNX file to write
     """
-    write_graph(GreyInput(model, card), card['size'], file)
+    write_graph(GreyInput(model, card), card['size'], file, outputs_of(card))
 
 def write_graph(
     network:nn.Module, # Takes uint8 (1, 1, size, size)
     size:int,          # Side in pixels
     file:str|Path,     # ONNX file to write
+    gives=('logits',), # Names of what comes out
 ):
     """Write a network that takes grey images as bytes.
 
@@ -91,12 +94,14 @@ def write_graph(
         Side in pixels
     file : str | Path
         ONNX file to write
+    gives : object, default ('logits',)
+        Names of what comes out
     """
     image = torch.zeros(1, 1, size, size, dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         torch.onnx.export(network.eval(), (image,), file, input_names=['image'], verbose=False,
-                          output_names=['logits'], opset_version=OPSET, dynamo=True, external_data=False)
+                          output_names=list(gives), opset_version=OPSET, dynamo=True, external_data=False)
 
 # %% ../../nbs/library/deploy/01_export.ipynb #69be5840
 class Squares:
@@ -227,28 +232,47 @@ def squares_of(
 TOLERANCE = 1e-3   # largest difference of a logit in float32
 LEAST_SAME = .95   # smallest share of the same answers with eight bits
 
+def in_arrays(
+    answers,  # Logits, (n, classes); of the kind `boxes` five arrays
+) -> tuple:   # List of arrays; and the answer to each image, int (n,)
+    """All numbers of a network, and what it answers.
+
+    Parameters
+    ----------
+    answers : object
+        Logits, (n, classes); of the kind `boxes` five arrays
+
+    Returns
+    -------
+    tuple
+        List of arrays; and the answer to each image, int (n,)
+    """
+    if isinstance(answers, np.ndarray): return [answers], answers.argmax(1)
+    return list(answers), (answers[3][:, 0] > 0).astype(int)
+
 def parity(
-    own:np.ndarray,   # Logits of the run, (n, classes)
-    other:np.ndarray, # Logits of the export for the same images
-) -> dict:            # n, largest_difference; same_answer with its 95 % interval, same_low and same_high, 0–1
+    own,   # Logits of the run, (n, classes); of the kind `boxes` five arrays
+    other, # The same of the export for the same images
+) -> dict: # n, largest_difference; same_answer with its 95 % interval, same_low and same_high, 0–1
     """How far an export is from its run.
 
     Parameters
     ----------
-    own : np.ndarray
-        Logits of the run, (n, classes)
-    other : np.ndarray
-        Logits of the export for the same images
+    own : object
+        Logits of the run, (n, classes); of the kind `boxes` five arrays
+    other : object
+        The same of the export for the same images
 
     Returns
     -------
     dict
         n, largest_difference; same_answer with its 95 % interval, same_low and same_high, 0–1
     """
-    same, n = int((own.argmax(1) == other.argmax(1)).sum()), len(own)
+    (own, mine), (other, its) = map(in_arrays, (own, other))
+    same, n = int((mine == its).sum()), len(mine)
     low, high = map(float, wilson(same, n))
     answers = dict(same_answer=same/n, same_low=low, same_high=high)
-    return dict(n=n, largest_difference=float(np.abs(own - other).max()), **answers)
+    return dict(n=n, largest_difference=max(float(np.abs(a - b).max()) for a, b in zip(own, other)), **answers)
 
 def check_float32(
     found:dict,    # From `parity`
@@ -304,7 +328,10 @@ def answers(
     pd.DataFrame
         Predictions table of the same kind
     """
-    probs, keys = softmax(logits), (rows['name'], rows['group'], rows['truth'])
+    keys = rows['name'], rows['group'], rows['truth']
+    if card['kind'] == 'boxes':
+        return binary_table(*keys[:2], keys[2].map(len) > 0, list(sigmoid(logits[3][:, 0])))
+    probs = softmax(logits)
     if card['kind'] == 'binary': return binary_table(*keys, list(probs[:, 1]))
     return predictions_table(*keys, probs, card['classes'])
 
@@ -366,7 +393,7 @@ NOTICE = '''A network for radiographs, exported by bonefrac. Not a medical devic
 Answers: {classes}
 
 Goes in:   image, uint8 (1, 1, {size}, {size}), grey; filter {filter}, resize {resize}. Normalisation is inside.
-Comes out: logits, float32 (1, {n}); softmax gives probabilities. Precision inside: {precision}.
+Comes out: {gives}. Precision inside: {precision}.
 To ask:    pip install --no-deps bonefrac
            pip install {packages}
            bonefrac predict IMAGE FOLDER
@@ -392,7 +419,8 @@ def notice(
         Text
     """
     weights = card.get('initial_weights') or dict(name='none, at random')
-    also = dict(classes=', '.join(card['classes']), n=len(card['classes']), packages=' '.join(PACKAGES))
+    gives = ', '.join(f'{name} float32 {(1, *shape)}' for name, shape in outputs_of(card).items())
+    also = dict(classes=', '.join(card['classes']), gives=gives, packages=' '.join(PACKAGES))
     also.update(images='SIMULATED images' if card.get('simulated') else 'images')
     also.update(work=WORK_OF[get_arch(card['arch']).family], weights=weights['name'])
     return NOTICE.format(**{'data': 'unknown', **card, **also})
@@ -420,24 +448,20 @@ def new_folder(
     raise ValueError(f'{folder}: is there already; --out names another folder')
 
 def in_parts(
-    network:Callable,   # Grey uint8 (n, size, size) -> logits
+    network:Callable,   # Grey uint8 (n, size, size) -> logits, or five arrays
     squares:np.ndarray, # Grey uint8 (n, size, size)
-) -> np.ndarray:        # Logits, (n, classes)
+):                      # The same for all
     """Logits of many images, a few at a time.
 
     Parameters
     ----------
     network : Callable
-        Grey uint8 (n, size, size) -> logits
+        Grey uint8 (n, size, size) -> logits, or five arrays
     squares : np.ndarray
         Grey uint8 (n, size, size)
-
-    Returns
-    -------
-    np.ndarray
-        Logits, (n, classes)
     """
-    return np.concatenate([network(squares[i:i + 8]) for i in range(0, len(squares), 8)])
+    parts = [network(squares[i:i + 8]) for i in range(0, len(squares), 8)]
+    return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else tuple(map(np.concatenate, zip(*parts)))
 
 GATE_TOLERANCE = .02 # largest difference of a score of the gate, which is counted in standard deviations
 
@@ -492,7 +516,8 @@ class Exporting:
         asked = self.asked = drawn(self.images, 'test', 'valid')
         known = pd.concat([read_predictions(run, part) for part in ('test', 'valid')]).set_index('name', drop=False)
         self.rows, self.squares = known.loc[asked.name].reset_index(drop=True), squares_of(asked, self.card)
-        self.own = in_parts(torch_network(self.model, self.card), self.squares)
+        network = torch_maps if self.card['kind'] == 'boxes' else torch_network
+        self.own = in_parts(network(self.model, self.card), self.squares)
 
     def answers(self, logits): return answers(self.rows, logits, self.card)
 
@@ -500,7 +525,7 @@ class Exporting:
         "Write the network and compare it with the run."
         write_onnx(self.model, self.card, file)
         found = parity(self.own, onnx_network(file, self.card)(self.squares))
-        check_float32(found, np.abs(self.own).max())
+        check_float32(found, max(np.abs(one).max() for one in in_arrays(self.own)[0]))
         return found
 
     def int8(self, file):
@@ -540,6 +565,22 @@ def check_format(
     choose(to, FORMATS, 'format')
     for name in ('onnx', 'onnxscript', 'onnxruntime'): needed(name)
 
+def check_detector(
+    card:dict, # Card of a run that says where
+    int8:bool, # With eight bits?
+):
+    """Refuse what is not known to give the boxes of the run.
+
+    Parameters
+    ----------
+    card : dict
+        Card of a run that says where
+    int8 : bool
+        With eight bits?
+    """
+    if int8: raise ValueError('a run that says where is exported without --int8: its boxes were not compared there')
+    if card['size'] % STRIDES[-1]: raise ValueError(f'size {card["size"]} is no multiple of {STRIDES[-1]}; train with one')
+
 def export(
     run:str|Path,    # Folder of a finished run
     to:str='onnx',   # A name of `FORMATS`
@@ -571,7 +612,7 @@ def export(
     folder = new_folder(out or f'{Path(run).name}-{"int8" if int8 else to}')
     card = load_model(run)[1]
     if int8: check_int8(card['arch'])
-    if card['kind'] == 'boxes': raise ValueError(f'{run}: a run that says where cannot be exported yet')
+    if card['kind'] == 'boxes': check_detector(card, int8)
     exporting = Exporting(run, data)
     with written_folder(folder) as aside: exporting.write(aside, int8)
     return folder

@@ -6,9 +6,10 @@
 __all__ = ['KINDS', 'CARD_KEYS', 'MODEL_FILES', 'CARD_NAMES', 'SIZES', 'INSTALLED_BY', 'FIXED', 'PARTS', 'OPERATORS', 'FAULTS',
            'checked_calibration', 'checked_card', 'read_card', 'needed', 'described_file', 'model_file', 'filled_model',
            'load_model', 'varint', 'fields', 'messages', 'node_fault', 'tensor_fault', 'onnx_fault', 'softmax',
-           'onnx_session', 'onnx_network', 'image_files', 'grey_square', 'normalised', 'network_input',
-           'at_temperature', 'answer_sets', 'answer_table', 'torch_network', 'spot_network', 'best_box', 'spot_answers',
-           'load_network', 'Asked', 'gate_network', 'load_gate', 'with_reasons', 'answers_said', 'predict']
+           'onnx_session', 'outputs_of', 'onnx_network', 'image_files', 'grey_square', 'normalised', 'network_input',
+           'at_temperature', 'answer_sets', 'answer_table', 'torch_network', 'torch_maps', 'spot_network', 'best_box',
+           'spot_answers', 'load_network', 'Asked', 'gate_network', 'load_gate', 'with_reasons', 'answers_said',
+           'predict']
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #78d4e5a7
 import math
@@ -26,6 +27,7 @@ from ..files import check_regular, file_sha256, progress, read_json, shown
 from ..vocabulary import choose
 from ..data.pixels import film_fault, is_image, load_grey, read_film
 from ..data.filters import FILTERS, RESIZES, boxes_in_film, prepared, room_of
+from ..evaluation.decoding import boxes_decoded, points_of, sigmoid
 from ..data.volumes import no_film, read_volume, volumes_below, why_not, write_projections
 from ..training.architectures import ARCHS
 from ..training.refusal import (
@@ -301,8 +303,9 @@ PARTS = { # message of an ONNX file: number of a field -> message in it
 }
 OPERATORS = frozenset( # of the standard domain; what else a file asks for is refused
     'Add AveragePool BatchNormalization Cast Clip Concat Constant Conv DequantizeLinear Div Dropout Flatten '
-    'Gather GatherND Gemm GlobalAveragePool Identity Log MatMul MaxPool Mul Pad QuantizeLinear ReduceMean Relu Reshape '
-    'Sigmoid Sqrt Sub Transpose Where'.split())
+    'Gather GatherND Gemm GlobalAveragePool Identity InstanceNormalization Log MatMul MaxPool Mul Pad QuantizeLinear '
+    'ReduceMax ReduceMean ReduceSum Relu Reshape Resize Sigmoid Slice Softmax Split Sqrt Sub Transpose Unsqueeze '
+    'Where'.split())
 
 def messages(
     kind:str, # A name of `PARTS`
@@ -424,11 +427,31 @@ def onnx_session(
     try: return ort.InferenceSession(content, options, providers=['CPUExecutionProvider'])
     except Exception as e: raise ValueError(f'{file}: {shown(" ".join(str(e).split())[:200])}') from None
 
+def outputs_of(
+    card:dict, # As `checked_card` gives it
+) -> dict:     # Name -> shape for one film, without the film
+    """What the network of an export gives.
+
+    Parameters
+    ----------
+    card : dict
+        As `checked_card` gives it
+
+    Returns
+    -------
+    dict
+        Name -> shape for one film, without the film
+    """
+    n, points = len(card['classes']), len(points_of(card['size']))
+    if card['kind'] != 'boxes': return dict(logits=[n])
+    maps = dict(scores=[points, 1], edges=[points, 4], centrality=[points, 1])
+    return dict(maps, present=[1], region=[n])
+
 def onnx_network(
     file:Path,     # ONNX file
-    card:dict,     # `size` and `classes`
+    card:dict,     # `kind`, `size` and `classes`
     threads:int=0, # Threads of an answer; 0: one per core
-) -> Callable:     # Grey uint8 (n, size, size) -> logits, float (n, classes)
+) -> Callable:     # Grey uint8 (n, size, size) -> logits, float (n, classes); of the kind `boxes` five arrays
     """Network of an ONNX file, if it takes and gives what its card says.
 
     Parameters
@@ -436,21 +459,24 @@ def onnx_network(
     file : Path
         ONNX file
     card : dict
-        `size` and `classes`
+        `kind`, `size` and `classes`
     threads : int, default 0
         Threads of an answer; 0: one per core
 
     Returns
     -------
     Callable
-        Grey uint8 (n, size, size) -> logits, float (n, classes)
+        Grey uint8 (n, size, size) -> logits, float (n, classes); of the kind `boxes` five arrays
     """
-    session, size, n = onnx_session(file, threads), card['size'], len(card['classes'])
-    asked = [('image', 'tensor(uint8)', [1, 1, size, size]), ('logits', 'tensor(float)', [1, n])]
+    session, size = onnx_session(file, threads), card['size']
+    gives = [(name, 'tensor(float)', [1, *shape]) for name, shape in outputs_of(card).items()]
+    asked = [('image', 'tensor(uint8)', [1, 1, size, size]), *gives]
     found = [(x.name, x.type, x.shape) for x in chain(session.get_inputs(), session.get_outputs())]
     if found != asked: raise ValueError(f'{file}: takes and gives {shown(found)}, not {asked}')
-    def logits(squares): return np.concatenate([session.run(None, dict(image=x[None, None]))[0] for x in squares])
-    return logits
+    def answers(squares):
+        each = [session.run(None, dict(image=square[None, None])) for square in squares]
+        return tuple(map(np.concatenate, zip(*each)))
+    return answers if card['kind'] == 'boxes' else lambda squares: answers(squares)[0]
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #71b403d9
 def image_files(
@@ -651,10 +677,10 @@ def torch_network(
         with torch.inference_mode(): return model(x.to(device)).cpu().numpy()
     return logits
 
-def spot_network(
+def torch_maps(
     model,     # `Spotter` in evaluation mode
     card:dict, # As `checked_card` gives it
-) -> Callable: # Grey uint8 (n, size, size) -> DataFrame: answer, probability, boxes of the square, `p_<class>`
+) -> Callable: # Grey uint8 (n, size, size) -> five arrays, as `outputs_of` says
     """Network of a run that says where.
 
     Parameters
@@ -667,18 +693,38 @@ def spot_network(
     Returns
     -------
     Callable
-        Grey uint8 (n, size, size) -> DataFrame: answer, probability, boxes of the square, `p_<class>`
+        Grey uint8 (n, size, size) -> five arrays, as `outputs_of` says
     """
-    from bonefrac.training.spotter import boxes_found
     torch, device = needed('torch'), next(model.parameters()).device
     def answers(squares):
         x = torch.from_numpy(normalised(squares, card)).to(device)
-        with torch.inference_mode(): *where, there, region = (part.cpu() for part in model(x))
-        yes = there[:, 0].sigmoid().double().numpy()
+        with torch.inference_mode(): return tuple(part.float().cpu().numpy() for part in model(x))
+    return answers
+
+def spot_network(
+    network:Callable, # Grey uint8 (n, size, size) -> five arrays, of a run or of an export
+    card:dict,        # As `checked_card` gives it
+) -> Callable:        # Grey uint8 (n, size, size) -> DataFrame: answer, probability, boxes of the square, `p_<class>`
+    """What five arrays say, in a table.
+
+    Parameters
+    ----------
+    network : Callable
+        Grey uint8 (n, size, size) -> five arrays, of a run or of an export
+    card : dict
+        As `checked_card` gives it
+
+    Returns
+    -------
+    Callable
+        Grey uint8 (n, size, size) -> DataFrame: answer, probability, boxes of the square, `p_<class>`
+    """
+    def answers(squares):
+        *where, there, region = network(squares)
+        yes = sigmoid(there[:, 0])
         table = pd.DataFrame(dict(answer=np.where(yes > .5, 'annotated', 'empty'), probability=yes))
-        table['boxes'] = [found.tolist() for found in boxes_found(model, tuple(where))]
-        regions = region.softmax(1).double().numpy().T
-        return table.assign(**{f'p_{name}': p for name, p in zip(card['classes'], regions)})
+        table['boxes'] = [boxes_decoded(film, card['size']).tolist() for film in zip(*where)]
+        return table.assign(**dict(zip([f'p_{name}' for name in card['classes']], softmax(region).T)))
     return answers
 
 def best_box(
@@ -744,10 +790,12 @@ def load_network(
         Grey uint8 (n, size, size) -> logits, float (n, classes); and the card
     """
     card = read_card(folder)
-    if card['model'] == 'model.onnx': return onnx_network(model_file(folder, card), card), card
-    device = 'cuda' if needed('torch').cuda.is_available() else 'cpu'
-    made = spot_network if card['kind'] == 'boxes' else torch_network
-    return made(load_model(folder)[0].to(device), card), card
+    boxes = card['kind'] == 'boxes'
+    if card['model'] == 'model.onnx': network = onnx_network(model_file(folder, card), card)
+    else:
+        device = 'cuda' if needed('torch').cuda.is_available() else 'cpu'
+        network = (torch_maps if boxes else torch_network)(load_model(folder)[0].to(device), card)
+    return spot_network(network, card) if boxes else network, card
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #056ab630
 class Asked:
