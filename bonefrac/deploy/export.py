@@ -579,7 +579,8 @@ def check_detector(
         With eight bits?
     """
     if int8: raise ValueError('a run that says where is exported without --int8: its boxes were not compared there')
-    if card['size'] % STRIDES[-1]: raise ValueError(f'size {card["size"]} is no multiple of {STRIDES[-1]}; train with one')
+    if card['size'] % STRIDES[-1]:
+        raise ValueError(f'size {card["size"]} is no multiple of {STRIDES[-1]}; train with one')
 
 def export(
     run:str|Path,    # Folder of a finished run
