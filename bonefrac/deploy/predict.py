@@ -428,14 +428,14 @@ def onnx_session(
     except Exception as e: raise ValueError(f'{file}: {shown(" ".join(str(e).split())[:200])}') from None
 
 def outputs_of(
-    card:dict, # As `checked_card` gives it
+    card:dict, # `size` and `classes`; `kind` where it is `boxes`
 ) -> dict:     # Name -> shape for one film, without the film
     """What the network of an export gives.
 
     Parameters
     ----------
     card : dict
-        As `checked_card` gives it
+        `size` and `classes`; `kind` where it is `boxes`
 
     Returns
     -------
@@ -443,13 +443,13 @@ def outputs_of(
         Name -> shape for one film, without the film
     """
     n, points = len(card['classes']), len(points_of(card['size']))
-    if card['kind'] != 'boxes': return dict(logits=[n])
+    if card.get('kind') != 'boxes': return dict(logits=[n])
     maps = dict(scores=[points, 1], edges=[points, 4], centrality=[points, 1])
     return dict(maps, present=[1], region=[n])
 
 def onnx_network(
     file:Path,     # ONNX file
-    card:dict,     # `kind`, `size` and `classes`
+    card:dict,     # As `outputs_of` takes it
     threads:int=0, # Threads of an answer; 0: one per core
 ) -> Callable:     # Grey uint8 (n, size, size) -> logits, float (n, classes); of the kind `boxes` five arrays
     """Network of an ONNX file, if it takes and gives what its card says.
@@ -459,7 +459,7 @@ def onnx_network(
     file : Path
         ONNX file
     card : dict
-        `kind`, `size` and `classes`
+        As `outputs_of` takes it
     threads : int, default 0
         Threads of an answer; 0: one per core
 
@@ -476,7 +476,7 @@ def onnx_network(
     def answers(squares):
         each = [session.run(None, dict(image=square[None, None])) for square in squares]
         return tuple(map(np.concatenate, zip(*each)))
-    return answers if card['kind'] == 'boxes' else lambda squares: answers(squares)[0]
+    return answers if card.get('kind') == 'boxes' else lambda squares: answers(squares)[0]
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #71b403d9
 def image_files(
