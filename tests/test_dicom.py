@@ -26,8 +26,8 @@ def write(path, grey, study, region='HAND', mono='MONOCHROME2', **header):
     meta.MediaStorageSOPInstanceUID = generate_uid()
     ds = FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
     ds.PatientName = ds.ReferringPhysicianName = ds.OperatorsName = PERSON
-    ds.PatientID = ds.AccessionNumber = ds.ViewPosition = ds.Laterality = ds.StudyID = 'ERIKA-4711'
-    ds.StudyDescription = ds.SeriesDescription = ds.ImageComments = ds.InstitutionName = f'{PERSON} 4711'
+    ds.PatientID = ds.AccessionNumber = ds.ViewPosition = ds.Laterality = ds.StudyID = 'ERIKA-4711-PLANTED'
+    ds.StudyDescription = ds.SeriesDescription = ds.ImageComments = ds.InstitutionName = f'{PERSON} 4711-PLANTED'
     ds.StudyInstanceUID, ds.BodyPartExamined, ds.Modality = study, region, 'DX'
     ds.Rows, ds.Columns = grey.shape[-2:]
     ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PixelRepresentation = 1, mono, 0
@@ -43,7 +43,7 @@ def hospital(tmp_path_factory):
     for i in range(4):
         for region in ('hand', 'wrist'):
             grey = phantom_image('wrist', seed=i, size=64).image
-            study = f'1.2.826.4711.{i if region == "hand" or i == 0 else 10 + i}'
+            study = f'1.2.826.47114711.{i if region == "hand" or i == 0 else 10 + i}'
             write(root/region/(f'{i}.dcm' if i else 'IM0'), grey, study, region.upper())
     return root
 
@@ -68,7 +68,7 @@ def test_no_header_gets_out(hospital, call, tmp_path):
     outputs += [path.read_bytes().decode('latin1') for path in cache]
     assert len(outputs) > 5
     for text in outputs:
-        assert not any(word in text for word in ('Erika', 'ERIKA', '4711', '1.2.826'))
+        assert not any(word in text for word in ('Erika', 'ERIKA', 'PLANTED', '1.2.826.'))
 
 def test_window_inversion_and_frames(tmp_path):
     grey = phantom_image('elbow', seed=1, size=64).image

@@ -83,9 +83,11 @@ def test_killed_run(tmp_path):
     words = 'run --arch squeezenet1_1 --weights scratch --size 64 --batch-size 8 --data phantom:72'.split()
     process = begun(tmp_path, *words, '--epochs', '40')
     wait_for(lambda: begun_run(tmp_path), process)
-    for child in psutil.Process(process.pid).children(recursive=True): child.kill()
+    children = psutil.Process(process.pid).children(recursive=True)
+    for child in children: child.kill()
     process.kill()
     process.wait()
+    assert not psutil.wait_procs(children, timeout=60)[1] # a lock lives as long as the last of them
     [left] = begun_run(tmp_path)
     assert str(process.pid) not in left.name # a number means nothing in another container
     config = run_config(**dict(CONFIG, epochs=40), data='phantom:72')
