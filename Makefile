@@ -49,7 +49,7 @@ reader: $(STAMP)
 
 # nbdev_docs writes a README.md of its own where nbs/index.ipynb is newer; ours comes from make prepare.
 docs: $(STAMP)
-	@if command -v quarto >/dev/null; then touch README.md && $(BIN)/nbdev_docs; else $(BIN)/python site/build.py; fi
+	@if command -v quarto >/dev/null; then touch README.md && $(BIN)/nbdev_docs && $(BIN)/python site/live.py; else $(BIN)/python site/build.py; fi
 
 test-docs: export BONEFRAC_SITE = _docs
 test-docs: $(STAMP)

@@ -22,6 +22,7 @@ from nbconvert.preprocessors import ExtractOutputPreprocessor
 from pygments.formatters import HtmlFormatter
 
 from bonefrac.report.reporting import heading_anchor
+from live import add_live
 from quarto import plain_links
 from readme import doc_url, page
 
@@ -237,7 +238,7 @@ class Site:
         return found_text(soup, self.titles[name]['title'], here)
 
     def write_rest(self, search):
-        "Write styles, scripts, the index of the search and pictures."
+        "Write styles, scripts, the index of the search, pictures and what the page with a network needs."
         style = (HERE/'style.css').read_text(encoding='utf8')
         for kind in ('light', 'dark'):
             formatter = HtmlFormatter(style=f'a11y-high-contrast-{kind}')
@@ -248,6 +249,7 @@ class Site:
         (self.out/'search.js').write_text(index, encoding='utf8')
         for file in (self.root/'nbs').glob('*'):
             if file.suffix in ('.png', '.svg'): shutil.copy(file, self.out/file.name)
+        add_live(self.out)
 
 def build(root=ROOT, out=None):
     "Make the site beside its place, then put it there; number of pages."

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'SAYS', 'QUALITY', 'RUNTIME', 'RUNTIME_FILES', 'NETWORK_FILES', 'box_of', 'film_facts', 'view_facts',
-           'write_view', 'films_of', 'probability_of', 'packed', 'unpack', 'runtime', 'add_runtime', 'write_live']
+           'write_view', 'films_of', 'probability_of', 'packed', 'unpack', 'runtime', 'add_network', 'add_runtime',
+           'write_live']
 
 # %% ../../nbs/library/deploy/06_browser.ipynb #69319a8e
 import shutil
@@ -236,6 +237,26 @@ def runtime() -> Path: # Folder with `RUNTIME_FILES`
 # %% ../../nbs/library/deploy/06_browser.ipynb #f6957acc
 NETWORK_FILES = ('model.onnx', 'card.json', 'NOTICE.txt')
 
+def add_network(
+    folder:Path,
+    network:Path, # Folder of an export
+) -> str:         # Why it is not there; empty where it is
+    """Copy a network into a folder, if there is one.
+
+    Parameters
+    ----------
+    network : Path
+        Folder of an export
+
+    Returns
+    -------
+    str
+        Why it is not there; empty where it is
+    """
+    if not all((network/name).is_file() for name in NETWORK_FILES): return f'no network in {network.name}'
+    for name in NETWORK_FILES: shutil.copyfile(network/name, folder/name)
+    return ''
+
 def add_runtime(
     folder:Path,
 ) -> str:        # Why it is not there; empty where it is
@@ -258,7 +279,7 @@ def write_live(
     translations:tuple=TRANSLATIONS, # mm
     angulations:tuple=ANGULATIONS,   # Degrees
     size:int=512,      # Longest side of a film in px
-) -> str:              # Why onnxruntime-web is not there; empty where it is
+) -> str:              # Why the page cannot answer; empty where it can
     """Write films, network and onnxruntime-web for a page.
 
     Parameters
@@ -279,13 +300,12 @@ def write_live(
     Returns
     -------
     str
-        Why onnxruntime-web is not there; empty where it is
+        Why the page cannot answer; empty where it can
     """
     folder, example = Path(folder), example or Example()
     folder.mkdir(parents=True, exist_ok=True)
-    for name in NETWORK_FILES: shutil.copyfile(Path(network)/name, folder/name)
     views = [write_view(folder, example, view, translations, angulations, size) for view in example.views]
-    missing = add_runtime(folder)
+    missing = add_network(folder, Path(network)) or add_runtime(folder)
     steps = dict(translations=translations, angulations=angulations, start=[len(translations)//2, 0])
-    write_json(folder/'films.json', dict(steps, views=views, runtime=not missing, missing=missing))
+    write_json(folder/'films.json', dict(steps, views=views, missing=missing))
     return missing

@@ -75,7 +75,7 @@ const PAGE = `<div class="live-page">
 </div>`
 const FILM = `<div class="live-film"><canvas role="img"></canvas><span class="live-view"></span></div>`
 const BARS = `<div class="live-bars"><p class="live-asked">Is the bone broken?</p></div>`
-const BAR = `<div class="live-bar"><span></span><b>…</b><meter min="0" max="1" value="0"></meter></div>`
+const BAR = `<div class="live-bar"><span></span><b>…</b><div role="meter" aria-valuemin="0" aria-valuemax="100" aria-valuenow="0"><i></i></div></div>`
 
 class View {
   constructor(facts, sheet) {
@@ -86,7 +86,8 @@ class View {
     this.film.querySelector('.live-view').textContent = this.says
     this.bar = made(BAR)
     this.bar.querySelector('span').textContent = this.says
-    this.bar.querySelector('meter').setAttribute('aria-label', `probability, film ${this.says}`)
+    this.meter = this.bar.querySelector('[role=meter]')
+    this.meter.setAttribute('aria-label', `probability, film ${this.says}`)
   }
 
   draw(number, where) {
@@ -98,6 +99,13 @@ class View {
     const [left, top, right, bottom] = film.box
     Object.assign(brush, { strokeStyle: '#f0b840', lineWidth: 3 })
     brush.strokeRect(left*width - 8, top*height - 8, (right - left)*width + 16, (bottom - top)*height + 16)
+  }
+
+  tell(p) {
+    this.bar.querySelector('b').textContent = percent(p)
+    this.meter.setAttribute('aria-valuenow', Math.round(100*p))
+    this.meter.firstElementChild.style.width = `${100*p}%`
+    this.bar.classList.toggle('live-seen', p > .5)
   }
 
   square(number, size) {
@@ -154,9 +162,7 @@ class Page {
     for (const view of this.views) {
       const p = await view.ask(this.network, this.shown)
       if (turn !== this.turn) return
-      view.bar.querySelector('b').textContent = percent(p)
-      view.bar.querySelector('meter').value = p
-      view.bar.classList.toggle('live-seen', p > .5)
+      view.tell(p)
     }
     this.root.dataset.shown = this.shown
     const lines = this.views.map(() => [])
@@ -172,10 +178,10 @@ class Page {
 
   chart(lines) {
     const steps = this.facts.translations, most = steps.at(-1)
-    const x = mm => 56 + 560*mm/most, y = p => 12 + 170*(1 - p)
+    const x = mm => 68 + 548*mm/most, y = p => 12 + 170*(1 - p)
     const path = line => line.map((p, k) => `${k ? 'L' : 'M'}${x(steps[k]).toFixed(1)} ${y(p).toFixed(1)}`).join('')
-    const rules = [0, .5, 1].map(p => `<path class="live-rule" d="M56 ${y(p)}H616"/>
-      <text x="48" y="${y(p) + 5}" text-anchor="end">${percent(p)}</text>`)
+    const rules = [0, .5, 1].map(p => `<path class="live-rule" d="M68 ${y(p)}H616"/>
+      <text x="60" y="${y(p) + 5}" text-anchor="end">${percent(p)}</text>`)
     const ticks = steps.filter(Number.isInteger).map(mm =>
       `<text x="${x(mm)}" y="204" text-anchor="middle">${mm}</text>`)
     const curves = lines.map((line, k) => `<path class="live-line live-line${k}" d="${path(line)}"/>`)
@@ -184,7 +190,7 @@ class Page {
       `<circle class="live-dot live-line${k}" r="6" cx="${x(now)}" cy="${y(line[this.sliders[0].value])}"/>`)
     const svg = this.root.querySelector('svg'), said = this.sentence(lines)
     svg.innerHTML = [...rules, ...ticks, ...curves, ...dots].join('') +
-      '<text x="336" y="226" text-anchor="middle">translation, mm</text>'
+      '<text x="342" y="226" text-anchor="middle">translation, mm</text>'
     svg.setAttribute('aria-label', `Probability that the bone is broken against translation. ${said}`)
     const keys = this.views.map((view, k) => `<i class="live-key live-key${k}"></i>${view.says}`).join(' &nbsp; ')
     this.root.querySelector('figcaption').innerHTML = `${keys}<br>${said}`
@@ -206,6 +212,7 @@ class Page {
     const told = (className, textContent) => Object.assign(document.createElement('p'), { className, textContent })
     this.root.querySelector('.live-bars').replaceChildren(told('live-why', `No answer: ${reason}.`))
     this.root.querySelector('.live-chart').replaceWith(told('live-refused', text))
+    this.root.dataset.refused = 'yes'
   }
 }
 
@@ -218,7 +225,7 @@ async function open(place) {
   }))
   const page = new Page(place, facts, views)
   try {
-    if (!facts.runtime) throw new Error('this copy of the site was built without onnxruntime-web')
+    if (facts.missing) throw new Error(`this copy of the site was built without its network (${facts.missing})`)
     page.network = await Network.load(await (await read('card.json')).json())
     page.update()
   } catch (fault) { page.refuse(fault.message) }
