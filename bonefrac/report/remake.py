@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SHOWN_RUNS', 'SHOWN_ARCHS', 'PHANTOMS', 'TRANSFER', 'SAME', 'BROWSER', 'JOBS', 'shipped_manifest', 'manifests',
-           'is_shown', 'removals', 'transfer_runs', 'other_side', 'transfer', 'realism', 'displacement_of', 'held_out',
-           'browser']
+           'is_shown', 'removals', 'transfer_runs', 'other_side', 'transfer', 'realism', 'displacement_of', 'asker',
+           'held_out', 'keep_only', 'browser']
 
 # %% ../../nbs/library/report/04_remake.ipynb #c0e7a415
 import sys
@@ -265,6 +265,20 @@ def displacement_of(
     rows = rows.rename(columns=dict(view_translation_mm='mm'))
     return rows.groupby('name')[['mm', 'severity']].max()
 
+def asker(
+    network:str|Path, # Folder of an export
+):                    # Image file -> probability
+    """An export as a function of a file.
+
+    Parameters
+    ----------
+    network : str | Path
+        Folder of an export
+    """
+    card = read_json(Path(network)/'card.json')
+    asked = onnx_network(Path(network)/'model.onnx', card)
+    return lambda path: probability_of(load_grey(path), asked, card)
+
 def held_out(
     made:str|Path,    # Folder of a run on phantoms that answers yes or no
     network:str|Path, # Its export
@@ -283,12 +297,24 @@ def held_out(
     pd.DataFrame
         `name`, `group`, `truth`, `probability` of the export, `mm`, `severity`
     """
-    rows, card = read_predictions(made), read_json(Path(network)/'card.json')
-    asked = onnx_network(Path(network)/'model.onnx', card)
-    paths = load_images(read_run(made)['config']['data']).set_index('name').path[rows.name].map(Path)
-    probability = [probability_of(load_grey(path), asked, card) for path in paths]
-    table = rows[['name', 'group', 'truth']].assign(probability=probability)
-    return table.join(displacement_of(paths.iloc[0].parents[2]), on='name')
+    rows, images = read_predictions(made), load_images(read_run(made)['config']['data'])
+    paths = [Path(path) for path in images.set_index('name').path[rows.name]]
+    table = rows[['name', 'group', 'truth']].assign(probability=list(map(asker(network), paths)))
+    return table.join(displacement_of(paths[0].parents[2]), on='name')
+
+def keep_only(
+    folder:str|Path,
+    names, # Of files
+):
+    """Remove other files of a folder.
+
+    Parameters
+    ----------
+    names : object
+        Of files
+    """
+    for file in Path(folder).iterdir():
+        if file.name not in names: file.unlink()
 
 def browser(
     network:str|Path='site/live/network', # Folder to make
@@ -310,9 +336,7 @@ def browser(
         Of the run
     """
     made = run(run_config(**settings), Path(runs)/'browser')
-    export(made, int8=True, out=network)
-    for file in Path(network).iterdir():
-        if file.name not in NETWORK_FILES: file.unlink()
+    keep_only(export(made, int8=True, out=network), NETWORK_FILES)
     with written(Path(results)/'phantoms'/'browser.parquet') as aside: held_out(made, network).to_parquet(aside)
 
 # %% ../../nbs/library/report/04_remake.ipynb #ea6831d7
