@@ -178,10 +178,11 @@ def watch(view):
 def open_page(browser):
     "Opens a page of the site; what goes wrong there is kept in `faults`."
     opened = []
-    def begin(name, width=1280, theme='light'):
+    def begin(name, width=1280, theme='light', first=''):
         size = dict(width=width, height=900)
         view = browser[0].new_page(viewport=size, color_scheme=theme, reduced_motion='reduce')
         opened.append(view)
+        if first: view.add_init_script(first)
         watch(view)
         assert view.goto(browser[1] + name).status == 200
         return view
@@ -263,6 +264,93 @@ def test_theme_follows_the_system_and_is_remembered(open_page, made_by):
     switch_theme(view, made_by)
     view.reload()
     assert view.evaluate(made_by.theme) == 'light'
+
+# The page on which a network answers
+
+@pytest.fixture(scope='module')
+def live(site):
+    "What the page in the browser reads first, where its network can answer."
+    facts = json.loads((site/'live/films.json').read_text(encoding='utf8'))
+    if not facts['missing']: return facts
+    said = f'the page in the browser was not asked: {facts["missing"]}'
+    if os.environ.get('BONEFRAC_BROWSER') == 'required': pytest.fail(said)
+    pytest.skip(said)
+
+LIVE = 'study/browser.html'
+FILMS = "[...document.querySelectorAll('.live-film canvas')].map(film => film.toDataURL())"
+BARS = "[...document.querySelectorAll('.live-bar [role=meter]')].map(bar => +bar.getAttribute('aria-valuenow'))"
+
+def drawn(view, number):
+    "Wait until film `number` of each view is shown, answered and drawn into the chart."
+    view.wait_for_selector(f'.live-page[data-shown="{number}"]', timeout=120_000)
+    if number: view.wait_for_selector(f'.live-page[data-drawn="{number}"]', timeout=120_000)
+
+def answers_in_python(site, live, number):
+    "Percent that the network says of a film of each view, without a browser."
+    import cv2
+    from bonefrac.deploy.browser import probability_of
+    from bonefrac.deploy.predict import onnx_network
+    card = json.loads((site/'live/card.json').read_text(encoding='utf8'))
+    network, answers = onnx_network(site/'live/model.onnx', card), []
+    for view in live['views']:
+        picture, (x, y) = cv2.imread(str(site/'live'/view['file']), 0), view['films'][number]['at']
+        answers.append(100*probability_of(picture[y:y + view['height'], x:x + view['width']], network, card))
+    return answers
+
+def test_a_network_answers_in_the_browser_as_in_python(open_page, site, live):
+    view, steps = open_page(LIVE), len(live['translations'])
+    drawn(view, 1 + live['start'][0])
+    seen = [view.evaluate(BARS)]
+    for slider, number in (('translation', steps), ('angulation', steps*len(live['angulations']))):
+        view.locator(f'.live-{slider}').press('End')
+        drawn(view, number)
+        seen.append(view.evaluate(BARS))
+    view.uncheck('.live-broken')
+    drawn(view, 0)
+    seen.append(view.evaluate(BARS))
+    numbers = [1 + live['start'][0], steps, steps*len(live['angulations']), 0]
+    for shown, number in zip(seen, numbers):
+        assert shown == pytest.approx(answers_in_python(site, live, number), abs=2), number
+    assert view.faults == []
+
+def test_sliders_move_the_fracture_and_the_probability(open_page, live):
+    view = open_page(LIVE)
+    view.locator('.live-translation').press('Home')
+    drawn(view, 1)
+    films, bars, chart = view.evaluate(FILMS), view.evaluate(BARS), view.locator('.live-chart circle').count()
+    assert len(films) == len(bars) == chart == 2
+    view.locator('.live-translation').press('End')
+    drawn(view, len(live['translations']))
+    assert all(a != b for a, b in zip(films, view.evaluate(FILMS)))
+    assert view.evaluate(BARS)[0] > bars[0]                      # the front view shows it
+    assert '8 mm' in view.inner_text('.live-sliders')
+    plain = view.evaluate(FILMS)
+    view.check('.live-where')
+    assert all(a != b for a, b in zip(plain, view.evaluate(FILMS)))
+    faults, kept = barriers(view)
+    assert faults == [] and kept > 10
+    view.set_viewport_size(dict(width=390, height=844))
+    assert view.evaluate('document.documentElement.scrollWidth') <= 390
+
+def test_the_network_comes_from_the_site_alone(open_page, browser, live):
+    view, asked = open_page(LIVE), []
+    view.on('request', lambda request: asked.append(request.url))
+    view.reload()
+    drawn(view, 1 + live['start'][0])
+    assert any(url.endswith('.wasm') for url in asked) and any(url.endswith('model.onnx') for url in asked)
+    assert [url for url in asked if not url.startswith((browser[1], 'data:', 'blob:'))] == []
+
+def test_without_webassembly_the_page_says_what_would_be_there(open_page):
+    view = open_page(LIVE, first='delete window.WebAssembly')
+    view.wait_for_selector('.live-page[data-refused]')
+    said = view.inner_text('.live-page')
+    assert 'Here a small network would say' in said and 'No answer: ' in said
+    films = view.evaluate(FILMS)
+    view.locator('.live-translation').press('End')
+    assert view.evaluate(FILMS) != films and view.faults == []
+
+def test_without_scripts_the_page_says_what_would_be_there(soups):
+    assert 'two films stand here' in soups[LIVE].find(id='live').get_text()
 
 def test_home_says_what_the_record_says():
     from bonefrac.report.home import FINDINGS, Known, three_numbers

@@ -375,8 +375,8 @@ def step_names() -> list: # One more than `STEPS`
     list
         One more than `STEPS`
     """
-    between = [f'{a} to {b} mm' for a, b in zip(STEPS, STEPS[1:])]
-    return [f'below {STEPS[0]} mm', *between, f'from {STEPS[-1]} mm']
+    between = [f'by {a} to {b} mm' for a, b in zip(STEPS, STEPS[1:])]
+    return [f'by less than {STEPS[0]} mm', *between, f'by {STEPS[-1]} mm or more']
 
 def step_of(
     mm:pd.Series, # Translation as films show it, mm; missing where nothing is broken
@@ -435,8 +435,8 @@ def noticed(
     return pd.DataFrame([dict(films=name, **called_row(called)) for name, called in groups])
 
 # %% ../../nbs/library/deploy/06_browser.ipynb #dd70b9e9
-_NOTICED = ('AUROC {auroc:.2f} ({auroc_low:.2f} to {auroc_high:.2f}) on {n} simulated films of {groups} examinations, '
-            'none of them trained on; {positives} show a broken bone.')
+_NOTICED = ('AUROC {auroc:.2f} ({auroc_low:.2f} to {auroc_high:.2f}) on {n} simulated films of {groups} '
+            'examinations, none of them trained on; {positives} show a broken bone.')
 _SHARE = '{share:.0%} ({low:.0%} to {high:.0%}) of {n}'
 
 def area_sentence(
@@ -474,5 +474,5 @@ def noticed_sentence(
     """
     rows = noticed(answers).to_dict('records')
     whole, small, large = (_SHARE.format(**rows[k]) for k in (0, 1, -1))
-    return (f'Called broken are {large} fractures seen apart {rows[-1]["films"]}, {small} {rows[1]["films"]}, '
-            f'and {whole} whole bones. Intervals are 95 %.')
+    return (f'The network calls broken {large} fractures that films show displaced {rows[-1]["films"]}, {small} '
+            f'{rows[1]["films"]}, and {whole} whole bones. Intervals are 95 %.')
