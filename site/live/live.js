@@ -70,7 +70,7 @@ const PAGE = `<div class="live-page">
   <label class="live-tick"><input type="checkbox" class="live-broken" checked> the bone is broken</label>
   <label class="live-tick"><input type="checkbox" class="live-where"> show where</label>
 </div>
-<figure class="live-chart"><svg viewBox="0 0 640 230" role="img"></svg><figcaption></figcaption></figure>
+<figure class="live-chart"><svg viewBox="0 0 640 230" role="img" aria-label="The chart is drawn when the network has answered"></svg><figcaption></figcaption></figure>
 <p class="live-note">Simulated films, not patients. Not a medical device. Nothing leaves this page.</p>
 </div>`
 const FILM = `<div class="live-film"><canvas role="img"></canvas><span class="live-view"></span></div>`
@@ -178,10 +178,10 @@ class Page {
 
   chart(lines) {
     const steps = this.facts.translations, most = steps.at(-1)
-    const x = mm => 68 + 548*mm/most, y = p => 12 + 170*(1 - p)
+    const x = mm => 76 + 540*mm/most, y = p => 12 + 170*(1 - p)
     const path = line => line.map((p, k) => `${k ? 'L' : 'M'}${x(steps[k]).toFixed(1)} ${y(p).toFixed(1)}`).join('')
-    const rules = [0, .5, 1].map(p => `<path class="live-rule" d="M68 ${y(p)}H616"/>
-      <text x="60" y="${y(p) + 5}" text-anchor="end">${percent(p)}</text>`)
+    const rules = [0, .5, 1].map(p => `<path class="live-rule" d="M76 ${y(p)}H616"/>
+      <text x="68" y="${y(p) + 5}" text-anchor="end">${percent(p)}</text>`)
     const ticks = steps.filter(Number.isInteger).map(mm =>
       `<text x="${x(mm)}" y="204" text-anchor="middle">${mm}</text>`)
     const curves = lines.map((line, k) => `<path class="live-line live-line${k}" d="${path(line)}"/>`)
@@ -190,7 +190,7 @@ class Page {
       `<circle class="live-dot live-line${k}" r="6" cx="${x(now)}" cy="${y(line[this.sliders[0].value])}"/>`)
     const svg = this.root.querySelector('svg'), said = this.sentence(lines)
     svg.innerHTML = [...rules, ...ticks, ...curves, ...dots].join('') +
-      '<text x="342" y="226" text-anchor="middle">translation, mm</text>'
+      '<text x="346" y="226" text-anchor="middle">translation, mm</text>'
     svg.setAttribute('aria-label', `Probability that the bone is broken against translation. ${said}`)
     const keys = this.views.map((view, k) => `<i class="live-key live-key${k}"></i>${view.says}`).join(' &nbsp; ')
     this.root.querySelector('figcaption').innerHTML = `${keys}<br>${said}`
