@@ -227,7 +227,8 @@ def packed(
     """
     command = [npm(), 'pack', RUNTIME, '--ignore-scripts', '--pack-destination', str(folder)]
     try: subprocess.run(command, **OPTIONS) # type: ignore[call-overload]
-    except (OSError, subprocess.SubprocessError) as e: raise ValueError(f'npm did not bring {RUNTIME}: {e}') from None
+    except (OSError, subprocess.SubprocessError) as e:
+        raise ValueError(f'npm did not bring {RUNTIME} ({type(e).__name__})') from None
     return next(folder.glob('*.tgz'))
 
 def take(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SHOWN_RUNS', 'SHOWN_ARCHS', 'PHANTOMS', 'TRANSFER', 'SAME', 'FILMS', 'BROWSER', 'JOBS', 'shipped_manifest',
            'manifests', 'is_shown', 'removals', 'transfer_runs', 'other_side', 'transfer', 'realism', 'films_folder',
-           'displacement_of', 'asker', 'held_out', 'keep_only', 'browser']
+           'displacement_of', 'asker', 'held_out', 'browser']
 
 # %% ../../nbs/library/report/04_remake.ipynb #c0e7a415
 import sys
@@ -27,7 +27,7 @@ from ..training.tasks import ask
 from ..experiment.config import run_config
 from ..experiment.record import collect, finished
 from ..experiment.run import read_predictions, read_run, run
-from ..deploy.browser import NETWORK_FILES, probability_of
+from ..deploy.browser import probability_of
 from ..deploy.export import export
 from ..deploy.predict import onnx_network
 from .removals import predictions_on, without_shortcuts
@@ -243,8 +243,8 @@ def realism(
     write_findings(compare_sets(_real_sources(source), load_images(phantoms)), Path(results)/'phantoms')
 
 # %% ../../nbs/library/report/04_remake.ipynb #c9111d38
-FILMS = dict(n=4000, annotated=.5, size=256, nuisances=STILL, regions=[Example().region]) # as the page shows them
-BROWSER = dict(task='abnormal', folds=10, arch='custom_cnn_pooled', size=96, epochs=12)
+FILMS = dict(n=6000, annotated=.5, size=256, nuisances=STILL, regions=[Example().region]) # as the page shows them
+BROWSER = dict(task='abnormal', folds=10, arch='custom_cnn_pooled', size=96, epochs=16)
 
 def films_folder(
     **films, # Arguments of `phantom_images`
@@ -320,20 +320,6 @@ def held_out(
     table = rows[['name', 'group', 'truth']].assign(probability=list(map(asker(network), paths)))
     return table.join(displacement_of(paths[0].parents[2]), on='name')
 
-def keep_only(
-    folder:str|Path,
-    names, # Of files
-):
-    """Remove other files of a folder.
-
-    Parameters
-    ----------
-    names : object
-        Of files
-    """
-    for file in Path(folder).iterdir():
-        if file.name not in names: file.unlink()
-
 def browser(
     network:str|Path='site/live/network', # Folder to make
     results:str|Path='results',           # Folder of the record
@@ -357,7 +343,7 @@ def browser(
         Of the run
     """
     made = run(run_config(data=films_folder(**films), **settings), Path(runs)/'browser')
-    keep_only(export(made, int8=True, out=network), NETWORK_FILES)
+    export(made, int8=True, out=network)
     with written(Path(results)/'phantoms'/'browser.parquet') as aside: held_out(made, network).to_parquet(aside)
 
 # %% ../../nbs/library/report/04_remake.ipynb #ea6831d7
