@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SPOT_DESIGN', 'PARTS', 'KNOWN', 'SCORE_NAMES', 'PUBLISHED_SPOTS', 'BESIDE', 'spot_runs', 'most_complete',
            'spot_table', 'spot_threshold', 'part_scores', 'part_rows', 'without_bone', 'found_by_class', 'same_images',
-           'region_gain', 'region_networks', 'spot_text', 'score_rows', 'beside_rows', 'left_for']
+           'region_gain', 'gain_by_labels', 'region_networks', 'spot_text', 'score_rows', 'beside_rows', 'left_for']
 
 # %% ../../nbs/library/report/10_spots.ipynb #ac40d69f
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
+from ..audit.review import LABELS
 from ..evaluation.detection import DETECTION, annotated, detection_metrics, interval_words
 from ..evaluation.judge import threshold_of
 from ..evaluation.metrics import binary_metrics
@@ -20,7 +21,7 @@ from ..evaluation.predictions import pool_folds, presence
 from ..evaluation.seeds import paired_differences
 from ..experiment.record import read_record, recorded_predictions, unchanged
 from .answers import run_label
-from .labels import label_tables, labelled_runs
+from .labels import label_tables, labelled_runs, rescored
 
 # %% ../../nbs/library/report/10_spots.ipynb #2c4eef4a
 SPOT_DESIGN = dict(split='study_grouped', folds=5, split_seed=0, recipe='bonefrac', seed=0)
@@ -239,6 +240,31 @@ def region_gain(
     """
     pairs = {name: tuple({0: one} for one in same_images(joint, table)) for name, table in others.items()}
     return paired_differences(pairs)
+
+def gain_by_labels(
+    joint:pd.DataFrame,  # Predictions table of kind `classes`, of a network that also says where
+    others:dict,         # Name -> predictions table of kind `classes`, of a network for regions alone
+    review:pd.DataFrame, # From `read_review`
+) -> pd.DataFrame:       # From `region_gain`, one row per kind of label and name
+    """What learning where adds to the region, judged by either kind of label.
+
+    Parameters
+    ----------
+    joint : pd.DataFrame
+        Predictions table of kind `classes`, of a network that also says where
+    others : dict
+        Name -> predictions table of kind `classes`, of a network for regions alone
+    review : pd.DataFrame
+        From `read_review`
+
+    Returns
+    -------
+    pd.DataFrame
+        From `region_gain`, one row per kind of label and name
+    """
+    def gain(labels): return region_gain(*(
+        rescored(joint, review, labels), {name: rescored(table, review, labels) for name, table in others.items()}))
+    return pd.concat({labels: gain(labels) for labels in LABELS}, names=['judged by', 'network'])
 
 def region_networks(
     record:str|Path='results', # Folder of the record
