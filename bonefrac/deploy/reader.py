@@ -400,7 +400,7 @@ def answer_html(
     str
         HTML
     """
-    if answer.get('refused'): return f'<h3>refused</h3><p>{safe(answer["refused"])}: this network has no answer to it.</p>'
+    if why := answer.get('refused'): return f'<h3>refused</h3><p>{safe(why)}: this network has no answer to it.</p>'
     bars = ''.join(bar(name, share) for name, share in probabilities(answer, card).items())
     return f'<h3>{safe(answer["answer"])}</h3>{bars}'
 

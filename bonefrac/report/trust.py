@@ -25,7 +25,7 @@ from ..evaluation.calibration import (
     pooled_test, refused_folds, row_draws, set_scores, temperatures, with_interval)
 from ..evaluation.detection import found_at
 from ..evaluation.intervals import percentile_interval
-from ..evaluation.predictions import accuracy, all_boxes, correct, presence
+from ..evaluation.predictions import accuracy, all_boxes, correct
 from ..experiment.record import read_record, recorded_predictions, unchanged
 from .answers import five_folds
 from .chapters import plural
