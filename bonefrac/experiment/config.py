@@ -64,7 +64,7 @@ def archs_of(
     Parameters
     ----------
     task : str
-        A name of `TASKS` (region, abnormal, spot, label)
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
 
     Returns
     -------
@@ -82,7 +82,7 @@ def studied(
     Parameters
     ----------
     task : str
-        A name of `TASKS` (region, abnormal, spot, label)
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
 
     Returns
     -------
