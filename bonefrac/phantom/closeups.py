@@ -6,7 +6,7 @@
 __all__ = ['CLOSE', 'GRADES', 'MEASURED', 'ROW', 'CLOSEUPS_VERSION', 'turned', 'pair_of_views', 'closeup_cases', 'closeup_scene',
            'closeup', 'grade_seen', 'closeup_row', 'subjects_seen', 'make_closeups']
 
-# %% ../../nbs/library/phantom/16_closeups.ipynb #57ed421e
+# %% ../../nbs/library/phantom/16_closeups.ipynb #80203de3
 import csv
 import json
 from dataclasses import replace
@@ -24,7 +24,7 @@ from .nuisances import NUISANCES, Case, nuisance_shares, random_stream
 from .simulate import Phantom, photographed, pose_scene
 from .archive import known_regions
 
-# %% ../../nbs/library/phantom/16_closeups.ipynb #a0d9b141
+# %% ../../nbs/library/phantom/16_closeups.ipynb #3afe9594
 CLOSE = dict(mm=80, size=128, jitter=5) # side in mm and px; how far the break may lie from the middle, mm
 
 def turned(
@@ -67,7 +67,7 @@ def pair_of_views(
     def off(view): return abs(90 - abs(turned(region, view) - turned(region, first)))
     return first, min(others, key=off)
 
-# %% ../../nbs/library/phantom/16_closeups.ipynb #9b189cba
+# %% ../../nbs/library/phantom/16_closeups.ipynb #94308616
 def closeup_cases(
     number:int,    # Of the subject, from 0
     seed:int,      # Same seed, same cases
@@ -94,7 +94,7 @@ def closeup_cases(
     subject, study = (int(rng.integers(2**62)) for _ in range(2))
     return [Case(region, view, True, subject, study, int(rng.integers(2**62))) for view in pair_of_views(region)]
 
-# %% ../../nbs/library/phantom/16_closeups.ipynb #d39e9305
+# %% ../../nbs/library/phantom/16_closeups.ipynb #4dc718d8
 def closeup_scene(
     case:Case,
     nuisances:dict|None=None, # Probabilities that replace those of `NUISANCES`
@@ -137,7 +137,7 @@ def closeup(
     if scene is None: return None
     with at_energy(kev): return photographed(scene, 512/CLOSE['size'])
 
-# %% ../../nbs/library/phantom/16_closeups.ipynb #b33cdf12
+# %% ../../nbs/library/phantom/16_closeups.ipynb #b6d95bac
 GRADES = '1 undisplaced', '2 displaced', '3 severely displaced'
 
 def grade_seen(
@@ -164,7 +164,7 @@ def grade_seen(
     if shift >= width/2 or angle >= 10: return GRADES[2]
     return GRADES[0] if shift < 2 and angle < 5 else GRADES[1]
 
-# %% ../../nbs/library/phantom/16_closeups.ipynb #b41d1153
+# %% ../../nbs/library/phantom/16_closeups.ipynb #fffa6881
 MEASURED = ('view_translation_mm', 'view_angulation_deg', 'translation_mm', 'angulation_deg', 'width_mm', 'gap_mm',
             'shortening_mm')
 ROW = ('path', 'study', 'source', 'region', 'view', 'age', 'kev', 'pixel_mm', 'bone', 'kind', *MEASURED, 'grade')
@@ -200,7 +200,7 @@ def closeup_row(
     row['grade'] = grade_seen(*(figures[key] for key in ('view_translation_mm', 'view_angulation_deg', 'width_mm')))
     return {key: row[key] for key in ROW}
 
-# %% ../../nbs/library/phantom/16_closeups.ipynb #a9caf424
+# %% ../../nbs/library/phantom/16_closeups.ipynb #398d1cf3
 CLOSEUPS_VERSION = 1 # raise it when the same seed gives other bytes
 
 def subjects_seen(
@@ -224,7 +224,7 @@ def subjects_seen(
     """
     for number in count():
         pair = [closeup(case, nuisances, kev) for case in closeup_cases(number, seed, regions)]
-        if all(pair) and all(phantom.fractures for phantom in pair): yield f'subject{number + 1:05d}', pair
+        if all(pair) and all(phantom.fractures for phantom in pair): yield f'seed{seed}_subject{number + 1:05d}', pair
 
 def _write_pair(folder, name, pair, kev):
     "Write both views; their rows."
