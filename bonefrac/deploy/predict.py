@@ -8,8 +8,9 @@ __all__ = ['KINDS', 'CARD_KEYS', 'MODEL_FILES', 'CARD_NAMES', 'SIZES', 'INSTALLE
            'filled_model', 'load_model', 'varint', 'fields', 'messages', 'node_fault', 'tensor_fault', 'onnx_fault',
            'softmax', 'onnx_session', 'outputs_of', 'onnx_network', 'image_files', 'grey_square', 'normalised',
            'network_input', 'at_temperature', 'answer_sets', 'answer_table', 'torch_network', 'torch_maps',
-           'spot_network', 'best_box', 'spot_answers', 'load_network', 'simulated_scales', 'scale_of', 'number_answers',
-           'Asked', 'gate_network', 'load_gate', 'with_reasons', 'answers_said', 'predict']
+           'spot_network', 'best_box', 'spot_answers', 'load_network', 'simulated_scales', 'scale_of',
+           'check_for_patients', 'number_answers', 'Asked', 'gate_network', 'load_gate', 'with_reasons', 'answers_said',
+           'predict']
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #78d4e5a7
 import math
@@ -842,6 +843,24 @@ def scale_of(
     path = Path(path).resolve()
     found = (simulated_scales(folder).get(str(path)) for folder in list(path.parents)[:3])
     return next(filter(None, found), None)
+
+def check_for_patients(
+    card:dict, # Card of a run
+) -> dict:     # The same
+    """Refuse a run that has no number for a film of a patient.
+
+    Parameters
+    ----------
+    card : dict
+        Card of a run
+
+    Returns
+    -------
+    dict
+        The same
+    """
+    if card['kind'] == 'numbers': raise ValueError('this run measures simulated films only; it is not for patients')
+    return card
 
 def number_answers(
     paths:list,         # Image files, length n
