@@ -37,18 +37,7 @@ SIDE = 128  # side of the central square in pixels
 def central_square(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # float32, (128, 128), grey values
-    """The largest square about the centre, reduced without rounding.
-
-    Parameters
-    ----------
-    image : np.ndarray
-        Grey uint8, (height, width)
-
-    Returns
-    -------
-    np.ndarray
-        float32, (128, 128), grey values
-    """
+    "The largest square about the centre, reduced without rounding."
     h, w = image.shape
     s = min(h, w)
     y, x = (h - s)//2, (w - s)//2
@@ -67,18 +56,7 @@ def _polar(square, angles, radii):
 def ring_spectrum(
     square:np.ndarray, # float32, (128, 128)
 ) -> np.ndarray:       # float32, (288,), length 1; next to nothing for a constant image
-    """Magnitudes of 12 angular frequencies on 24 rings.
-
-    Parameters
-    ----------
-    square : np.ndarray
-        float32, (128, 128)
-
-    Returns
-    -------
-    np.ndarray
-        float32, (288,), length 1; next to nothing for a constant image
-    """
+    "Magnitudes of 12 angular frequencies on 24 rings."
     rings = _polar(square, 96, 24)
     waves = np.abs(np.fft.rfft(rings - rings.mean(), axis=0))[:12]
     waves[1:] *= np.sqrt(2)
@@ -91,18 +69,7 @@ PLAIN = 12 # grey values within which a line of a border is plain
 def content_range(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> slice:           # Rows from the first to the last that is not plain; all where there are fewer than 16
-    """The rows of an image without a plain border above and below.
-
-    Parameters
-    ----------
-    image : np.ndarray
-        Grey uint8, (height, width)
-
-    Returns
-    -------
-    slice
-        Rows from the first to the last that is not plain; all where there are fewer than 16
-    """
+    "The rows of an image without a plain border above and below."
     low, high = np.percentile(image[:, ::4], [2, 98], axis=1)
     rows = np.flatnonzero(high - low > PLAIN)
     return slice(rows[0], rows[-1] + 1) if len(rows) >= 16 else slice(None)
@@ -110,36 +77,14 @@ def content_range(
 def trimmed(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # View of it
-    """An image without a plain border.
-
-    Parameters
-    ----------
-    image : np.ndarray
-        Grey uint8, (height, width)
-
-    Returns
-    -------
-    np.ndarray
-        View of it
-    """
+    "An image without a plain border."
     for _ in range(4): image = image[content_range(image)].T # rows and columns, twice
     return image
 
 def whole_square(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # float32, (128, 128), grey values
-    """The content of an image, stretched to a square without rounding.
-
-    Parameters
-    ----------
-    image : np.ndarray
-        Grey uint8, (height, width)
-
-    Returns
-    -------
-    np.ndarray
-        float32, (128, 128), grey values
-    """
+    "The content of an image, stretched to a square without rounding."
     return cv2.resize(trimmed(image).astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 
 # %% ../../nbs/library/audit/00_copies.ipynb #3f4a5bd7
@@ -148,35 +93,13 @@ FLIPS = dict(top_left=(1, 1), top_right=(1, -1), bottom_left=(-1, 1), bottom_rig
 def from_corners(
     image:np.ndarray, # Any array, (height, width)
 ) -> dict:            # Name of a corner -> view of the array that begins there
-    """An image as seen from each corner.
-
-    Parameters
-    ----------
-    image : np.ndarray
-        Any array, (height, width)
-
-    Returns
-    -------
-    dict
-        Name of a corner -> view of the array that begins there
-    """
+    "An image as seen from each corner."
     return {corner: image[::down, ::right] for corner, (down, right) in FLIPS.items()}
 
 def black_corners(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> float:           # 0 to 1, share of a side
-    """Shortest run of black pixels that starts at a corner.
-
-    Parameters
-    ----------
-    image : np.ndarray
-        Grey uint8, (height, width)
-
-    Returns
-    -------
-    float
-        0 to 1, share of a side
-    """
+    "Shortest run of black pixels that starts at a corner."
     def run(line): return 1. if line.all() else int(np.argmin(line))/len(line)
     views = from_corners(image <= 3).values()
     return min(min(run(view[0]), run(view[:, 0])) for view in views)
@@ -185,36 +108,14 @@ def black_corners(
 def central_half(
     image:np.ndarray, # Grey, (height, width)
 ) -> np.ndarray:      # View of half the height and half the width
-    """The middle of an image, where the bone is.
-
-    Parameters
-    ----------
-    image : np.ndarray
-        Grey, (height, width)
-
-    Returns
-    -------
-    np.ndarray
-        View of half the height and half the width
-    """
+    "The middle of an image, where the bone is."
     h, w = image.shape
     return image[h//4:h - h//4, w//4:w - w//4]
 
 def detail(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> float:           # At least 0; no unit
-    """Energy of the finest detail in the central half, relative to coarser detail.
-
-    Parameters
-    ----------
-    image : np.ndarray
-        Grey uint8, (height, width)
-
-    Returns
-    -------
-    float
-        At least 0; no unit
-    """
+    "Energy of the finest detail in the central half, relative to coarser detail."
     centre = central_half(image).astype(np.float32)
     blurred = cv2.GaussianBlur(centre, (0, 0), 2)
     fine, coarse = ((cv2.Laplacian(x, cv2.CV_32F)**2).mean() for x in (centre, blurred))
@@ -226,22 +127,7 @@ def best_first(
     corners:np.ndarray, # `black_corners` of each image, (n,)
     details:np.ndarray, # `detail` of each image, or what rises with it, (n,)
 ) -> np.ndarray:        # Positions, int, (n,)
-    """Order images by group, and within a group from the likeliest original on.
-
-    Parameters
-    ----------
-    group : np.ndarray
-        Group of each image, int, (n,)
-    corners : np.ndarray
-        `black_corners` of each image, (n,)
-    details : np.ndarray
-        `detail` of each image, or what rises with it, (n,)
-
-    Returns
-    -------
-    np.ndarray
-        Positions, int, (n,)
-    """
+    "Order images by group, and within a group from the likeliest original on."
     return np.lexsort((-details, np.floor(corners/.02 + .5), group))
 
 # %% ../../nbs/library/audit/00_copies.ipynb #18067382
@@ -251,54 +137,21 @@ TRAITS = ('log_width', 'log_height', 'dark', 'low', 'middle', 'high', 'bright', 
 def noise_level(
     grey:np.ndarray, # float32, (height, width), grey values
 ) -> float:          # Grey values
-    """Median deviation of a pixel from its blurred neighbourhood.
-
-    Parameters
-    ----------
-    grey : np.ndarray
-        float32, (height, width), grey values
-
-    Returns
-    -------
-    float
-        Grey values
-    """
+    "Median deviation of a pixel from its blurred neighbourhood."
     smooth = cv2.GaussianBlur(grey, (0, 0), 1)
     return np.median(np.abs(grey - smooth))
 
 def border_means(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> list:            # Top, bottom, left, right, 0 to 1
-    """Mean brightness of the outer 8 pixels of each side.
-
-    Parameters
-    ----------
-    image : np.ndarray
-        Grey uint8, (height, width)
-
-    Returns
-    -------
-    list
-        Top, bottom, left, right, 0 to 1
-    """
+    "Mean brightness of the outer 8 pixels of each side."
     sides = image[:8], image[-8:], image[:, :8], image[:, -8:]
     return [side.mean()/255 for side in sides]
 
 def image_traits(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> list:            # The values of `TRAITS`
-    """How an image was taken.
-
-    Parameters
-    ----------
-    image : np.ndarray
-        Grey uint8, (height, width)
-
-    Returns
-    -------
-    list
-        The values of `TRAITS`
-    """
+    "How an image was taken."
     h, w = image.shape
     grey = image[::2, ::2].astype(np.float32)
     levels = np.quantile(grey, [.05, .25, .5, .75, .95])/255
@@ -310,13 +163,7 @@ def image_traits(
 def reserved_file(
     size:int, # Bytes
 ):            # Open file without a name, which is gone when it is closed
-    """A file in the cache whose room on the disk is taken at once.
-
-    Parameters
-    ----------
-    size : int
-        Bytes
-    """
+    "A file in the cache whose room on the disk is taken at once."
     folder = cache_dir('audit')
     file = TemporaryFile(dir=folder)
     try: os.posix_fallocate(file.fileno(), 0, size)
@@ -329,21 +176,7 @@ def reserved_file(
 # %% ../../nbs/library/audit/00_copies.ipynb #56b7bae1
 @dataclass(frozen=True)
 class Looks:
-    """What one reading of all images leaves behind, by position in the image table.
-
-    Parameters
-    ----------
-    squares : np.ndarray
-        float16, (n, 128, 128), in a temporary file
-    spectra : np.ndarray
-        float32, (n, 288)
-    traits : np.ndarray
-        float64, (n, 14), as `TRAITS`
-    corners : np.ndarray
-        float64, (n,), `black_corners`
-    wholes : Any, default None
-        Looks, squares and spectra of `whole_square`
-    """
+    "What one reading of all images leaves behind, by position in the image table."
     squares:np.ndarray # float16, (n, 128, 128), in a temporary file
     spectra:np.ndarray # float32, (n, 288)
     traits:np.ndarray  # float64, (n, 14), as `TRAITS`
@@ -383,18 +216,7 @@ class Looks:
 def measure(
     images:pd.DataFrame, # Image table
 ) -> Looks:              # One entry per image
-    """Read every image once.
-
-    Parameters
-    ----------
-    images : pd.DataFrame
-        Image table
-
-    Returns
-    -------
-    Looks
-        One entry per image
-    """
+    "Read every image once."
     n = len(images)
     seen = Looks.empty(n, np.zeros((n, len(TRAITS))), np.zeros(n), Looks.empty(n, None, None))
     def look(item): seen.see(item[0], load_grey(item[1]))
@@ -409,22 +231,7 @@ def nearest_of_all(
     k:int,              # Number of neighbours, below n
     block:int=2048,     # Spectra that are compared at a time
 ) -> tuple:             # As `neighbours`
-    """Neighbours by comparing all with all.
-
-    Parameters
-    ----------
-    spectra : np.ndarray
-        float32, (n, 288)
-    k : int
-        Number of neighbours, below n
-    block : int, default 2048
-        Spectra that are compared at a time
-
-    Returns
-    -------
-    tuple
-        As `neighbours`
-    """
+    "Neighbours by comparing all with all."
     found = []
     for start in range(0, len(spectra), block):
         alike = spectra[start:start + block] @ spectra.T
@@ -438,13 +245,7 @@ def nearest_of_all(
 def spectrum_index(
     spectra:np.ndarray, # float32, (n, 288)
 ):                      # HNSW index of faiss, by inner product
-    """An index for approximate neighbours, the same each time.
-
-    Parameters
-    ----------
-    spectra : np.ndarray
-        float32, (n, 288)
-    """
+    "An index for approximate neighbours, the same each time."
     import faiss
     index = faiss.IndexHNSWFlat(spectra.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efSearch = 128
@@ -458,20 +259,7 @@ def nearest_by_index(
     spectra:np.ndarray, # float32, (n, 288)
     k:int,              # Number of neighbours, below n
 ) -> tuple:             # As `neighbours`, with the image itself at similarity -1
-    """Neighbours by an HNSW index.
-
-    Parameters
-    ----------
-    spectra : np.ndarray
-        float32, (n, 288)
-    k : int
-        Number of neighbours, below n
-
-    Returns
-    -------
-    tuple
-        As `neighbours`, with the image itself at similarity -1
-    """
+    "Neighbours by an HNSW index."
     alike, best = spectrum_index(spectra).search(spectra, k + 1)
     itself = best == np.arange(len(spectra))[:, None]
     alike[itself | (best < 0)] = -1
@@ -483,22 +271,7 @@ def neighbours(
     k:int=6,            # Number of neighbours
     exact:int=EXACT,    # Largest n for which all are compared
 ) -> tuple:             # Positions and similarities from -1 to 1, both (n, k), in no order
-    """The most alike images of each image.
-
-    Parameters
-    ----------
-    spectra : np.ndarray
-        float32, (n, 288)
-    k : int, default 6
-        Number of neighbours
-    exact : int, default EXACT
-        Largest n for which all are compared
-
-    Returns
-    -------
-    tuple
-        Positions and similarities from -1 to 1, both (n, k), in no order
-    """
+    "The most alike images of each image."
     n = len(spectra)
     k = min(k, n-1)
     if k < 1: return np.zeros((n, 0), int), np.zeros((n, 0), np.float32)
@@ -523,22 +296,7 @@ def correlation(
     b:np.ndarray,                # As `a`
     inside:np.ndarray|None=None, # bool, where to compare; None: within the disc
 ) -> float:                      # -1 to 1; 0 where one side is flat
-    """Correlation of two squares of mean 0.
-
-    Parameters
-    ----------
-    a : np.ndarray
-        float32, (128, 128), or the size of `inside`
-    b : np.ndarray
-        As `a`
-    inside : np.ndarray | None, default None
-        bool, where to compare; None: within the disc
-
-    Returns
-    -------
-    float
-        -1 to 1; 0 where one side is flat
-    """
+    "Correlation of two squares of mean 0."
     kept = DISC > 0 if inside is None else inside
     a, b = a[kept], b[kept]
     size = np.sqrt((a*a).sum()*(b*b).sum())
@@ -598,20 +356,7 @@ def align(
     one:np.ndarray, # Grey uint8, (height, width)
     two:np.ndarray, # Grey uint8, (height, width)
 ) -> dict:          # `angle` in degrees that turns `two` onto `one`, `mirrored`, `score` from -1 to 1
-    """Register two images and correlate their fine structure.
-
-    Parameters
-    ----------
-    one : np.ndarray
-        Grey uint8, (height, width)
-    two : np.ndarray
-        Grey uint8, (height, width)
-
-    Returns
-    -------
-    dict
-        `angle` in degrees that turns `two` onto `one`, `mirrored`, `score` from -1 to 1
-    """
+    "Register two images and correlate their fine structure."
     first, second = (_Prepared(central_square(image)) for image in (one, two))
     return first.align(second)
 
@@ -624,20 +369,7 @@ def needed_score(
     angle:np.ndarray,    # Degrees, of `align`
     namesake:np.ndarray, # bool; are both of one name and one shipped part?
 ) -> np.ndarray:         # 0 to 1
-    """The score from which on aligned pairs are copies.
-
-    Parameters
-    ----------
-    angle : np.ndarray
-        Degrees, of `align`
-    namesake : np.ndarray
-        bool; are both of one name and one shipped part?
-
-    Returns
-    -------
-    np.ndarray
-        0 to 1
-    """
+    "The score from which on aligned pairs are copies."
     beyond = np.abs((np.asarray(angle) + 90) % 180 - 90) > MAX_ANGLE
     by_name = np.where(namesake, NAMESAKE_SCORE, COPY_SCORE)
     return np.where(beyond, TURNED_SCORE, by_name)
@@ -649,35 +381,14 @@ def whole_score(
     angle:np.ndarray,    # Degrees, of `align`
     namesake:np.ndarray, # Not used, as in `needed_score`
 ) -> np.ndarray:         # 0 to 1; 2, which no pair has, for other turns
-    """The score from which on aligned pairs of stretched squares are copies.
-
-    Parameters
-    ----------
-    angle : np.ndarray
-        Degrees, of `align`
-    namesake : np.ndarray
-        Not used, as in `needed_score`
-
-    Returns
-    -------
-    np.ndarray
-        0 to 1; 2, which no pair has, for other turns
-    """
+    "The score from which on aligned pairs of stretched squares are copies."
     off = np.abs((np.asarray(angle) + 45) % 90 - 45)
     return np.where(off <= WHOLE_ANGLE, needed_score(angle, np.zeros(np.shape(angle), bool)), 2.)
 
 # %% ../../nbs/library/audit/00_copies.ipynb #5d9b099b
 @dataclass(frozen=True)
 class Way:
-    """One way to compare two images: what is compared, and the score that copies need.
-
-    Parameters
-    ----------
-    view : Callable | None
-        Function of an image to a square; None where points are compared
-    needed : Callable
-        Function of angles and of what names say, to scores
-    """
+    "One way to compare two images: what is compared, and the score that copies need."
     view:Callable|None # Function of an image to a square; None where points are compared
     needed:Callable    # Function of angles and of what names say, to scores
 
@@ -691,22 +402,7 @@ def align_by(
     one:np.ndarray, # Grey uint8, (height, width)
     two:np.ndarray, # Grey uint8, (height, width)
 ) -> dict:          # As `align`
-    """Register two images by what one way compares.
-
-    Parameters
-    ----------
-    way : str
-        `centre`, `whole` or `part`
-    one : np.ndarray
-        Grey uint8, (height, width)
-    two : np.ndarray
-        Grey uint8, (height, width)
-
-    Returns
-    -------
-    dict
-        As `align`
-    """
+    "Register two images by what one way compares."
     view = WAYS[way].view
     if view is None: return part_fit(keypoints(one), keypoints(two))
     first, second = (_Prepared(view(image)) for image in (one, two))
@@ -717,20 +413,7 @@ def components(
     n:int, # Number of things
     pairs, # Pairs of positions that belong together
 ) -> np.ndarray: # Number of the group of each thing, int, (n,)
-    """Groups of things that pairs connect, directly or through others.
-
-    Parameters
-    ----------
-    n : int
-        Number of things
-    pairs : object
-        Pairs of positions that belong together
-
-    Returns
-    -------
-    np.ndarray
-        Number of the group of each thing, int, (n,)
-    """
+    "Groups of things that pairs connect, directly or through others."
     a, b = np.asarray(pairs, dtype=int).reshape(-1, 2).T
     graph = coo_matrix((np.ones(len(a)), (a, b)), shape=(n, n))
     return connected_components(graph, directed=False)[1]
@@ -739,18 +422,7 @@ def components(
 def identical_pairs(
     images:pd.DataFrame, # Image table
 ) -> list:               # Pairs of positions
-    """Files of the same bytes, each paired with the first of them.
-
-    Parameters
-    ----------
-    images : pd.DataFrame
-        Image table
-
-    Returns
-    -------
-    list
-        Pairs of positions
-    """
+    "Files of the same bytes, each paired with the first of them."
     same = images.groupby('sha256').indices.values()
     return [(group[0], other) for group in same for other in group[1:]]
 
@@ -820,20 +492,7 @@ def likeliest_original(
     group:np.ndarray, # Group of each image, int, (n,)
     looks:Looks,      # What `measure` saw
 ) -> np.ndarray:      # bool, (n,); one True per group
-    """The version with the fewest black corners and the most detail.
-
-    Parameters
-    ----------
-    group : np.ndarray
-        Group of each image, int, (n,)
-    looks : Looks
-        What `measure` saw
-
-    Returns
-    -------
-    np.ndarray
-        bool, (n,); one True per group
-    """
+    "The version with the fewest black corners and the most detail."
     order = best_first(group, looks.corners, looks.details())
     first = np.unique(group[order], return_index=True)[1]
     return np.isin(np.arange(len(group)), order[first])
@@ -843,20 +502,7 @@ def find_copies(
     images:pd.DataFrame, # Image table
     looks:Looks,         # What `measure` saw of it
 ) -> tuple:              # Group of each image, int (n,), and the table of aligned pairs
-    """Groups of images that are copies of one source.
-
-    Parameters
-    ----------
-    images : pd.DataFrame
-        Image table
-    looks : Looks
-        What `measure` saw of it
-
-    Returns
-    -------
-    tuple
-        Group of each image, int (n,), and the table of aligned pairs
-    """
+    "Groups of images that are copies of one source."
     search, same = _Search(images, looks), identical_pairs(images)
     group, before = components(len(images), same), None
     while group.max() != before and (new := search.new_pairs(group)):
@@ -873,17 +519,7 @@ LONG, POINTS = 288, 200 # pixels of the longer side, and points, of a film in th
 
 @dataclass(frozen=True)
 class Keypoints:
-    """Distinct points of a reduced film.
-
-    Parameters
-    ----------
-    film : np.ndarray
-        Grey uint8, the longer side has 288 pixels
-    at : np.ndarray
-        float32, (points, 2), x and y in pixels of `film`
-    marks : np.ndarray
-        float32, (points, 128), length 1
-    """
+    "Distinct points of a reduced film."
     film:np.ndarray  # Grey uint8, the longer side has 288 pixels
     at:np.ndarray    # float32, (points, 2), x and y in pixels of `film`
     marks:np.ndarray # float32, (points, 128), length 1
@@ -891,18 +527,7 @@ class Keypoints:
 def keypoints(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> Keypoints:       # At most 200 points
-    """The most distinct points of an image.
-
-    Parameters
-    ----------
-    image : np.ndarray
-        Grey uint8, (height, width)
-
-    Returns
-    -------
-    Keypoints
-        At most 200 points
-    """
+    "The most distinct points of an image."
     size = [max(16, round(side*LONG/max(image.shape))) for side in image.shape[::-1]]
     film = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     sift = cv2.SIFT.create(POINTS, contrastThreshold=.01)
@@ -914,18 +539,7 @@ def keypoints(
 def mirrored_marks(
     marks:np.ndarray, # float32, (points, 128)
 ) -> np.ndarray:      # float32, (points, 128)
-    """The marks that the points of the mirror image have.
-
-    Parameters
-    ----------
-    marks : np.ndarray
-        float32, (points, 128)
-
-    Returns
-    -------
-    np.ndarray
-        float32, (points, 128)
-    """
+    "The marks that the points of the mirror image have."
     bins = marks.reshape(-1, 4, 4, 8)[:, ::-1]
     return np.ascontiguousarray(bins[..., -np.arange(8) % 8]).reshape(-1, 128)
 
@@ -937,22 +551,7 @@ def matched_points(
     two:Keypoints, # Another film
     mirrored:bool, # Is the other one mirrored?
 ) -> tuple:        # Points of `two` and those of `one` that they are like, float32, (matches, 2) each
-    """Points of two films that are more like one another than like the next point.
-
-    Parameters
-    ----------
-    one : Keypoints
-        A film
-    two : Keypoints
-        Another film
-    mirrored : bool
-        Is the other one mirrored?
-
-    Returns
-    -------
-    tuple
-        Points of `two` and those of `one` that they are like, float32, (matches, 2) each
-    """
+    "Points of two films that are more like one another than like the next point."
     marks = mirrored_marks(two.marks) if mirrored else two.marks
     pairs = cv2.BFMatcher().knnMatch(marks, one.marks, 2)
     sure = [pair[0] for pair in pairs if len(pair) == 2 and pair[0].distance < .85*pair[1].distance]
@@ -963,20 +562,7 @@ def affine_map(
     there:np.ndarray, # float32, (points, 2)
     here:np.ndarray,  # float32, (points, 2)
 ) -> np.ndarray|None: # float64, (2, 3); None where fewer than 8 points fit
-    """The affine map that brings most points onto their partners.
-
-    Parameters
-    ----------
-    there : np.ndarray
-        float32, (points, 2)
-    here : np.ndarray
-        float32, (points, 2)
-
-    Returns
-    -------
-    np.ndarray | None
-        float64, (2, 3); None where fewer than 8 points fit
-    """
+    "The affine map that brings most points onto their partners."
     if len(there) < MIN_POINTS: return None
     fit, used = cv2.estimateAffine2D(there, here, ransacReprojThreshold=3)
     return fit if fit is not None and used.sum() >= MIN_POINTS else None
@@ -986,22 +572,7 @@ def overlap_score(
     two:Keypoints,   # Another film
     onto:np.ndarray, # Affine map of `two` onto `one`, float64, (2, 3)
 ) -> float:          # -1 to 1; 0 where they overlap too little
-    """Correlation of the fine structure of two films where they overlap.
-
-    Parameters
-    ----------
-    one : Keypoints
-        A film
-    two : Keypoints
-        Another film
-    onto : np.ndarray
-        Affine map of `two` onto `one`, float64, (2, 3)
-
-    Returns
-    -------
-    float
-        -1 to 1; 0 where they overlap too little
-    """
+    "Correlation of the fine structure of two films where they overlap."
     size, film = one.film.shape[::-1], two.film.astype(np.float32)
     inside = cv2.warpAffine(np.ones_like(film), onto, size) > .99
     inside = cv2.erode(inside.astype(np.uint8), np.ones((5, 5))) > 0
@@ -1014,20 +585,7 @@ def part_fit(
     one:Keypoints, # A film
     two:Keypoints, # Another film
 ) -> dict:         # `mirrored`, `score` from -1 to 1; `angle` is 0, for a map has more than an angle
-    """How well two films agree where they overlap.
-
-    Parameters
-    ----------
-    one : Keypoints
-        A film
-    two : Keypoints
-        Another film
-
-    Returns
-    -------
-    dict
-        `mirrored`, `score` from -1 to 1; `angle` is 0, for a map has more than an angle
-    """
+    "How well two films agree where they overlap."
     def score(mirrored):
         onto = affine_map(*matched_points(one, two, mirrored))
         return 0. if onto is None else overlap_score(one, two, onto)
@@ -1040,13 +598,7 @@ MIN_VOTES = 3
 def mark_index(
     marks:np.ndarray, # float32, (points, 128)
 ):                    # Inverted index of faiss, by distance
-    """An index for the nearest marks, the same each time.
-
-    Parameters
-    ----------
-    marks : np.ndarray
-        float32, (points, 128)
-    """
+    "An index for the nearest marks, the same each time."
     import faiss
     cells = max(1, len(marks)//300)
     index = faiss.IndexIVFFlat(faiss.IndexFlatL2(128), 128, cells)
@@ -1110,22 +662,7 @@ def join_parts(
     looks:Looks,         # What `measure` saw of it
     found:tuple,         # From `find_copies`
 ) -> tuple:              # Group of each image, the table of aligned pairs, and `Parts`; None above `EXACT` images
-    """Groups of copies, with crops joined to what they were cut from.
-
-    Parameters
-    ----------
-    images : pd.DataFrame
-        Image table
-    looks : Looks
-        What `measure` saw of it
-    found : tuple
-        From `find_copies`
-
-    Returns
-    -------
-    tuple
-        Group of each image, the table of aligned pairs, and `Parts`; None above `EXACT` images
-    """
+    "Groups of copies, with crops joined to what they were cut from."
     group, pairs = found
     if len(images) > EXACT: return group, pairs, None
     at = np.flatnonzero(likeliest_original(group, looks))

@@ -28,31 +28,14 @@ from .chapters import gain_text, mean_prediction, score_text
 def changed_labels(
     review:pd.DataFrame, # From `read_review`
 ) -> pd.DataFrame:       # Counts; one row per published, one column per reviewed region
-    """Published labels by what they became.
-
-    Parameters
-    ----------
-    review : pd.DataFrame
-        From `read_review`
-
-    Returns
-    -------
-    pd.DataFrame
-        Counts; one row per published, one column per reviewed region
-    """
+    "Published labels by what they became."
     names = sorted({*review.published, *review.reviewed})
     return pd.crosstab(review.published, review.reviewed).reindex(index=names, columns=names, fill_value=0)
 
 def plot_changes(
     review:pd.DataFrame, # From `read_review`
 ):                       # matplotlib axes
-    """Published against reviewed labels; what stayed is pale.
-
-    Parameters
-    ----------
-    review : pd.DataFrame
-        From `read_review`
-    """
+    "Published against reviewed labels; what stayed is pale."
     import matplotlib.pyplot as plt
     import seaborn as sns
     counts = changed_labels(review)
@@ -66,18 +49,7 @@ def plot_changes(
 def most_moved(
     review:pd.DataFrame, # From `read_review`
 ) -> tuple:              # Published region, reviewed region, number of sources
-    """The commonest change.
-
-    Parameters
-    ----------
-    review : pd.DataFrame
-        From `read_review`
-
-    Returns
-    -------
-    tuple
-        Published region, reviewed region, number of sources
-    """
+    "The commonest change."
     counts = changed_labels(review)
     moved = counts.mask(np.eye(len(counts), dtype=bool), 0).stack()
     return *moved.idxmax(), int(moved.max())
@@ -85,18 +57,7 @@ def most_moved(
 def labels_text(
     review:pd.DataFrame, # From `read_review`, with the column `verdict`
 ) -> str:                # Two or three sentences
-    """What a review found.
-
-    Parameters
-    ----------
-    review : pd.DataFrame
-        From `read_review`, with the column `verdict`
-
-    Returns
-    -------
-    str
-        Two or three sentences
-    """
+    "What a review found."
     old, new, n = most_moved(review)
     if not n: return f'All {len(review)} labels stayed as they were.'
     count = review.verdict.value_counts().to_dict()
@@ -111,20 +72,7 @@ def rescored(
     table:pd.DataFrame,  # Predictions table
     review:pd.DataFrame, # From `read_review`
 ) -> pd.DataFrame:       # The same answers, with reviewed labels as truth
-    """Predictions against reviewed labels.
-
-    Parameters
-    ----------
-    table : pd.DataFrame
-        Predictions table
-    review : pd.DataFrame
-        From `read_review`
-
-    Returns
-    -------
-    pd.DataFrame
-        The same answers, with reviewed labels as truth
-    """
+    "Predictions against reviewed labels."
     label = table.name.map(review.set_index('name').reviewed)
     for name in table.name[label.isna()]: raise ValueError(f'{name} was not reviewed')
     return table.assign(truth=label)
@@ -134,20 +82,7 @@ def with_verdict(
     wrong:pd.DataFrame,  # From `error_list`
     review:pd.DataFrame, # From `read_review`, with the column `verdict`
 ) -> pd.DataFrame:       # The same with the column `verdict`
-    """Errors beside what the readers said of the published label.
-
-    Parameters
-    ----------
-    wrong : pd.DataFrame
-        From `error_list`
-    review : pd.DataFrame
-        From `read_review`, with the column `verdict`
-
-    Returns
-    -------
-    pd.DataFrame
-        The same with the column `verdict`
-    """
+    "Errors beside what the readers said of the published label."
     said = review.set_index(review.name.str.split('/').str[-1]).verdict
     return wrong.assign(verdict=wrong.name.map(said))
 
@@ -155,20 +90,7 @@ def between_neighbours(
     wrong:pd.DataFrame, # From `error_list`
     limb:list,          # Classes in the order in which they follow each other
 ) -> pd.Series:         # bool per row
-    """Whether an error names the class next to the true one.
-
-    Parameters
-    ----------
-    wrong : pd.DataFrame
-        From `error_list`
-    limb : list
-        Classes in the order in which they follow each other
-
-    Returns
-    -------
-    pd.Series
-        bool per row
-    """
+    "Whether an error names the class next to the true one."
     place = {name: k for k, name in enumerate(limb)}
     return (wrong.truth.map(place) - wrong.predicted.map(place)).abs() == 1
 
@@ -176,54 +98,21 @@ def between_neighbours(
 def of_main_design(
     runs:pd.DataFrame, # Rows of a record
 ) -> pd.DataFrame:     # Those with all of `SHARED`
-    """Runs of the design that most of the record has, without a filter.
-
-    Parameters
-    ----------
-    runs : pd.DataFrame
-        Rows of a record
-
-    Returns
-    -------
-    pd.DataFrame
-        Those with all of `SHARED`
-    """
+    "Runs of the design that most of the record has, without a filter."
     same = runs[list(SHARED)].eq(pd.Series(SHARED)).all(axis=1)
     return runs[same & (runs['filter'] == 'none')]
 
 def named_runs(
     runs:pd.DataFrame, # Rows of a record
 ) -> pd.DataFrame:     # The same with the column `name`
-    """Runs with the name of their configuration.
-
-    Parameters
-    ----------
-    runs : pd.DataFrame
-        Rows of a record
-
-    Returns
-    -------
-    pd.DataFrame
-        The same with the column `name`
-    """
+    "Runs with the name of their configuration."
     asked = runs[['arch', 'weights', 'size', 'epochs']].itertuples(index=False)
     return runs.assign(name=[run_label(*row) for row in asked])
 
 def labelled_runs(
     record:str|Path='results', # Folder of the record
 ) -> dict:                     # Name of a configuration -> label set -> its five rows, by fold
-    """Cross-validated configurations by the labels that they were trained on.
-
-    Parameters
-    ----------
-    record : str | Path, default 'results'
-        Folder of the record
-
-    Returns
-    -------
-    dict
-        Name of a configuration -> label set -> its five rows, by fold
-    """
+    "Cross-validated configurations by the labels that they were trained on."
     found:dict = {}
     for labels in LABELS:
         runs = named_runs(of_main_design(unchanged(read_record(record), labels=labels)))
@@ -241,23 +130,7 @@ def label_tables(
     review:pd.DataFrame, # From `read_review`
     runs:dict,           # Label set -> five rows
 ) -> dict:               # A name of `PROTOCOLS` -> predictions table of all folds
-    """Pooled predictions of one configuration under each protocol that its runs allow.
-
-    Parameters
-    ----------
-    record : str | Path
-        Folder of the record
-    review : pd.DataFrame
-        From `read_review`
-    runs : dict
-        Label set -> five rows
-
-    Returns
-    -------
-    dict
-        A name of `PROTOCOLS` -> predictions table of all folds (published, published, published, reviewed,
-        reviewed, reviewed)
-    """
+    "Pooled predictions of one configuration under each protocol that its runs allow."
     pooled = {labels: pool_folds([recorded_predictions(record, run) for run in rows.run])
               for labels, rows in runs.items()}
     found = {f'{labels}, {labels}': table for labels, table in pooled.items()}
@@ -267,18 +140,7 @@ def label_tables(
 def label_scores(
     tables:dict,       # Name of a configuration -> from `label_tables`
 ) -> pd.DataFrame:     # One row per configuration and protocol: network, protocol, accuracy, low, high, n, groups
-    """Accuracy of each configuration under each protocol.
-
-    Parameters
-    ----------
-    tables : dict
-        Name of a configuration -> from `label_tables`
-
-    Returns
-    -------
-    pd.DataFrame
-        One row per configuration and protocol: network, protocol, accuracy, low, high, n, groups
-    """
+    "Accuracy of each configuration under each protocol."
     rows = [dict(network=name, protocol=PROTOCOLS[protocol], **seeds_accuracy([table]))
             for name, found in tables.items() for protocol, table in found.items()]
     return pd.DataFrame(rows, columns=['network', 'protocol', 'accuracy', 'low', 'high', 'n', 'groups'])
@@ -286,18 +148,7 @@ def label_scores(
 def retrained_gain(
     tables:dict,       # Name of a configuration -> from `label_tables`
 ) -> pd.DataFrame:     # From `paired_differences`, one row per configuration that has both
-    """What training on reviewed labels adds, both tested on reviewed labels.
-
-    Parameters
-    ----------
-    tables : dict
-        Name of a configuration -> from `label_tables`
-
-    Returns
-    -------
-    pd.DataFrame
-        From `paired_differences`, one row per configuration that has both
-    """
+    "What training on reviewed labels adds, both tested on reviewed labels."
     ours = 'reviewed, reviewed', 'published, reviewed'
     both = {name: found for name, found in tables.items() if {*ours} <= {*found}}
     pairs = {name: [{0: found[protocol]} for protocol in ours] for name, found in both.items()}
@@ -310,37 +161,13 @@ def fold_parts(
     record:str|Path,   # Folder of the record
     rows:pd.DataFrame, # Five rows of the record, by fold
 ) -> list:             # One dict per fold: `valid` and `test`, predictions tables
-    """Predictions of a cross-validated configuration, fold by fold.
-
-    Parameters
-    ----------
-    record : str | Path
-        Folder of the record
-    rows : pd.DataFrame
-        Five rows of the record, by fold
-
-    Returns
-    -------
-    list
-        One dict per fold: `valid` and `test`, predictions tables
-    """
+    "Predictions of a cross-validated configuration, fold by fold."
     return [{part: recorded_predictions(record, run, part) for part in ('valid', 'test')} for run in rows.run]
 
 def with_average(
     found:dict, # Name -> from `fold_parts`
 ) -> dict:      # The same with `AVERAGE`, where there are several
-    """Candidates and the average of their probabilities.
-
-    Parameters
-    ----------
-    found : dict
-        Name -> from `fold_parts`
-
-    Returns
-    -------
-    dict
-        The same with `AVERAGE`, where there are several
-    """
+    "Candidates and the average of their probabilities."
     if len(found) < 2: return found
     folds = zip(*found.values())
     mean = [{part: mean_prediction([one[part] for one in fold]) for part in ('valid', 'test')} for fold in folds]
@@ -349,18 +176,7 @@ def with_average(
 def candidate_pairs(
     found:dict,    # Name -> from `fold_parts`
 ) -> pd.DataFrame: # From `paired_differences`, one row per `(name, other name)`, on the test images of all folds
-    """Every candidate against every other, on the same images.
-
-    Parameters
-    ----------
-    found : dict
-        Name -> from `fold_parts`
-
-    Returns
-    -------
-    pd.DataFrame
-        From `paired_differences`, one row per `(name, other name)`, on the test images of all folds
-    """
+    "Every candidate against every other, on the same images."
     pooled = {name: {0: pool_folds([fold['test'] for fold in folds])} for name, folds in found.items()}
     return paired_differences({(a, b): (pooled[a], pooled[b]) for a, b in combinations(pooled, 2)})
 
@@ -368,20 +184,7 @@ def nested_choice(
     found:dict,          # Name -> from `fold_parts`
     by:str='accuracy',   # Criterion on validation images: `accuracy`, or `log loss` alone
 ) -> tuple:              # Predictions table of all folds, and the name that each fold chose
-    """What each fold predicts with the candidate that its own validation images prefer.
-
-    Parameters
-    ----------
-    found : dict
-        Name -> from `fold_parts`
-    by : str, default 'accuracy'
-        Criterion on validation images: `accuracy`, or `log loss` alone
-
-    Returns
-    -------
-    tuple
-        Predictions table of all folds, and the name that each fold chose
-    """
+    "What each fold predicts with the candidate that its own validation images prefer."
     if by not in ('accuracy', 'log loss'): raise ValueError(f'unknown criterion {by!r}; use accuracy or log loss')
     def worth(valid): return (accuracy(valid) if by == 'accuracy' else 0, -log_loss(valid))
     def best(fold): return max(found, key=lambda name: worth(found[name][fold]['valid']))
@@ -392,18 +195,7 @@ def nested_choice(
 def large_networks(
     answers:Answers, # From the record
 ) -> list:           # Names, in the order of `Answers.crossed`
-    """Cross-validated configurations from ImageNet weights on larger images than most runs.
-
-    Parameters
-    ----------
-    answers : Answers
-        From the record
-
-    Returns
-    -------
-    list
-        Names, in the order of `Answers.crossed`
-    """
+    "Cross-validated configurations from ImageNet weights on larger images than most runs."
     def is_large(name):
         row = answers.folds[name].iloc[0]
         return row['size'] > SIZE and row.start == 'imagenet'
@@ -413,20 +205,7 @@ def mean_valid(
     answers:Answers, # From the record
     names:list,      # From `large_networks`
 ) -> float:          # Mean over folds, 0–1
-    """Validation accuracy of the average of several networks.
-
-    Parameters
-    ----------
-    answers : Answers
-        From the record
-    names : list
-        From `large_networks`
-
-    Returns
-    -------
-    float
-        Mean over folds, 0–1
-    """
+    "Validation accuracy of the average of several networks."
     sets = zip(*(answers.folds[name].run for name in names))
     each = [mean_prediction([answers.valid[run] for run in runs])
              for runs in sets]
@@ -436,20 +215,7 @@ def remaining_errors(
     pooled:dict,         # Name -> predictions table, trained on published labels
     review:pd.DataFrame, # From `read_review`
 ) -> pd.DataFrame:       # One row per name; `label_errors` are wrong only by the published label
-    """Errors against the published labels, and how many of them are errors of the label.
-
-    Parameters
-    ----------
-    pooled : dict
-        Name -> predictions table, trained on published labels
-    review : pd.DataFrame
-        From `read_review`
-
-    Returns
-    -------
-    pd.DataFrame
-        One row per name; `label_errors` are wrong only by the published label
-    """
+    "Errors against the published labels, and how many of them are errors of the label."
     rows = {}
     for name, table in pooled.items():
         again, wrong = rescored(table, review), ~correct(table)
@@ -466,22 +232,7 @@ def remaining_text(
     pooled:dict,         # What it was made of
     review:pd.DataFrame, # From `read_review`
 ) -> str:                # Markdown
-    """What keeps an average of networks below the bar.
-
-    Parameters
-    ----------
-    remain : pd.DataFrame
-        From `remaining_errors`, with the rows `average` and others
-    pooled : dict
-        What it was made of
-    review : pd.DataFrame
-        From `read_review`
-
-    Returns
-    -------
-    str
-        Markdown
-    """
+    "What keeps an average of networks below the bar."
     row, single = remain.loc['average'], remain.index[0]
     pair = {0: pooled['average']}, {0: pooled[single]}
     gain = paired_differences({'average': pair}).iloc[0]

@@ -49,20 +49,7 @@ def choose_precision(
     device,                # Torch device
     precision:str='auto',  # A name of `PRECISIONS`
 ) -> str:                  # `float32`, `bfloat16`, or `float16` on a GPU
-    """The arithmetic of a run; `auto` takes the fastest sound one of the device.
-
-    Parameters
-    ----------
-    device : object
-        Torch device
-    precision : str, default 'auto'
-        A name of `PRECISIONS` (auto, float32, bfloat16)
-
-    Returns
-    -------
-    str
-        `float32`, `bfloat16`, or `float16` on a GPU
-    """
+    "The arithmetic of a run; `auto` takes the fastest sound one of the device."
     choose(precision, PRECISIONS, 'precision')
     if precision != 'auto': return precision
     if device.type == 'cuda': return 'float16'
@@ -85,20 +72,7 @@ def precision_callbacks(
     device,        # Torch device
     precision:str, # From `choose_precision`
 ) -> list:         # fastai callbacks
-    """Callbacks that make a learner compute in a precision.
-
-    Parameters
-    ----------
-    device : object
-        Torch device
-    precision : str
-        From `choose_precision`
-
-    Returns
-    -------
-    list
-        fastai callbacks
-    """
+    "Callbacks that make a learner compute in a precision."
     if precision == 'float32': return [ChannelsLast()]
     if device.type == 'cpu': return [BFloat16(), ChannelsLast()]
     return [MixedPrecision(HALVES[precision]), ChannelsLast()]
