@@ -65,13 +65,36 @@ NAMES = dict(off='phantom.nuisances.NUISANCES', region='phantom.anatomy.VIEWS',
 def names_for(
     name:str, # Name of an option
 ) -> tuple:   # Names that it may have; empty where it may have any
-    "Names that an option may have."
+    """Names that an option may have.
+
+    Parameters
+    ----------
+    name : str
+        Name of an option
+
+    Returns
+    -------
+    tuple
+        Names that it may have; empty where it may have any
+    """
     if name not in NAMES: return ()
     module, _, table = NAMES[name].rpartition('.')
     return tuple(getattr(import_module(f'bonefrac.{module}'), table))
 
 class Option(NamedTuple):
-    "An option of a command; its default is shown here and set by the command."
+    """An option of a command; its default is shown here and set by the command.
+
+    Parameters
+    ----------
+    name : str
+        As the command calls it
+    kind : type
+        Type of its value
+    default : object
+        Value where it is not given
+    text : str
+        What it means
+    """
     name:str    # As the command calls it
     kind:type   # Type of its value
     default:object # Value where it is not given
@@ -120,7 +143,18 @@ COMMANDS = {}
 def command(
     example:str, # Command line that shows it
 ) -> Callable:   # Decorator
-    "Make a function a command: its docments are the help of its options."
+    """Make a function a command: its docments are the help of its options.
+
+    Parameters
+    ----------
+    example : str
+        Command line that shows it
+
+    Returns
+    -------
+    Callable
+        Decorator
+    """
     def keep(function):
         function.example = example
         COMMANDS[function.__name__] = function
@@ -130,13 +164,35 @@ def command(
 def what_it_does(
     function:Callable, # A command
 ) -> str:              # First line of its docstring
-    "What a command does, in a sentence."
+    """What a command does, in a sentence.
+
+    Parameters
+    ----------
+    function : Callable
+        A command
+
+    Returns
+    -------
+    str
+        First line of its docstring
+    """
     return function.__doc__.partition('\n')[0]
 
 def parser_of(
     function:Callable, # A command
 ) -> Parser:           # Its parser
-    "Parser of a command, made from its signature and docments."
+    """Parser of a command, made from its signature and docments.
+
+    Parameters
+    ----------
+    function : Callable
+        A command
+
+    Returns
+    -------
+    Parser
+        Its parser
+    """
     from fastcore.docments import docments
     name, texts, arguments = f'bonefrac {function.__name__}', docments(function), signature(function).parameters
     parser = CommandParser(prog=name, usage=f'{name} [options]', description=what_it_does(function),
@@ -151,7 +207,15 @@ def parser_of(
 
 # %% ../nbs/library/02_cli.ipynb #31bbab62
 class Printable:
-    "A stream that is written to without control characters, apart from ends of lines and tabs."
+    """A stream that is written to without control characters, apart from ends of lines and tabs.
+
+    Parameters
+    ----------
+    stream : object
+        To be written to
+    keep : object, default '\n\t'
+        Control characters that stay
+    """
     def __init__(self,
         stream,       # To be written to
         keep='\n\t', # Control characters that stay
@@ -162,14 +226,38 @@ class Printable:
 
 # %% ../nbs/library/02_cli.ipynb #d1d0b010
 class Result(NamedTuple):
-    "What a command found."
+    """What a command found.
+
+    Parameters
+    ----------
+    text : str
+        For a terminal
+    content : dict
+        For `--json`: what JSON can hold
+    failed : bool, default False
+        Did something fail? The exit status is then 1
+    remarks : tuple, default ()
+        Lines for standard error
+    """
     text:str          # For a terminal
     content:dict      # For `--json`: what JSON can hold
     failed:bool=False # Did something fail? The exit status is then 1
     remarks:tuple=()  # Lines for standard error
 
 class Work(NamedTuple):
-    "One call of a command."
+    """One call of a command.
+
+    Parameters
+    ----------
+    function : Callable
+        A command
+    values : dict
+        Its arguments
+    as_json : bool
+        Print JSON?
+    quiet : bool
+        Print the result only?
+    """
     function:Callable # A command
     values:dict       # Its arguments
     as_json:bool      # Print JSON?
@@ -198,7 +286,20 @@ def work_of(
     function:Callable, # A command
     argv:list,         # Its command line
 ) -> Work:             # To be done
-    "What a command line asks of a command."
+    """What a command line asks of a command.
+
+    Parameters
+    ----------
+    function : Callable
+        A command
+    argv : list
+        Its command line
+
+    Returns
+    -------
+    Work
+        To be done
+    """
     with _usage(): values = vars(parser_of(function).parse_args(argv))
     as_json, quiet, _ = map(values.pop, ('json', 'quiet', 'debug'))
     return Work(function, values, as_json, quiet)
@@ -206,7 +307,18 @@ def work_of(
 def dashed(
     word:str, # Part of a command line
 ) -> str:     # `--batch-size=3` for `--batch_size=3`
-    "An option with dashes for underscores; other words stay."
+    """An option with dashes for underscores; other words stay.
+
+    Parameters
+    ----------
+    word : str
+        Part of a command line
+
+    Returns
+    -------
+    str
+        `--batch-size=3` for `--batch_size=3`
+    """
     name, equals, value = word.partition('=')
     return name.replace('_', '-') + equals + value if name.startswith('--') else word
 
@@ -249,7 +361,18 @@ INTERRUPTED = 'interrupted; run the same command again to resume'
 def complaint(
     error:BaseException, # What ended a command
 ) -> tuple:              # One line, and the exit status
-    "What went wrong, in one line."
+    """What went wrong, in one line.
+
+    Parameters
+    ----------
+    error : BaseException
+        What ended a command
+
+    Returns
+    -------
+    tuple
+        One line, and the exit status
+    """
     if isinstance(error, KeyboardInterrupt): return INTERRUPTED, 130
     reason = ' '.join(str(error).split()) or type(error).__name__
     return shown(reason), 1 + isinstance(error, Usage)
@@ -286,7 +409,13 @@ class CommandLine:
 def main(
     argv:list|None=None, # Arguments; default: those of the process
 ):
-    "Entry point of the command `bonefrac`."
+    """Entry point of the command `bonefrac`.
+
+    Parameters
+    ----------
+    argv : list | None, default None
+        Arguments; default: those of the process
+    """
     try: status = CommandLine(sys.argv[1:] if argv is None else argv).status()
     except BrokenPipeError: os._exit(0) # the reader, such as `head`, has enough
     if status: sys.exit(status)
@@ -367,7 +496,17 @@ def data(
     columns:str='', # Columns of a CSV: path=image_id,region=bone; elsewhere behind the source, list.csv#path=…
     out:str='',    # Write the image table to this CSV file, which can be read again
 ) -> Result:
-    "Count what is in a data source: images, annotations, classes, and files set aside."
+    """Count what is in a data source: images, annotations, classes, and files set aside.
+
+    Parameters
+    ----------
+    source : str, default ''
+        Archive, folder, CSV, URL, kaggle, phantom or phantom:N; without it BONEFRAC_DATA, else phantom
+    columns : str, default ''
+        Columns of a CSV: path=image_id,region=bone; elsewhere behind the source, list.csv#path=…
+    out : str, default ''
+        Write the image table to this CSV file, which can be read again
+    """
     from bonefrac.data.sources import load_images
     from bonefrac.data.table import summary
     source = f'{source}#{columns}' if columns else source
@@ -403,7 +542,37 @@ def phantom(
     nifti:bool=False,   # Also write a CT per examination, as NIfTI, into a folder named with -nifti
     mm:float=2.,        # Side of a voxel of CT in mm, 0.1 to 5
 ) -> Result:
-    "Make simulated radiographs with exact truth, in the layout of the published archive."
+    """Make simulated radiographs with exact truth, in the layout of the published archive.
+
+    Parameters
+    ----------
+    out : str, default 'phantoms'
+        Folder to make
+    n : int, default 600
+        Number of images
+    seed : int, default 0
+        Of everything random
+    size : int, default 512
+        Longest side in pixels, 64 to 1024
+    annotated : float, default 0.6
+        Share of examinations with a fracture and its polygon, 0 to 1
+    copies : int, default 0
+        Turned and re-exposed copies of each training image, as the published export made them
+    off : str, default ''
+        Leave out, separated by commas
+    region : str, default ''
+        Which, separated by commas; without it the six of the study
+    masks : bool, default False
+        Write masks of bones and fragments too
+    record : bool, default False
+        Write records.csv too: age, sex, side, …; fractures then follow age through bone density
+    ct : bool, default False
+        Also write a CT per examination, as DICOM, into a folder named with -ct
+    nifti : bool, default False
+        Also write a CT per examination, as NIfTI, into a folder named with -nifti
+    mm : float, default 2.0
+        Side of a voxel of CT in mm, 0.1 to 5
+    """
     from bonefrac.phantom.archive import make_phantoms
     from bonefrac.phantom.records import Graph, make_recorded
     if record and (ct or nifti): raise ValueError('--record is for films: CT would show other fractures')
@@ -430,7 +599,21 @@ def audit(
     records:str='',  # CSV of records: age, sex, side, mechanism, pain, scanner; default: records.csv with the data
     also:str='',     # Further columns of it to take, separated by commas
 ) -> Result:
-    "Find copies, studies that cross the split, label problems and shortcuts in any images."
+    """Find copies, studies that cross the split, label problems and shortcuts in any images.
+
+    Parameters
+    ----------
+    source : str, default ''
+        As bonefrac data takes it; without it BONEFRAC_DATA, else phantoms with known faults
+    out : str, default 'audit'
+        Folder for the tables and index.html
+    known : int, default 200
+        Number of known copies made to measure errors, at least 1
+    records : str, default ''
+        CSV of records: age, sex, side, mechanism, pain, scanner; default: records.csv with the data
+    also : str, default ''
+        Further columns of it to take, separated by commas
+    """
     from bonefrac.report.pages import audit_report
     page = audit_report(source, out, known, records, also)
     said = ('groups.csv names source and study of each image; '
@@ -456,7 +639,17 @@ def filters(
     n:int=100,     # Number of images to measure, drawn at random; 0: all
     out:str='',    # Also write the filtered images of the sample below this folder
 ) -> Result:
-    "Measure how far each filter moves images: PSNR in dB and SSIM, mean and standard deviation."
+    """Measure how far each filter moves images: PSNR in dB and SSIM, mean and standard deviation.
+
+    Parameters
+    ----------
+    source : str, default ''
+        As bonefrac data takes it
+    n : int, default 100
+        Number of images to measure, drawn at random; 0: all
+    out : str, default ''
+        Also write the filtered images of the sample below this folder
+    """
     from bonefrac.data.filters import filter_quality
     from bonefrac.data.sources import load_images
     images = load_images(source)
@@ -543,7 +736,15 @@ def run(
     runs:str='runs', # Folder of runs
     **fields,        # Fields of `RunConfig`
 ) -> Result:
-    "Train and evaluate one architecture: one run, in an executed notebook."
+    """Train and evaluate one architecture: one run, in an executed notebook.
+
+    Parameters
+    ----------
+    runs : str, default 'runs'
+        Folder of runs
+    fields : object
+        Fields of `RunConfig`
+    """
     done, result = _make(_configs(fields), runs)
     if not done: return result._replace(remarks=())
     folder, notebook = _short(done[0]), Path(runs)/'notebooks'/f'{done[0].name}.ipynb'
@@ -561,7 +762,23 @@ def study(
     runs:str='runs',   # Folder of runs
     **fields,          # Other fields of `RunConfig`
 ) -> Result:
-    "Train and compare architectures: all missing runs, a comparison, and an HTML report."
+    """Train and compare architectures: all missing runs, a comparison, and an HTML report.
+
+    Parameters
+    ----------
+    arch : str, default ''
+        One architecture or several, with commas; empty: custom_cnn,efficientnet_lite0
+    filter : str, default 'none'
+        One filter or several, separated by commas
+    seed : str, default '0'
+        One seed or several, separated by commas
+    size : int, default 160
+        Side of the input in pixels
+    runs : str, default 'runs'
+        Folder of runs
+    fields : object
+        Other fields of `RunConfig`
+    """
     from bonefrac.experiment.config import DEFAULTS, studied
     from bonefrac.experiment.notebooks import last_line
     from bonefrac.report.pages import write_report
@@ -598,7 +815,21 @@ def _one_source(configs):
     return images
 
 class Asked(NamedTuple):
-    "What grid files ask for."
+    """What grid files ask for.
+
+    Parameters
+    ----------
+    grids : dict
+        File -> its configurations
+    configs : list
+        All configurations, each once
+    source : str
+        Where the images come from
+    content : str
+        Their `content_hash`
+    simulated : str | None
+        What must be said where they are simulated
+    """
     grids:dict         # File -> its configurations
     configs:list       # All configurations, each once
     source:str         # Where the images come from
@@ -673,7 +904,37 @@ def grid(
     scheduler:str='',   # With dask: address of a scheduler, whose workers decide on threads; default: a cluster here
     gpus:bool=False,    # With dask: each run takes one unit of the resource GPU
 ) -> Result:
-    "Make the runs of grid files that the record lacks; --dry-run says which those are."
+    """Make the runs of grid files that the record lacks; --dry-run says which those are.
+
+    Parameters
+    ----------
+    files : list
+        Grid files
+    data : str, default ''
+        Data source of all cells; default: the one that the files name
+    runs : str, default 'runs'
+        Folder of runs
+    results : str, default ''
+        Folder of the record; default: record, in the folder of runs
+    dry_run : bool, default False
+        Only say what is done, failed and open, and how long the rest takes
+    cells : bool, default False
+        List the cells that are not done
+    executor : str, default 'local'
+        What makes the cells
+    jobs : int, default 1
+        Runs at a time
+    minutes : float, default 0.0
+        Longest time of a run; 0: any
+    memory : float, default 0.0
+        Largest memory of a run in GB; 0: any
+    store : str, default ''
+        URL of storage that workers share, such as s3://bucket/runs, through which runs travel
+    scheduler : str, default ''
+        With dask: address of a scheduler, whose workers decide on threads; default: a cluster here
+    gpus : bool, default False
+        With dask: each run takes one unit of the resource GPU
+    """
     from bonefrac.experiment.grid import run_grid
     limits = dict(jobs=jobs, minutes=minutes, memory=memory, store=store)
     options = _executor_options(executor, dict(limits, scheduler=scheduler, gpus=gpus))
@@ -695,7 +956,15 @@ def collect(
     runs:str='runs',       # Folder of runs, or of another record
     results:str='results', # Folder of the record
 ) -> Result:
-    "Copy configuration, metrics, history and predictions of finished runs, or of another record, into the record."
+    """Copy configuration, metrics, history and predictions of finished runs, or of another record, into the record.
+
+    Parameters
+    ----------
+    runs : str, default 'runs'
+        Folder of runs, or of another record
+    results : str, default 'results'
+        Folder of the record
+    """
     from bonefrac.experiment.record import collect as collect_runs
     if not Path(runs).is_dir(): raise ValueError(f'{runs}: no such folder of runs')
     record = collect_runs(runs, results)
@@ -725,7 +994,19 @@ def predict(
     out:str='',   # Write all probabilities to this CSV file
     html:str='',  # Write one page with films, boxes, maps and probabilities to this HTML file
 ) -> Result:
-    "Answer the question of a finished run for radiographs. Not a medical device."
+    """Answer the question of a finished run for radiographs. Not a medical device.
+
+    Parameters
+    ----------
+    paths : list
+        Image files, folders of images, CT as a folder of DICOM slices or as NIfTI
+    run : str
+        Folder of a finished run or of an export
+    out : str, default ''
+        Write all probabilities to this CSV file
+    html : str, default ''
+        Write one page with films, boxes, maps and probabilities to this HTML file
+    """
     from bonefrac.deploy.predict import predict as predict_images, read_card
     from bonefrac.files import written
     card, missing = read_card(run), [path for path in paths if not Path(path).exists()]
@@ -751,7 +1032,19 @@ def evaluate(
     seen:bool=False, # Also films that are named like one that the run was trained on
     out:str='',      # Also write predictions.parquet, scores.json and the page index.html to this folder
 ) -> Result:
-    "Judge a finished run on one's own labelled films: folders, YOLO, COCO, VOC, a CSV."
+    """Judge a finished run on one's own labelled films: folders, YOLO, COCO, VOC, a CSV.
+
+    Parameters
+    ----------
+    source : str
+        Labelled films, as bonefrac data takes them
+    run : str
+        Folder of a finished run or of an export
+    seen : bool, default False
+        Also films that are named like one that the run was trained on
+    out : str, default ''
+        Also write predictions.parquet, scores.json and the page index.html to this folder
+    """
     from bonefrac.deploy.evaluate import evaluate as evaluate_run
     from bonefrac.deploy.predict import read_card
     from bonefrac.evaluation.judge import by_answer, sentence_of
@@ -774,7 +1067,21 @@ def export(
     out:str='',      # Folder to make; default: the name of the run, with -onnx or -int8
     data:str='',     # Data source of the run, where its images have moved
 ) -> Result:
-    "Export a finished run as an ONNX file that answers without torch."
+    """Export a finished run as an ONNX file that answers without torch.
+
+    Parameters
+    ----------
+    run : str
+        Folder of a finished run
+    to : str, default 'onnx'
+        Format; there is one so far
+    int8 : bool, default False
+        With eight bits: a quarter of the size, and faster
+    out : str, default ''
+        Folder to make; default: the name of the run, with -onnx or -int8
+    data : str, default ''
+        Data source of the run, where its images have moved
+    """
     from bonefrac.deploy.export import export as export_run, parity_text
     from bonefrac.files import read_json
     folder = export_run(run, to, int8, out, data)
@@ -791,7 +1098,17 @@ def reader(
     port:int=8866,     # Port of this machine
     browser:bool=True, # Open the page in a browser?
 ) -> Result:
-    "Look at films of one's own with a finished run, in a browser, on this machine only."
+    """Look at films of one's own with a finished run, in a browser, on this machine only.
+
+    Parameters
+    ----------
+    run : str, default ''
+        Folder of a finished run or of an export; without it a small run on phantoms, trained once
+    port : int, default 8866
+        Port of this machine
+    browser : bool, default True
+        Open the page in a browser?
+    """
     from bonefrac.deploy.reader import serve, small_run
     folder = run or str(small_run())
     serve(folder, port, browser)

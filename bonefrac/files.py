@@ -64,7 +64,18 @@ def _asides(path):
 def clear_abandoned(
     path:str|Path, # File or folder that `written` or `written_folder` makes
 ) -> list:         # Hidden files and folders that were removed
-    "Remove what killed processes left beside a file or folder; what is in use stays."
+    """Remove what killed processes left beside a file or folder; what is in use stays.
+
+    Parameters
+    ----------
+    path : str | Path
+        File or folder that `written` or `written_folder` makes
+
+    Returns
+    -------
+    list
+        Hidden files and folders that were removed
+    """
     path, removed = Path(path).resolve(), []
     if not path.parent.is_dir(): return removed
     for aside in _asides(path):
@@ -79,7 +90,18 @@ def clear_abandoned(
 def clear_folder(
     folder:str|Path, # Existing folder
 ) -> list:           # Hidden files and folders that were removed
-    "Remove all that killed processes left in a folder."
+    """Remove all that killed processes left in a folder.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Existing folder
+
+    Returns
+    -------
+    list
+        Hidden files and folders that were removed
+    """
     names = (re.fullmatch(r'\.[0-9a-f]{8}(?:-lock)?\.(.+)', name) for name in os.listdir(folder))
     return list(chain.from_iterable(clear_abandoned(Path(folder)/name) for name in {m[1] for m in names if m}))
 
@@ -103,7 +125,18 @@ def _aside(path):
 def written(
     path:str|Path,    # File to make or replace; its folder is made where it is missing
 ) -> Iterator[Path]:  # Hidden path in the same folder, to be written to
-    "Write a file as a whole or not at all."
+    """Write a file as a whole or not at all.
+
+    Parameters
+    ----------
+    path : str | Path
+        File to make or replace; its folder is made where it is missing
+
+    Returns
+    -------
+    Iterator[Path]
+        Hidden path in the same folder, to be written to
+    """
     path = Path(path).resolve()
     with _aside(path) as aside:
         yield aside
@@ -123,7 +156,18 @@ def _sync_all(folder):
 def written_folder(
     path:str|Path,    # Folder to make; one that is there with something in it is kept as it is
 ) -> Iterator[Path]:  # Hidden folder beside it, to be filled
-    "Make a folder as a whole or not at all."
+    """Make a folder as a whole or not at all.
+
+    Parameters
+    ----------
+    path : str | Path
+        Folder to make; one that is there with something in it is kept as it is
+
+    Returns
+    -------
+    Iterator[Path]
+        Hidden folder beside it, to be filled
+    """
     path = Path(path).resolve()
     with _aside(path) as aside:
         aside.mkdir()
@@ -138,7 +182,13 @@ def written_folder(
 def put_aside(
     path:str|Path, # File or folder that `written` or `written_folder` made and that is damaged; it may be gone
 ):
-    "Free a name, and remove what had it."
+    """Free a name, and remove what had it.
+
+    Parameters
+    ----------
+    path : str | Path
+        File or folder that `written` or `written_folder` made and that is damaged; it may be gone
+    """
     path = Path(path).resolve()
     with suppress(FileNotFoundError): path.rename(path.with_name(f'.{token_hex(4)}.{path.name}'))
     clear_abandoned(path)
@@ -147,7 +197,18 @@ def put_aside(
 def set_aside(
     path:str|Path, # File or folder that is damaged
 ) -> Path:         # Where it is now: `.damaged-<8 digits>-<name>` in the same folder
-    "Free the name of something damaged, and keep it."
+    """Free the name of something damaged, and keep it.
+
+    Parameters
+    ----------
+    path : str | Path
+        File or folder that is damaged
+
+    Returns
+    -------
+    Path
+        Where it is now: `.damaged-<8 digits>-<name>` in the same folder
+    """
     path = Path(path)
     return path.rename(path.with_name(f'.damaged-{token_hex(4)}-{path.name}'))
 
@@ -155,7 +216,13 @@ def set_aside(
 def say_once(
     text:str, # One line
 ):
-    "Print a line to standard error, the first time that it is said."
+    """Print a line to standard error, the first time that it is said.
+
+    Parameters
+    ----------
+    text : str
+        One line
+    """
     print(text, file=sys.stderr, flush=True)
 
 # %% ../nbs/library/00_files.ipynb #a2d9b1c8
@@ -163,7 +230,15 @@ def write_text(
     path:str|Path, # File to make or replace
     text:str,      # Its content; written as UTF-8 with line ends as they are
 ):
-    "Write a text file as a whole or not at all."
+    """Write a text file as a whole or not at all.
+
+    Parameters
+    ----------
+    path : str | Path
+        File to make or replace
+    text : str
+        Its content; written as UTF-8 with line ends as they are
+    """
     with written(path) as aside: aside.write_bytes(text.encode('utf8'))
 
 # %% ../nbs/library/00_files.ipynb #e17be4c8
@@ -171,7 +246,15 @@ def write_json(
     path:str|Path, # File to make or replace
     content,       # What JSON can hold; NaN and infinity are errors
 ):
-    "Write a JSON file as a whole or not at all."
+    """Write a JSON file as a whole or not at all.
+
+    Parameters
+    ----------
+    path : str | Path
+        File to make or replace
+    content : object
+        What JSON can hold; NaN and infinity are errors
+    """
     try: text = json.dumps(content, indent=1, allow_nan=False)
     except (TypeError, ValueError) as e: raise ValueError(f'{path}: not written: {e}') from None
     write_text(path, text)
@@ -180,7 +263,13 @@ def write_json(
 def check_regular(
     path:str|Path, # Anything
 ):
-    "Refuse a path that is there and neither a file nor a folder."
+    """Refuse a path that is there and neither a file nor a folder.
+
+    Parameters
+    ----------
+    path : str | Path
+        Anything
+    """
     path = Path(path)
     if not path.exists() or path.is_file() or path.is_dir(): return
     raise ValueError(f'{path}: neither a file nor a folder, but a pipe, a device or a socket')
@@ -198,7 +287,13 @@ def _parsed(text):
 def read_json(
     path:str|Path, # JSON file
 ):                 # Its content
-    "Read a JSON file; a `ValueError` names the file and what is wrong with it."
+    """Read a JSON file; a `ValueError` names the file and what is wrong with it.
+
+    Parameters
+    ----------
+    path : str | Path
+        JSON file
+    """
     check_regular(path)
     try: return _parsed(Path(path).read_text(encoding='utf8'))
     except FileNotFoundError: reason = 'no such file'
@@ -212,7 +307,20 @@ def read_fields(
     path:str|Path, # JSON file
     *names:str,    # Fields that it must have
 ) -> dict:         # Its content
-    "Read a JSON file that holds an object with these fields."
+    """Read a JSON file that holds an object with these fields.
+
+    Parameters
+    ----------
+    path : str | Path
+        JSON file
+    names : str
+        Fields that it must have
+
+    Returns
+    -------
+    dict
+        Its content
+    """
     content = read_json(path)
     if not isinstance(content, dict): raise ValueError(f'{path}: no JSON object')
     lost = [name for name in names if name not in content]
@@ -223,7 +331,18 @@ def read_fields(
 def cache_dir(
     *parts:str, # Folders below bonefrac's cache
 ) -> Path:      # Existing folder; `XDG_CACHE_HOME` moves it
-    "Folder for what can be made again: unpacked archives, tables, filtered images."
+    """Folder for what can be made again: unpacked archives, tables, filtered images.
+
+    Parameters
+    ----------
+    parts : str
+        Folders below bonefrac's cache
+
+    Returns
+    -------
+    Path
+        Existing folder; `XDG_CACHE_HOME` moves it
+    """
     path = user_cache_path('bonefrac').joinpath(*parts)
     path.mkdir(parents=True, exist_ok=True)
     return path
@@ -232,7 +351,18 @@ def cache_dir(
 def file_sha256(
     path:str|Path, # Any file
 ) -> str:          # 64 hexadecimal digits
-    "SHA-256 of a file."
+    """SHA-256 of a file.
+
+    Parameters
+    ----------
+    path : str | Path
+        Any file
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits
+    """
     digest = hashlib.sha256()
     with open(path, 'rb') as f:
         while chunk := f.read(1 << 20): digest.update(chunk)
@@ -275,7 +405,26 @@ def progress(
     unit:str='item',     # What one item is, such as `image`
     quiet_below:int=0,   # Show nothing for fewer items
 ) -> Iterator:           # The items
-    "Show how far a loop is; nothing is shown where the environment variable `BONEFRAC_QUIET` is set."
+    """Show how far a loop is; nothing is shown where the environment variable `BONEFRAC_QUIET` is set.
+
+    Parameters
+    ----------
+    items : Iterable
+        What the loop goes through
+    total : int | None, default None
+        Number of items; default: their length, where they have one
+    say : str, default ''
+        What is being done, such as `reading images`
+    unit : str, default 'item'
+        What one item is, such as `image`
+    quiet_below : int, default 0
+        Show nothing for fewer items
+
+    Returns
+    -------
+    Iterator
+        The items
+    """
     if total is None and hasattr(items, '__len__'): total = len(items)
     few = total is not None and total < max(quiet_below, 1)
     if few or os.environ.get('BONEFRAC_QUIET') or sys.stderr is None: return iter(items)
@@ -291,7 +440,26 @@ def in_threads(
     unit:str='item',     # What one item is, such as `image`
     quiet_below:int=300, # Show nothing for fewer items
 ) -> list:               # Results in the order of the items
-    "Apply a function to all items, one thread per core."
+    """Apply a function to all items, one thread per core.
+
+    Parameters
+    ----------
+    function : Callable
+        Called with one item
+    items : Iterable
+        What it is called with
+    say : str, default ''
+        What is being done, such as `reading images`
+    unit : str, default 'item'
+        What one item is, such as `image`
+    quiet_below : int, default 300
+        Show nothing for fewer items
+
+    Returns
+    -------
+    list
+        Results in the order of the items
+    """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         jobs = [pool.submit(function, item) for item in items]
         try:
@@ -318,7 +486,18 @@ LIMITS = dict( # the most that is taken from a file or a server that somebody el
 def most(
     what:str, # A name of `LIMITS`
 ) -> float:   # The limit; the environment variable `BONEFRAC_MOST_<NAME>` changes it
-    "The limit that is in force."
+    """The limit that is in force.
+
+    Parameters
+    ----------
+    what : str
+        A name of `LIMITS` (at, obliquity, translation, angulation, gap, shortening)
+
+    Returns
+    -------
+    float
+        The limit; the environment variable `BONEFRAC_MOST_<NAME>` changes it
+    """
     name = f'BONEFRAC_MOST_{what.upper()}'
     text = os.environ.get(name)
     if not text: return LIMITS[what]
@@ -330,7 +509,17 @@ def check_limit(
     value:float,  # What was found
     where='',     # File, address or member, to be named in the error
 ):
-    "Refuse what is above a limit; the message says how to raise it."
+    """Refuse what is above a limit; the message says how to raise it.
+
+    Parameters
+    ----------
+    what : str
+        A name of `LIMITS` (at, obliquity, translation, angulation, gap, shortening)
+    value : float
+        What was found
+    where : object, default ''
+        File, address or member, to be named in the error
+    """
     if value <= most(what): return
     found, limit = (f'{number:,.15g}' for number in (value, most(what)))
     words, start = what.replace('_', ' '), f'{where}: ' if where else ''
@@ -342,7 +531,20 @@ def shown(
     value,        # Text, or anything with one
     keep:str='',  # Control characters that stay, such as `\n` for text of several lines
 ) -> str:         # Printable text
-    "A text for people: what cannot be printed is written as an escape."
+    """A text for people: what cannot be printed is written as an escape.
+
+    Parameters
+    ----------
+    value : object
+        Text, or anything with one
+    keep : str, default ''
+        Control characters that stay, such as `\n` for text of several lines
+
+    Returns
+    -------
+    str
+        Printable text
+    """
     def visible(c): return c if c.isprintable() or c in keep else c.encode('unicode_escape').decode()
     return ''.join(map(visible, str(value)))
 
@@ -350,7 +552,18 @@ def shown(
 def text_of(
     path:str|Path, # Text file, in UTF-8 with or without a byte order mark
 ) -> str:          # Its content
-    "Text of a file that is no larger than `LIMITS` lets YAML be; a `ValueError` names the file."
+    """Text of a file that is no larger than `LIMITS` lets YAML be; a `ValueError` names the file.
+
+    Parameters
+    ----------
+    path : str | Path
+        Text file, in UTF-8 with or without a byte order mark
+
+    Returns
+    -------
+    str
+        Its content
+    """
     path = Path(path)
     check_regular(path)
     try:
@@ -365,7 +578,18 @@ def text_of(
 def parts_of_node(
     node,    # Node of a YAML tree
 ) -> list:   # Nodes in it, keys before their values
-    "Nodes that a YAML node holds; two equal keys are an error."
+    """Nodes that a YAML node holds; two equal keys are an error.
+
+    Parameters
+    ----------
+    node : object
+        Node of a YAML tree
+
+    Returns
+    -------
+    list
+        Nodes in it, keys before their values
+    """
     if isinstance(node, yaml.SequenceNode): return node.value
     if not isinstance(node, yaml.MappingNode): return []
     keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -377,7 +601,20 @@ def values_of_node(
     node,        # Node of a YAML tree
     known:dict,  # Values of the nodes that were counted, by id; filled here
 ) -> int:        # How many values it stands for when its aliases are written out
-    "Count the values of a YAML node; too many are an error."
+    """Count the values of a YAML node; too many are an error.
+
+    Parameters
+    ----------
+    node : object
+        Node of a YAML tree
+    known : dict
+        Values of the nodes that were counted, by id; filled here
+
+    Returns
+    -------
+    int
+        How many values it stands for when its aliases are written out
+    """
     if known.get(id(node)) == 0: raise ValueError('an alias stands inside its own value')
     if id(node) in known: return known[id(node)]
     known[id(node)] = 0
@@ -388,7 +625,13 @@ def values_of_node(
 def parsed_yaml(
     text:str, # YAML
 ):            # What it holds; None for nothing
-    "Content of a YAML text; raises whatever the parser raises."
+    """Content of a YAML text; raises whatever the parser raises.
+
+    Parameters
+    ----------
+    text : str
+        YAML
+    """
     check_limit('yaml_bytes', len(text.encode('utf8', 'replace')))
     loader = yaml.SafeLoader(text)
     node = loader.get_single_node()
@@ -399,7 +642,13 @@ def parsed_yaml(
 def safe_yaml(
     source:str|Path, # A `Path` is a file, a `str` is YAML itself
 ):                   # What it holds; None for nothing
-    "Read YAML of a stranger; a `ValueError` names the file and what is wrong with it."
+    """Read YAML of a stranger; a `ValueError` names the file and what is wrong with it.
+
+    Parameters
+    ----------
+    source : str | Path
+        A `Path` is a file, a `str` is YAML itself
+    """
     where = f'{source}: ' if isinstance(source, Path) else ''
     try: return parsed_yaml(text_of(source) if isinstance(source, Path) else source)
     except yaml.YAMLError as e: reason = f'not YAML: {shown(" ".join(str(e).split()))}'
@@ -411,7 +660,18 @@ def safe_yaml(
 def in_markdown(
     value,  # Text, or anything with one
 ) -> str:   # Markdown, which is HTML too
-    "A value that is read as plain text in Markdown and in HTML."
+    """A value that is read as plain text in Markdown and in HTML.
+
+    Parameters
+    ----------
+    value : object
+        Text, or anything with one
+
+    Returns
+    -------
+    str
+        Markdown, which is HTML too
+    """
     def safe(c):
         if c.isalnum() or c == ' ': return c
         return f'<span class="tex2jax_ignore">&#{ord(c)};</span>' if c in '$\\' else f'&#{ord(c)};'
@@ -424,14 +684,26 @@ _NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?%?|[+-]?inf')
 def guarded(
     value, # Cell or column name of a table
 ):         # The same, or a text with an apostrophe in front
-    "A cell that no spreadsheet runs."
+    """A cell that no spreadsheet runs.
+
+    Parameters
+    ----------
+    value : object
+        Cell or column name of a table
+    """
     if not isinstance(value, str) or not _RUNS.match(value) or _NUMBER.fullmatch(value): return value
     return f"'{value}"
 
 def unguarded(
     value, # What `guarded` made
 ):         # What it was made from
-    "A cell as it was before `guarded`."
+    """A cell as it was before `guarded`.
+
+    Parameters
+    ----------
+    value : object
+        What `guarded` made
+    """
     if not isinstance(value, str) or not value.startswith("'") or not _RUNS.match(value): return value
     return value[1:]
 
@@ -440,6 +712,14 @@ def changed_cells(
     table,           # pandas table
     change:Callable, # `guarded` or `unguarded`
 ):                   # A new table
-    "A table with its texts and the names of its columns changed; numbers are not touched."
+    """A table with its texts and the names of its columns changed; numbers are not touched.
+
+    Parameters
+    ----------
+    table : object
+        pandas table
+    change : Callable
+        `guarded` or `unguarded`
+    """
     def changed(column): return column if column.dtype.kind in 'biufcmM' else column.map(change)
     return (table.apply(changed) if len(table) else table).rename(columns=change)

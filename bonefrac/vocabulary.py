@@ -40,7 +40,17 @@ def choose(
     table:Collection, # Known names; a mapping gives what stands under the name
     what:str,         # What is named, such as `architecture`
 ):                    # `table[name]` of a mapping, else the name itself
-    "Look a name up; a `ValueError` gives the nearest known name, if one is near, and all of them."
+    """Look a name up; a `ValueError` gives the nearest known name, if one is near, and all of them.
+
+    Parameters
+    ----------
+    name : object
+        Name that somebody typed
+    table : Collection
+        Known names; a mapping gives what stands under the name
+    what : str
+        What is named, such as `architecture`
+    """
     if _is_in(name, table): return table[name] if hasattr(table, 'keys') else name
     near = _near(name, table)
     hint = f'did you mean {near}? ' if near else ''
@@ -56,7 +66,22 @@ def known(
     table:Collection, # Known names
     what:str,         # What is named, such as `parameter`
 ) -> list:            # The names
-    "Check that all names are known; a `ValueError` names those that are not, and the nearest known ones."
+    """Check that all names are known; a `ValueError` names those that are not, and the nearest known ones.
+
+    Parameters
+    ----------
+    names : Iterable
+        Names that somebody typed, such as the keys of a dictionary
+    table : Collection
+        Known names
+    what : str
+        What is named, such as `parameter`
+
+    Returns
+    -------
+    list
+        The names
+    """
     names = list(names)
     wrong = [name for name in names if not _is_in(name, table)]
     if not wrong: return names
@@ -99,7 +124,18 @@ EXAMPLES = REGIONS # names of classes in simulated predictions, for examples and
 def words_of(
     name:str, # Name of a class, folder or column, such as `XR_ELBOW` or `notFractured`
 ) -> str:     # `xr elbow`, `not fractured`: lower case, one blank between words
-    "Words of a name."
+    """Words of a name.
+
+    Parameters
+    ----------
+    name : str
+        Name of a class, folder or column, such as `XR_ELBOW` or `notFractured`
+
+    Returns
+    -------
+    str
+        `xr elbow`, `not fractured`: lower case, one blank between words
+    """
     text = unicodedata.normalize('NFC', name)
     text = re.sub(r'(?<=[a-zäöüß])(?=[A-ZÄÖÜ])', ' ', text)
     return ' '.join(re.sub(r'[\W_\d]+', ' ', text.lower()).split())
@@ -107,14 +143,33 @@ def words_of(
 def term_pattern(
     terms:str,        # Terms separated by commas; a star stands for more letters
 ) -> 're.Pattern':    # Finds any of them as a word of its own, also with an s at its end
-    "Pattern that finds terms in the words of a name."
+    """Pattern that finds terms in the words of a name.
+
+    Parameters
+    ----------
+    terms : str
+        Terms separated by commas; a star stands for more letters
+
+    Returns
+    -------
+    're.Pattern'
+        Finds any of them as a word of its own, also with an s at its end
+    """
     longest_first = sorted(map(str.strip, terms.split(',')), key=len, reverse=True)
     parts = [re.escape(term).replace(r'\*', r'\w*').replace(r'\ ', ' ') for term in longest_first]
     return re.compile(rf'\b(?:{"|".join(parts)})s?\b')
 
 # %% ../nbs/library/01_vocabulary.ipynb #044f38b2
 def region_terms() -> list: # Pairs of a pattern and a name of `REGION_NAMES`
-    "Terms of all regions, the longest first."
+    """Terms of all regions, the longest first.
+
+    Returns
+    -------
+    list
+        Pairs of a pattern and a name of `REGION_NAMES` (elbow, fingers, forearm, humerus, shoulder, wrist,
+        hand, clavicle, hip, pelvis, femur, knee, tibia, ankle, foot, toes, leg, skull, jaw, cervical spine,
+        thoracic spine, lumbar spine, spine, ribs)
+    """
     pairs = [(term.strip(), region) for region, terms in REGION_NAMES.items() for term in terms.split(',')]
     return [(term_pattern(term), region) for term, region in sorted(pairs, key=lambda pair: -len(pair[0].strip('*')))]
 
@@ -123,7 +178,18 @@ _TERMS = region_terms()
 def regions_of(
     name:str, # Class, folder or column name such as `humerus fracture` or `XR_ELBOW`
 ) -> list:    # Names of `REGION_NAMES`; empty where it names none
-    "All regions that a name speaks of."
+    """All regions that a name speaks of.
+
+    Parameters
+    ----------
+    name : str
+        Class, folder or column name such as `humerus fracture` or `XR_ELBOW`
+
+    Returns
+    -------
+    list
+        Names of `REGION_NAMES`; empty where it names none
+    """
     text, found = words_of(name), []
     for pattern, region in _TERMS:
         rest = pattern.sub('·', text)
@@ -134,7 +200,20 @@ def regions_of(
 def region_of(
     name:str, # Class, folder or column name such as `humerus fracture` or `XR_ELBOW`
 ) -> str:     # A name of `REGION_NAMES`
-    "The one region that a name speaks of."
+    """The one region that a name speaks of.
+
+    Parameters
+    ----------
+    name : str
+        Class, folder or column name such as `humerus fracture` or `XR_ELBOW`
+
+    Returns
+    -------
+    str
+        A name of `REGION_NAMES` (elbow, fingers, forearm, humerus, shoulder, wrist, hand, clavicle, hip,
+        pelvis, femur, knee, tibia, ankle, foot, toes, leg, skull, jaw, cervical spine, thoracic spine, lumbar
+        spine, spine, ribs)
+    """
     found = regions_of(name)
     if len(found) == 1: return found[0]
     reason = f'more than one region: {_listed(found)}' if found else 'no region'
@@ -150,7 +229,18 @@ _DENIED = re.compile(r'\b(?:no|not|non|without|w o|un|ohne|kein|keine|nicht|sine
 def finding_of(
     name:str,    # Class, folder or column name
 ) -> bool|None:  # True: something was found; False: nothing was; None: the name does not say
-    "What a name says about findings."
+    """What a name says about findings.
+
+    Parameters
+    ----------
+    name : str
+        Class, folder or column name
+
+    Returns
+    -------
+    bool | None
+        True: something was found; False: nothing was; None: the name does not say
+    """
     text = words_of(name)
     found, sound = bool(_FOUND.search(text)), bool(_SOUND.search(text))
     if found == sound: return None
@@ -167,6 +257,17 @@ _PLAIN = {'set', 'sets', 'data', 'dataset', 'images', 'image', 'img', 'imgs', 'l
 def split_of(
     name:str,  # Name of a folder or file, such as `Validation`, `train2017` or `obj_test_data`
 ) -> str:      # `train`, `valid` or `test`; empty where it names none, or more than that
-    "The part of a split that a name stands for."
+    """The part of a split that a name stands for.
+
+    Parameters
+    ----------
+    name : str
+        Name of a folder or file, such as `Validation`, `train2017` or `obj_test_data`
+
+    Returns
+    -------
+    str
+        `train`, `valid` or `test`; empty where it names none, or more than that
+    """
     parts = {SPLITS.get(word) for word in words_of(name).split() if word not in _PLAIN}
     return (parts.pop() or '') if len(parts) == 1 else ''

@@ -24,7 +24,22 @@ def recorded(
     path:str|Path='',    # CSV of records; empty: `records.csv` in the folder of the data, where there is one
     also:str='',         # Further columns of it to take, separated by commas
 ) -> pd.DataFrame:       # Image table with the columns of the record, and the studies of `groups.csv`
-    "Image table with its records, whatever its studies are called."
+    """Image table with its records, whatever its studies are called.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table as a reader made it
+    path : str | Path, default ''
+        CSV of records; empty: `records.csv` in the folder of the data, where there is one
+    also : str, default ''
+        Further columns of it to take, separated by commas
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table with the columns of the record, and the studies of `groups.csv`
+    """
     known = audited(images) if own_groups(images) else images
     names = [name.strip() for name in also.split(',') if name.strip()]
     return add_records(known, path, names)
@@ -35,7 +50,13 @@ OWN = {*COLUMNS, 'original', 'study_strict', 'frames', 'film_study', 'answer'}
 def as_numbers(
     values:pd.Series,
 ) -> pd.Series: # Float where all that is there are numbers; else as it was
-    "A column of texts that are numbers, as numbers."
+    """A column of texts that are numbers, as numbers.
+
+    Returns
+    -------
+    pd.Series
+        Float where all that is there are numbers; else as it was
+    """
     if pd.api.types.is_numeric_dtype(values): return values.astype(float)
     blank = values.astype(str).str.strip() == ''
     texts = values.where(values.notna() & ~blank)
@@ -47,7 +68,20 @@ def asked_columns(
     images:pd.DataFrame, # Image table
     most:int=20,         # Different words that a column of texts may have
 ) -> pd.DataFrame:       # Columns that can be asked, numbers or words
-    "Columns of an image table that came with the films."
+    """Columns of an image table that came with the films.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+    most : int, default 20
+        Different words that a column of texts may have
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns that can be asked, numbers or words
+    """
     names = [name for name in images if name not in OWN]
     table = pd.DataFrame({name: as_numbers(images[name]) for name in names}, images.index)
     def can(values):
@@ -62,7 +96,18 @@ COLUMN_SCORES = ['target', 'column', 'n', 'groups', 'auroc', 'auroc_low', 'auroc
 def column_targets(
     images:pd.DataFrame, # Image table
 ) -> pd.DataFrame:       # One column per question, texts; None where it is unknown
-    "What a column may tell: the label or region, and whether something is annotated."
+    """What a column may tell: the label or region, and whether something is annotated.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    pd.DataFrame
+        One column per question, texts; None where it is unknown
+    """
     kind, words = class_column(images), {True: 'annotated', False: 'empty'}
     targets = {kind: images[kind], 'annotated': images.annotated.map(words)}
     return pd.DataFrame(targets, images.index, dtype=object)
@@ -70,7 +115,18 @@ def column_targets(
 def curved(
     values:pd.Series, # A column of `asked_columns`
 ) -> pd.DataFrame:    # Float, without gaps
-    "What a regression sees of a column: a number with its square, or one column per word."
+    """What a regression sees of a column: a number with its square, or one column per word.
+
+    Parameters
+    ----------
+    values : pd.Series
+        A column of `asked_columns`
+
+    Returns
+    -------
+    pd.DataFrame
+        Float, without gaps
+    """
     told = record_features(values.to_frame())
     if values.name not in told: return told
     number = told[values.name]
@@ -82,7 +138,24 @@ def column_probe(
     groups:pd.Series,  # Study of each image
     n_boot:int=1000,   # Number of bootstrap resamples
 ) -> dict:             # As `probe_scores`; and `warn`
-    "What a column alone tells."
+    """What a column alone tells.
+
+    Parameters
+    ----------
+    values : pd.Series
+        A column of `asked_columns`
+    target : pd.Series
+        Class of each image, without holes
+    groups : pd.Series
+        Study of each image
+    n_boot : int, default 1000
+        Number of bootstrap resamples
+
+    Returns
+    -------
+    dict
+        As `probe_scores`; and `warn`
+    """
     told = curved(values)
     columns = [f'column {k}' for k in range(told.shape[1])] # one of the user's may be called name
     table = told.set_axis(columns, axis=1).assign(name=list(map(str, range(len(told)))))
@@ -96,7 +169,24 @@ def asked_once(
     values:pd.Series,    # A column of `asked_columns`
     n_boot:int,          # Number of bootstrap resamples
 ) -> dict:               # Row of `column_probes`; empty where there are too few studies of a class
-    "What a column tells of a question."
+    """What a column tells of a question.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+    answers : pd.Series
+        One of `column_targets`
+    values : pd.Series
+        A column of `asked_columns`
+    n_boot : int
+        Number of bootstrap resamples
+
+    Returns
+    -------
+    dict
+        Row of `column_probes`; empty where there are too few studies of a class
+    """
     known = answers.notna().to_numpy()
     try: scores = column_probe(values[known], answers[known], images.study[known], n_boot)
     except ValueError: return {}
@@ -106,7 +196,20 @@ def column_probes(
     images:pd.DataFrame, # Image table
     n_boot:int=1000,     # Number of bootstrap resamples
 ) -> pd.DataFrame:       # `COLUMN_SCORES`, the most telling first; a question that cannot be asked has no row
-    "What each column tells of each question, without the film."
+    """What each column tells of each question, without the film.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+    n_boot : int, default 1000
+        Number of bootstrap resamples
+
+    Returns
+    -------
+    pd.DataFrame
+        `COLUMN_SCORES`, the most telling first; a question that cannot be asked has no row
+    """
     asked, targets = asked_columns(images), column_targets(images)
     def row(target, column): return asked_once(images, targets[target], asked[column], n_boot)
     rows = list(filter(None, starmap(row, product(targets, asked))))
@@ -117,7 +220,18 @@ def column_probes(
 def column_warnings(
     table:pd.DataFrame, # From `column_probes`
 ) -> list:              # Sentences
-    "Which columns tell the answer without the film, in words."
+    """Which columns tell the answer without the film, in words.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        From `column_probes`
+
+    Returns
+    -------
+    list
+        Sentences
+    """
     def said(row):
         interval = f'{row.auroc_low:.2f} to {row.auroc_high:.2f}'
         area = f'area under the ROC curve {row.auroc:.2f} ({interval}, n = {row.n}); chance 0.5'

@@ -37,7 +37,18 @@ SIDE = 128  # side of the central square in pixels
 def central_square(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # float32, (128, 128), grey values
-    "The largest square about the centre, reduced without rounding."
+    """The largest square about the centre, reduced without rounding.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        float32, (128, 128), grey values
+    """
     h, w = image.shape
     s = min(h, w)
     y, x = (h - s)//2, (w - s)//2
@@ -56,7 +67,18 @@ def _polar(square, angles, radii):
 def ring_spectrum(
     square:np.ndarray, # float32, (128, 128)
 ) -> np.ndarray:       # float32, (288,), length 1; next to nothing for a constant image
-    "Magnitudes of 12 angular frequencies on 24 rings."
+    """Magnitudes of 12 angular frequencies on 24 rings.
+
+    Parameters
+    ----------
+    square : np.ndarray
+        float32, (128, 128)
+
+    Returns
+    -------
+    np.ndarray
+        float32, (288,), length 1; next to nothing for a constant image
+    """
     rings = _polar(square, 96, 24)
     waves = np.abs(np.fft.rfft(rings - rings.mean(), axis=0))[:12]
     waves[1:] *= np.sqrt(2)
@@ -69,7 +91,18 @@ PLAIN = 12 # grey values within which a line of a border is plain
 def content_range(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> slice:           # Rows from the first to the last that is not plain; all where there are fewer than 16
-    "The rows of an image without a plain border above and below."
+    """The rows of an image without a plain border above and below.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    slice
+        Rows from the first to the last that is not plain; all where there are fewer than 16
+    """
     low, high = np.percentile(image[:, ::4], [2, 98], axis=1)
     rows = np.flatnonzero(high - low > PLAIN)
     return slice(rows[0], rows[-1] + 1) if len(rows) >= 16 else slice(None)
@@ -77,14 +110,36 @@ def content_range(
 def trimmed(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # View of it
-    "An image without a plain border."
+    """An image without a plain border.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        View of it
+    """
     for _ in range(4): image = image[content_range(image)].T # rows and columns, twice
     return image
 
 def whole_square(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # float32, (128, 128), grey values
-    "The content of an image, stretched to a square without rounding."
+    """The content of an image, stretched to a square without rounding.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        float32, (128, 128), grey values
+    """
     return cv2.resize(trimmed(image).astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 
 # %% ../../nbs/library/audit/00_copies.ipynb #3f4a5bd7
@@ -93,13 +148,35 @@ FLIPS = dict(top_left=(1, 1), top_right=(1, -1), bottom_left=(-1, 1), bottom_rig
 def from_corners(
     image:np.ndarray, # Any array, (height, width)
 ) -> dict:            # Name of a corner -> view of the array that begins there
-    "An image as seen from each corner."
+    """An image as seen from each corner.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Any array, (height, width)
+
+    Returns
+    -------
+    dict
+        Name of a corner -> view of the array that begins there
+    """
     return {corner: image[::down, ::right] for corner, (down, right) in FLIPS.items()}
 
 def black_corners(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> float:           # 0 to 1, share of a side
-    "Shortest run of black pixels that starts at a corner."
+    """Shortest run of black pixels that starts at a corner.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    float
+        0 to 1, share of a side
+    """
     def run(line): return 1. if line.all() else int(np.argmin(line))/len(line)
     views = from_corners(image <= 3).values()
     return min(min(run(view[0]), run(view[:, 0])) for view in views)
@@ -108,14 +185,36 @@ def black_corners(
 def central_half(
     image:np.ndarray, # Grey, (height, width)
 ) -> np.ndarray:      # View of half the height and half the width
-    "The middle of an image, where the bone is."
+    """The middle of an image, where the bone is.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        View of half the height and half the width
+    """
     h, w = image.shape
     return image[h//4:h - h//4, w//4:w - w//4]
 
 def detail(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> float:           # At least 0; no unit
-    "Energy of the finest detail in the central half, relative to coarser detail."
+    """Energy of the finest detail in the central half, relative to coarser detail.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    float
+        At least 0; no unit
+    """
     centre = central_half(image).astype(np.float32)
     blurred = cv2.GaussianBlur(centre, (0, 0), 2)
     fine, coarse = ((cv2.Laplacian(x, cv2.CV_32F)**2).mean() for x in (centre, blurred))
@@ -127,7 +226,22 @@ def best_first(
     corners:np.ndarray, # `black_corners` of each image, (n,)
     details:np.ndarray, # `detail` of each image, or what rises with it, (n,)
 ) -> np.ndarray:        # Positions, int, (n,)
-    "Order images by group, and within a group from the likeliest original on."
+    """Order images by group, and within a group from the likeliest original on.
+
+    Parameters
+    ----------
+    group : np.ndarray
+        Group of each image, int, (n,)
+    corners : np.ndarray
+        `black_corners` of each image, (n,)
+    details : np.ndarray
+        `detail` of each image, or what rises with it, (n,)
+
+    Returns
+    -------
+    np.ndarray
+        Positions, int, (n,)
+    """
     return np.lexsort((-details, np.floor(corners/.02 + .5), group))
 
 # %% ../../nbs/library/audit/00_copies.ipynb #18067382
@@ -137,21 +251,54 @@ TRAITS = ('log_width', 'log_height', 'dark', 'low', 'middle', 'high', 'bright', 
 def noise_level(
     grey:np.ndarray, # float32, (height, width), grey values
 ) -> float:          # Grey values
-    "Median deviation of a pixel from its blurred neighbourhood."
+    """Median deviation of a pixel from its blurred neighbourhood.
+
+    Parameters
+    ----------
+    grey : np.ndarray
+        float32, (height, width), grey values
+
+    Returns
+    -------
+    float
+        Grey values
+    """
     smooth = cv2.GaussianBlur(grey, (0, 0), 1)
     return np.median(np.abs(grey - smooth))
 
 def border_means(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> list:            # Top, bottom, left, right, 0 to 1
-    "Mean brightness of the outer 8 pixels of each side."
+    """Mean brightness of the outer 8 pixels of each side.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    list
+        Top, bottom, left, right, 0 to 1
+    """
     sides = image[:8], image[-8:], image[:, :8], image[:, -8:]
     return [side.mean()/255 for side in sides]
 
 def image_traits(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> list:            # The values of `TRAITS`
-    "How an image was taken."
+    """How an image was taken.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    list
+        The values of `TRAITS`
+    """
     h, w = image.shape
     grey = image[::2, ::2].astype(np.float32)
     levels = np.quantile(grey, [.05, .25, .5, .75, .95])/255
@@ -163,7 +310,13 @@ def image_traits(
 def reserved_file(
     size:int, # Bytes
 ):            # Open file without a name, which is gone when it is closed
-    "A file in the cache whose room on the disk is taken at once."
+    """A file in the cache whose room on the disk is taken at once.
+
+    Parameters
+    ----------
+    size : int
+        Bytes
+    """
     folder = cache_dir('audit')
     file = TemporaryFile(dir=folder)
     try: os.posix_fallocate(file.fileno(), 0, size)
@@ -176,7 +329,21 @@ def reserved_file(
 # %% ../../nbs/library/audit/00_copies.ipynb #56b7bae1
 @dataclass(frozen=True)
 class Looks:
-    "What one reading of all images leaves behind, by position in the image table."
+    """What one reading of all images leaves behind, by position in the image table.
+
+    Parameters
+    ----------
+    squares : np.ndarray
+        float16, (n, 128, 128), in a temporary file
+    spectra : np.ndarray
+        float32, (n, 288)
+    traits : np.ndarray
+        float64, (n, 14), as `TRAITS`
+    corners : np.ndarray
+        float64, (n,), `black_corners`
+    wholes : Any, default None
+        Looks, squares and spectra of `whole_square`
+    """
     squares:np.ndarray # float16, (n, 128, 128), in a temporary file
     spectra:np.ndarray # float32, (n, 288)
     traits:np.ndarray  # float64, (n, 14), as `TRAITS`
@@ -216,7 +383,18 @@ class Looks:
 def measure(
     images:pd.DataFrame, # Image table
 ) -> Looks:              # One entry per image
-    "Read every image once."
+    """Read every image once.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    Looks
+        One entry per image
+    """
     n = len(images)
     seen = Looks.empty(n, np.zeros((n, len(TRAITS))), np.zeros(n), Looks.empty(n, None, None))
     def look(item): seen.see(item[0], load_grey(item[1]))
@@ -231,7 +409,22 @@ def nearest_of_all(
     k:int,              # Number of neighbours, below n
     block:int=2048,     # Spectra that are compared at a time
 ) -> tuple:             # As `neighbours`
-    "Neighbours by comparing all with all."
+    """Neighbours by comparing all with all.
+
+    Parameters
+    ----------
+    spectra : np.ndarray
+        float32, (n, 288)
+    k : int
+        Number of neighbours, below n
+    block : int, default 2048
+        Spectra that are compared at a time
+
+    Returns
+    -------
+    tuple
+        As `neighbours`
+    """
     found = []
     for start in range(0, len(spectra), block):
         alike = spectra[start:start + block] @ spectra.T
@@ -245,7 +438,13 @@ def nearest_of_all(
 def spectrum_index(
     spectra:np.ndarray, # float32, (n, 288)
 ):                      # HNSW index of faiss, by inner product
-    "An index for approximate neighbours, the same each time."
+    """An index for approximate neighbours, the same each time.
+
+    Parameters
+    ----------
+    spectra : np.ndarray
+        float32, (n, 288)
+    """
     import faiss
     index = faiss.IndexHNSWFlat(spectra.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efSearch = 128
@@ -259,7 +458,20 @@ def nearest_by_index(
     spectra:np.ndarray, # float32, (n, 288)
     k:int,              # Number of neighbours, below n
 ) -> tuple:             # As `neighbours`, with the image itself at similarity -1
-    "Neighbours by an HNSW index."
+    """Neighbours by an HNSW index.
+
+    Parameters
+    ----------
+    spectra : np.ndarray
+        float32, (n, 288)
+    k : int
+        Number of neighbours, below n
+
+    Returns
+    -------
+    tuple
+        As `neighbours`, with the image itself at similarity -1
+    """
     alike, best = spectrum_index(spectra).search(spectra, k + 1)
     itself = best == np.arange(len(spectra))[:, None]
     alike[itself | (best < 0)] = -1
@@ -271,7 +483,22 @@ def neighbours(
     k:int=6,            # Number of neighbours
     exact:int=EXACT,    # Largest n for which all are compared
 ) -> tuple:             # Positions and similarities from -1 to 1, both (n, k), in no order
-    "The most alike images of each image."
+    """The most alike images of each image.
+
+    Parameters
+    ----------
+    spectra : np.ndarray
+        float32, (n, 288)
+    k : int, default 6
+        Number of neighbours
+    exact : int, default EXACT
+        Largest n for which all are compared
+
+    Returns
+    -------
+    tuple
+        Positions and similarities from -1 to 1, both (n, k), in no order
+    """
     n = len(spectra)
     k = min(k, n-1)
     if k < 1: return np.zeros((n, 0), int), np.zeros((n, 0), np.float32)
@@ -296,7 +523,22 @@ def correlation(
     b:np.ndarray,                # As `a`
     inside:np.ndarray|None=None, # bool, where to compare; None: within the disc
 ) -> float:                      # -1 to 1; 0 where one side is flat
-    "Correlation of two squares of mean 0."
+    """Correlation of two squares of mean 0.
+
+    Parameters
+    ----------
+    a : np.ndarray
+        float32, (128, 128), or the size of `inside`
+    b : np.ndarray
+        As `a`
+    inside : np.ndarray | None, default None
+        bool, where to compare; None: within the disc
+
+    Returns
+    -------
+    float
+        -1 to 1; 0 where one side is flat
+    """
     kept = DISC > 0 if inside is None else inside
     a, b = a[kept], b[kept]
     size = np.sqrt((a*a).sum()*(b*b).sum())
@@ -356,7 +598,20 @@ def align(
     one:np.ndarray, # Grey uint8, (height, width)
     two:np.ndarray, # Grey uint8, (height, width)
 ) -> dict:          # `angle` in degrees that turns `two` onto `one`, `mirrored`, `score` from -1 to 1
-    "Register two images and correlate their fine structure."
+    """Register two images and correlate their fine structure.
+
+    Parameters
+    ----------
+    one : np.ndarray
+        Grey uint8, (height, width)
+    two : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    dict
+        `angle` in degrees that turns `two` onto `one`, `mirrored`, `score` from -1 to 1
+    """
     first, second = (_Prepared(central_square(image)) for image in (one, two))
     return first.align(second)
 
@@ -369,7 +624,20 @@ def needed_score(
     angle:np.ndarray,    # Degrees, of `align`
     namesake:np.ndarray, # bool; are both of one name and one shipped part?
 ) -> np.ndarray:         # 0 to 1
-    "The score from which on aligned pairs are copies."
+    """The score from which on aligned pairs are copies.
+
+    Parameters
+    ----------
+    angle : np.ndarray
+        Degrees, of `align`
+    namesake : np.ndarray
+        bool; are both of one name and one shipped part?
+
+    Returns
+    -------
+    np.ndarray
+        0 to 1
+    """
     beyond = np.abs((np.asarray(angle) + 90) % 180 - 90) > MAX_ANGLE
     by_name = np.where(namesake, NAMESAKE_SCORE, COPY_SCORE)
     return np.where(beyond, TURNED_SCORE, by_name)
@@ -381,14 +649,35 @@ def whole_score(
     angle:np.ndarray,    # Degrees, of `align`
     namesake:np.ndarray, # Not used, as in `needed_score`
 ) -> np.ndarray:         # 0 to 1; 2, which no pair has, for other turns
-    "The score from which on aligned pairs of stretched squares are copies."
+    """The score from which on aligned pairs of stretched squares are copies.
+
+    Parameters
+    ----------
+    angle : np.ndarray
+        Degrees, of `align`
+    namesake : np.ndarray
+        Not used, as in `needed_score`
+
+    Returns
+    -------
+    np.ndarray
+        0 to 1; 2, which no pair has, for other turns
+    """
     off = np.abs((np.asarray(angle) + 45) % 90 - 45)
     return np.where(off <= WHOLE_ANGLE, needed_score(angle, np.zeros(np.shape(angle), bool)), 2.)
 
 # %% ../../nbs/library/audit/00_copies.ipynb #5d9b099b
 @dataclass(frozen=True)
 class Way:
-    "One way to compare two images: what is compared, and the score that copies need."
+    """One way to compare two images: what is compared, and the score that copies need.
+
+    Parameters
+    ----------
+    view : Callable | None
+        Function of an image to a square; None where points are compared
+    needed : Callable
+        Function of angles and of what names say, to scores
+    """
     view:Callable|None # Function of an image to a square; None where points are compared
     needed:Callable    # Function of angles and of what names say, to scores
 
@@ -402,7 +691,22 @@ def align_by(
     one:np.ndarray, # Grey uint8, (height, width)
     two:np.ndarray, # Grey uint8, (height, width)
 ) -> dict:          # As `align`
-    "Register two images by what one way compares."
+    """Register two images by what one way compares.
+
+    Parameters
+    ----------
+    way : str
+        `centre`, `whole` or `part`
+    one : np.ndarray
+        Grey uint8, (height, width)
+    two : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    dict
+        As `align`
+    """
     view = WAYS[way].view
     if view is None: return part_fit(keypoints(one), keypoints(two))
     first, second = (_Prepared(view(image)) for image in (one, two))
@@ -413,7 +717,20 @@ def components(
     n:int, # Number of things
     pairs, # Pairs of positions that belong together
 ) -> np.ndarray: # Number of the group of each thing, int, (n,)
-    "Groups of things that pairs connect, directly or through others."
+    """Groups of things that pairs connect, directly or through others.
+
+    Parameters
+    ----------
+    n : int
+        Number of things
+    pairs : object
+        Pairs of positions that belong together
+
+    Returns
+    -------
+    np.ndarray
+        Number of the group of each thing, int, (n,)
+    """
     a, b = np.asarray(pairs, dtype=int).reshape(-1, 2).T
     graph = coo_matrix((np.ones(len(a)), (a, b)), shape=(n, n))
     return connected_components(graph, directed=False)[1]
@@ -422,7 +739,18 @@ def components(
 def identical_pairs(
     images:pd.DataFrame, # Image table
 ) -> list:               # Pairs of positions
-    "Files of the same bytes, each paired with the first of them."
+    """Files of the same bytes, each paired with the first of them.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    list
+        Pairs of positions
+    """
     same = images.groupby('sha256').indices.values()
     return [(group[0], other) for group in same for other in group[1:]]
 
@@ -492,7 +820,20 @@ def likeliest_original(
     group:np.ndarray, # Group of each image, int, (n,)
     looks:Looks,      # What `measure` saw
 ) -> np.ndarray:      # bool, (n,); one True per group
-    "The version with the fewest black corners and the most detail."
+    """The version with the fewest black corners and the most detail.
+
+    Parameters
+    ----------
+    group : np.ndarray
+        Group of each image, int, (n,)
+    looks : Looks
+        What `measure` saw
+
+    Returns
+    -------
+    np.ndarray
+        bool, (n,); one True per group
+    """
     order = best_first(group, looks.corners, looks.details())
     first = np.unique(group[order], return_index=True)[1]
     return np.isin(np.arange(len(group)), order[first])
@@ -502,7 +843,20 @@ def find_copies(
     images:pd.DataFrame, # Image table
     looks:Looks,         # What `measure` saw of it
 ) -> tuple:              # Group of each image, int (n,), and the table of aligned pairs
-    "Groups of images that are copies of one source."
+    """Groups of images that are copies of one source.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+    looks : Looks
+        What `measure` saw of it
+
+    Returns
+    -------
+    tuple
+        Group of each image, int (n,), and the table of aligned pairs
+    """
     search, same = _Search(images, looks), identical_pairs(images)
     group, before = components(len(images), same), None
     while group.max() != before and (new := search.new_pairs(group)):
@@ -519,7 +873,17 @@ LONG, POINTS = 288, 200 # pixels of the longer side, and points, of a film in th
 
 @dataclass(frozen=True)
 class Keypoints:
-    "Distinct points of a reduced film."
+    """Distinct points of a reduced film.
+
+    Parameters
+    ----------
+    film : np.ndarray
+        Grey uint8, the longer side has 288 pixels
+    at : np.ndarray
+        float32, (points, 2), x and y in pixels of `film`
+    marks : np.ndarray
+        float32, (points, 128), length 1
+    """
     film:np.ndarray  # Grey uint8, the longer side has 288 pixels
     at:np.ndarray    # float32, (points, 2), x and y in pixels of `film`
     marks:np.ndarray # float32, (points, 128), length 1
@@ -527,7 +891,18 @@ class Keypoints:
 def keypoints(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> Keypoints:       # At most 200 points
-    "The most distinct points of an image."
+    """The most distinct points of an image.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    Keypoints
+        At most 200 points
+    """
     size = [max(16, round(side*LONG/max(image.shape))) for side in image.shape[::-1]]
     film = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     sift = cv2.SIFT.create(POINTS, contrastThreshold=.01)
@@ -539,7 +914,18 @@ def keypoints(
 def mirrored_marks(
     marks:np.ndarray, # float32, (points, 128)
 ) -> np.ndarray:      # float32, (points, 128)
-    "The marks that the points of the mirror image have."
+    """The marks that the points of the mirror image have.
+
+    Parameters
+    ----------
+    marks : np.ndarray
+        float32, (points, 128)
+
+    Returns
+    -------
+    np.ndarray
+        float32, (points, 128)
+    """
     bins = marks.reshape(-1, 4, 4, 8)[:, ::-1]
     return np.ascontiguousarray(bins[..., -np.arange(8) % 8]).reshape(-1, 128)
 
@@ -551,7 +937,22 @@ def matched_points(
     two:Keypoints, # Another film
     mirrored:bool, # Is the other one mirrored?
 ) -> tuple:        # Points of `two` and those of `one` that they are like, float32, (matches, 2) each
-    "Points of two films that are more like one another than like the next point."
+    """Points of two films that are more like one another than like the next point.
+
+    Parameters
+    ----------
+    one : Keypoints
+        A film
+    two : Keypoints
+        Another film
+    mirrored : bool
+        Is the other one mirrored?
+
+    Returns
+    -------
+    tuple
+        Points of `two` and those of `one` that they are like, float32, (matches, 2) each
+    """
     marks = mirrored_marks(two.marks) if mirrored else two.marks
     pairs = cv2.BFMatcher().knnMatch(marks, one.marks, 2)
     sure = [pair[0] for pair in pairs if len(pair) == 2 and pair[0].distance < .85*pair[1].distance]
@@ -562,7 +963,20 @@ def affine_map(
     there:np.ndarray, # float32, (points, 2)
     here:np.ndarray,  # float32, (points, 2)
 ) -> np.ndarray|None: # float64, (2, 3); None where fewer than 8 points fit
-    "The affine map that brings most points onto their partners."
+    """The affine map that brings most points onto their partners.
+
+    Parameters
+    ----------
+    there : np.ndarray
+        float32, (points, 2)
+    here : np.ndarray
+        float32, (points, 2)
+
+    Returns
+    -------
+    np.ndarray | None
+        float64, (2, 3); None where fewer than 8 points fit
+    """
     if len(there) < MIN_POINTS: return None
     fit, used = cv2.estimateAffine2D(there, here, ransacReprojThreshold=3)
     return fit if fit is not None and used.sum() >= MIN_POINTS else None
@@ -572,7 +986,22 @@ def overlap_score(
     two:Keypoints,   # Another film
     onto:np.ndarray, # Affine map of `two` onto `one`, float64, (2, 3)
 ) -> float:          # -1 to 1; 0 where they overlap too little
-    "Correlation of the fine structure of two films where they overlap."
+    """Correlation of the fine structure of two films where they overlap.
+
+    Parameters
+    ----------
+    one : Keypoints
+        A film
+    two : Keypoints
+        Another film
+    onto : np.ndarray
+        Affine map of `two` onto `one`, float64, (2, 3)
+
+    Returns
+    -------
+    float
+        -1 to 1; 0 where they overlap too little
+    """
     size, film = one.film.shape[::-1], two.film.astype(np.float32)
     inside = cv2.warpAffine(np.ones_like(film), onto, size) > .99
     inside = cv2.erode(inside.astype(np.uint8), np.ones((5, 5))) > 0
@@ -585,7 +1014,20 @@ def part_fit(
     one:Keypoints, # A film
     two:Keypoints, # Another film
 ) -> dict:         # `mirrored`, `score` from -1 to 1; `angle` is 0, for a map has more than an angle
-    "How well two films agree where they overlap."
+    """How well two films agree where they overlap.
+
+    Parameters
+    ----------
+    one : Keypoints
+        A film
+    two : Keypoints
+        Another film
+
+    Returns
+    -------
+    dict
+        `mirrored`, `score` from -1 to 1; `angle` is 0, for a map has more than an angle
+    """
     def score(mirrored):
         onto = affine_map(*matched_points(one, two, mirrored))
         return 0. if onto is None else overlap_score(one, two, onto)
@@ -598,7 +1040,13 @@ MIN_VOTES = 3
 def mark_index(
     marks:np.ndarray, # float32, (points, 128)
 ):                    # Inverted index of faiss, by distance
-    "An index for the nearest marks, the same each time."
+    """An index for the nearest marks, the same each time.
+
+    Parameters
+    ----------
+    marks : np.ndarray
+        float32, (points, 128)
+    """
     import faiss
     cells = max(1, len(marks)//300)
     index = faiss.IndexIVFFlat(faiss.IndexFlatL2(128), 128, cells)
@@ -662,7 +1110,22 @@ def join_parts(
     looks:Looks,         # What `measure` saw of it
     found:tuple,         # From `find_copies`
 ) -> tuple:              # Group of each image, the table of aligned pairs, and `Parts`; None above `EXACT` images
-    "Groups of copies, with crops joined to what they were cut from."
+    """Groups of copies, with crops joined to what they were cut from.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+    looks : Looks
+        What `measure` saw of it
+    found : tuple
+        From `find_copies`
+
+    Returns
+    -------
+    tuple
+        Group of each image, the table of aligned pairs, and `Parts`; None above `EXACT` images
+    """
     group, pairs = found
     if len(images) > EXACT: return group, pairs, None
     at = np.flatnonzero(likeliest_original(group, looks))

@@ -33,7 +33,18 @@ NUMBERED = re.compile(r'image(\d+)_(\d+)')
 def view_number(
     source:str, # Source name such as `image2_98_png`
 ) -> tuple:     # View and number, or two NaN where the name has none
-    "View and running number in a source name."
+    """View and running number in a source name.
+
+    Parameters
+    ----------
+    source : str
+        Source name such as `image2_98_png`
+
+    Returns
+    -------
+    tuple
+        View and number, or two NaN where the name has none
+    """
     found = NUMBERED.match(PurePosixPath(source).name)
     return tuple(map(float, found.groups())) if found else (np.nan, np.nan)
 
@@ -57,7 +68,22 @@ def agreement_row(
     rising:bool,      # Does the higher number have the higher view?
     agree:np.ndarray, # 1, 0 or NaN (unknown) of each pair
 ) -> dict:            # As a row of `agreement`
-    "How many pairs there are, how many are of known regions, and how many of these agree."
+    """How many pairs there are, how many are of known regions, and how many of these agree.
+
+    Parameters
+    ----------
+    offset : int
+        Difference of numbers
+    rising : bool
+        Does the higher number have the higher view?
+    agree : np.ndarray
+        1, 0 or NaN (unknown) of each pair
+
+    Returns
+    -------
+    dict
+        As a row of `agreement`
+    """
     known = int((~np.isnan(agree)).sum())
     return dict(offset=offset, rising=rising, pairs=len(agree), known=known, agree=int(np.nansum(agree)))
 
@@ -65,7 +91,20 @@ def agreement(
     sources:pd.DataFrame,       # One row per source: `region`, `view`, `number`
     offsets:range=range(1, 13), # Differences of numbers
 ) -> pd.DataFrame: # offset, rising (the higher number has the higher view), pairs, known (both regions), agree
-    "How often the regions of pairs with different views agree, by the difference of their numbers."
+    """How often the regions of pairs with different views agree, by the difference of their numbers.
+
+    Parameters
+    ----------
+    sources : pd.DataFrame
+        One row per source: `region`, `view`, `number`
+    offsets : range, default range(1, 13)
+        Differences of numbers
+
+    Returns
+    -------
+    pd.DataFrame
+        offset, rising (the higher number has the higher view), pairs, known (both regions), agree
+    """
     view, rows = sources.view.to_numpy(), []
     for offset in offsets:
         pairs = _at_offset(sources, offset)
@@ -79,7 +118,20 @@ def link_priors(
     agree:np.ndarray, # 1, 0 or NaN (a region is unknown) of each pair of one offset
     base:float,       # Share of distant pairs that agree, 0 to below 1
 ) -> np.ndarray:      # 0 to 1; NaN where fewer than 20 pairs have known regions
-    "Chance that each pair of one offset is of one study."
+    """Chance that each pair of one offset is of one study.
+
+    Parameters
+    ----------
+    agree : np.ndarray
+        1, 0 or NaN (a region is unknown) of each pair of one offset
+    base : float
+        Share of distant pairs that agree, 0 to below 1
+
+    Returns
+    -------
+    np.ndarray
+        0 to 1; NaN where fewer than 20 pairs have known regions
+    """
     rate = np.nanmean(np.r_[0., agree])
     share = max(0, (rate - base)/(1 - base))
     if (~np.isnan(agree)).sum() < 20: share = np.nan
@@ -91,7 +143,20 @@ def study_links(
     sources:pd.DataFrame,   # One row per source: `source`, `region`, `view`, `number`
     far:range=range(3, 13), # Offsets at which pairs are hardly ever of one study
 ) -> pd.DataFrame:          # Columns a, b (positions), offset, agree, prior (NaN where too few regions are known)
-    "Candidate links of neighbouring numbers, with the chance that numbers and regions alone give them."
+    """Candidate links of neighbouring numbers, with the chance that numbers and regions alone give them.
+
+    Parameters
+    ----------
+    sources : pd.DataFrame
+        One row per source: `source`, `region`, `view`, `number`
+    far : range, default range(3, 13)
+        Offsets at which pairs are hardly ever of one study
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns a, b (positions), offset, agree, prior (NaN where too few regions are known)
+    """
     def agree(pairs): return _regions_agree(sources, pairs)
     distant = [agree(_at_offset(sources, offset)) for offset in far]
     base = np.nanmean(np.concatenate([[0.], *distant]))
@@ -108,7 +173,20 @@ def stranger_pairs(
     sources:pd.DataFrame, # One row per source: `region`, `view`, `number`
     most:int=3000,        # Pairs to return at most
 ) -> np.ndarray:          # Positions, int (pairs, 2)
-    "Random pairs of one region, different views and distant numbers."
+    """Random pairs of one region, different views and distant numbers.
+
+    Parameters
+    ----------
+    sources : pd.DataFrame
+        One row per source: `region`, `view`, `number`
+    most : int, default 3000
+        Pairs to return at most
+
+    Returns
+    -------
+    np.ndarray
+        Positions, int (pairs, 2)
+    """
     known = np.flatnonzero(sources.number.notna() & sources.region.notna())
     pairs = np.random.default_rng(0).choice(known, (100_000, 2))
     a, b = (sources.iloc[side].reset_index(drop=True) for side in pairs.T)
@@ -129,7 +207,20 @@ def held_out_chances(
     x:np.ndarray, # Float (n, features)
     y:np.ndarray, # 1 or 0, at least 10 of each, (n,)
 ) -> np.ndarray:  # 0 to 1, (n,)
-    "Chance of 1 for each row, by a model that did not see the row."
+    """Chance of 1 for each row, by a model that did not see the row.
+
+    Parameters
+    ----------
+    x : np.ndarray
+        Float (n, features)
+    y : np.ndarray
+        1 or 0, at least 10 of each, (n,)
+
+    Returns
+    -------
+    np.ndarray
+        0 to 1, (n,)
+    """
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     folds = StratifiedKFold(10, shuffle=True, random_state=0)
     chances = cross_val_predict(likeness_model(), x, y, cv=folds, method='predict_proba')
@@ -140,7 +231,22 @@ def kin_chances(
     other:np.ndarray,  # Differences of strangers
     pairs:np.ndarray,  # Differences of the pairs to judge
 ) -> tuple:            # Chances of `pairs`, held-out chances of `likely`, and the AUROC
-    "Balanced chance that pairs are like the likely ones and not like strangers."
+    """Balanced chance that pairs are like the likely ones and not like strangers.
+
+    Parameters
+    ----------
+    likely : np.ndarray
+        Differences of pairs that are likely of one study, float (pairs, features)
+    other : np.ndarray
+        Differences of strangers
+    pairs : np.ndarray
+        Differences of the pairs to judge
+
+    Returns
+    -------
+    tuple
+        Chances of `pairs`, held-out chances of `likely`, and the AUROC
+    """
     from sklearn.metrics import roc_auc_score
     x = np.r_[likely, other]
     y = np.repeat([1., 0.], [len(likely), len(other)])
@@ -160,7 +266,24 @@ def likeness_ratios(
     pairs:np.ndarray,     # Positions, int (pairs, 2)
     likely:np.ndarray,    # Which pairs are likely of one study, bool (pairs,)
 ) -> tuple:               # Ratio of each pair, float (pairs,), and facts about the model
-    "How many times likelier a pair looks as it does if it is of one study than if it is not."
+    """How many times likelier a pair looks as it does if it is of one study than if it is not.
+
+    Parameters
+    ----------
+    sources : pd.DataFrame
+        One row per source: `region`, `view`, `number`
+    looks : Looks
+        What `measure` saw of these sources
+    pairs : np.ndarray
+        Positions, int (pairs, 2)
+    likely : np.ndarray
+        Which pairs are likely of one study, bool (pairs,)
+
+    Returns
+    -------
+    tuple
+        Ratio of each pair, float (pairs,), and facts about the model
+    """
     strangers = _differences(looks, stranger_pairs(sources))
     x = _differences(looks, pairs)
     chance, held, auroc = kin_chances(x[likely], strangers, x)
@@ -173,7 +296,22 @@ def score_links(
     looks:Looks,          # What `measure` saw of these sources
     links:pd.DataFrame,   # From `study_links`
 ) -> pd.DataFrame:        # `links` with `ratio` (of likeness) and `score`, 0 to 1; NaN where the data cannot tell
-    "Chance that two sources belong to one study."
+    """Chance that two sources belong to one study.
+
+    Parameters
+    ----------
+    sources : pd.DataFrame
+        One row per source, as for `study_links`
+    looks : Looks
+        What `measure` saw of these sources
+    links : pd.DataFrame
+        From `study_links`
+
+    Returns
+    -------
+    pd.DataFrame
+        `links` with `ratio` (of likeness) and `score`, 0 to 1; NaN where the data cannot tell
+    """
     likely = ((links.offset == 1) & (links.agree == 1)).to_numpy()
     if likely.sum() < 20 or links.prior.isna().any(): return links.assign(ratio=np.nan, score=np.nan)
     pairs = links[['a', 'b']].to_numpy()
@@ -189,7 +327,18 @@ STRICT_SCORE = .9
 def conservative_links(
     links:pd.DataFrame, # From `study_links` or `score_links`
 ) -> pd.DataFrame:      # Some rows of it
-    "Candidate links that nothing contradicts."
+    """Candidate links that nothing contradicts.
+
+    Parameters
+    ----------
+    links : pd.DataFrame
+        From `study_links` or `score_links`
+
+    Returns
+    -------
+    pd.DataFrame
+        Some rows of it
+    """
     first = links.offset == 1
     prior = links.prior[first]
     informative = prior.isna().any() or prior.empty or prior.max() >= .1
@@ -200,7 +349,20 @@ def given_pairs(
     images:pd.DataFrame, # Image table; its attribute `given` names columns that the data set brought
     group:np.ndarray,    # Number of the source of each image, int (n,)
 ) -> list:               # Pairs of source numbers
-    "Pairs of sources that the data set itself puts together, by its studies or by a column `source` of its own."
+    """Pairs of sources that the data set itself puts together, by its studies or by a column `source` of its own.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table; its attribute `given` names columns that the data set brought
+    group : np.ndarray
+        Number of the source of each image, int (n,)
+
+    Returns
+    -------
+    list
+        Pairs of source numbers
+    """
     given = images.attrs.get('given', [])
     labels = [images.source] if 'source' in given else []
     own = images.study != images.source
@@ -211,7 +373,18 @@ def given_pairs(
 def numbered_names(
     names, # Names in any order
 ) -> list: # As many names, each once
-    "Names with `~2`, `~3` … added where they repeat."
+    """Names with `~2`, `~3` … added where they repeat.
+
+    Parameters
+    ----------
+    names : object
+        Names in any order
+
+    Returns
+    -------
+    list
+        As many names, each once
+    """
     again = pd.Series(names).groupby(list(names)).cumcount()
     ends = ('' if k == 0 else f'~{k + 1}' for k in again)
     return [name + end for name, end in zip(names, ends)]
@@ -221,7 +394,22 @@ def source_table(
     group:np.ndarray,    # Number of the source of each image, int (n,)
     at:np.ndarray,       # Position of the original of each source, int (sources,)
 ) -> pd.DataFrame:       # source, region, view, number
-    "One row per source in the order of `group`."
+    """One row per source in the order of `group`.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+    group : np.ndarray
+        Number of the source of each image, int (n,)
+    at : np.ndarray
+        Position of the original of each source, int (sources,)
+
+    Returns
+    -------
+    pd.DataFrame
+        source, region, view, number
+    """
     names = images.source.iloc[at]
     region = images.region.groupby(group).first().to_numpy(object)
     table = pd.DataFrame(dict(source=numbered_names(names), region=region))
@@ -232,14 +420,45 @@ def study_names(
     sources:pd.DataFrame, # One row per source: `source`
     pairs,                # Pairs of positions that are of one study
 ) -> np.ndarray:          # Names, (sources,)
-    "Name of each source's study: the first name in its connected group."
+    """Name of each source's study: the first name in its connected group.
+
+    Parameters
+    ----------
+    sources : pd.DataFrame
+        One row per source: `source`
+    pairs : object
+        Pairs of positions that are of one study
+
+    Returns
+    -------
+    np.ndarray
+        Names, (sources,)
+    """
     group = components(len(sources), pairs)
     return sources.source.groupby(group).transform('min').to_numpy()
 
 # %% ../../nbs/library/audit/01_examinations.ipynb #da4f3771
 @dataclass(frozen=True)
 class Audit:
-    "What an audit found."
+    """What an audit found.
+
+    Parameters
+    ----------
+    groups : pd.DataFrame
+        One row per image: name, source, original, study, study_strict
+    sources : pd.DataFrame
+        One row per source: source, region, view, number, study, study_strict
+    copies : pd.DataFrame
+        Aligned pairs as `find_copies` gives them, with name, region and split of both images
+    links : pd.DataFrame
+        Candidate links: source_a, source_b, region_a, region_b, offset, agree, prior, ratio, score
+    spectra : np.ndarray
+        float32, (images, 288), of `groups`
+    wholes : np.ndarray
+        float32, (images, 288), spectra of `whole_square`
+    parts : Parts | None
+        Points of the originals; None where crops were not looked for
+    """
     groups:pd.DataFrame  # One row per image: name, source, original, study, study_strict
     sources:pd.DataFrame # One row per source: source, region, view, number, study, study_strict
     copies:pd.DataFrame  # Aligned pairs as `find_copies` gives them, with name, region and split of both images
@@ -265,7 +484,24 @@ def with_studies(
     given:list,           # Pairs of sources that are of one study by the data set itself
     near:np.ndarray,      # Pairs of sources that look alike, int (pairs, 2)
 ) -> pd.DataFrame:        # `sources` with study, study_strict
-    "The sources with their conservative and strict study."
+    """The sources with their conservative and strict study.
+
+    Parameters
+    ----------
+    sources : pd.DataFrame
+        From `source_table`
+    links : pd.DataFrame
+        From `score_links`
+    given : list
+        Pairs of sources that are of one study by the data set itself
+    near : np.ndarray
+        Pairs of sources that look alike, int (pairs, 2)
+
+    Returns
+    -------
+    pd.DataFrame
+        `sources` with study, study_strict
+    """
     wide = [*given, *_ends(conservative_links(links)), *near]
     strict = [*given, *_ends(links[links.score >= STRICT_SCORE])]
     study, study_strict = study_names(sources, wide), study_names(sources, strict)
@@ -276,14 +512,38 @@ def near_pairs(
     pairs:pd.DataFrame, # Aligned pairs as `find_copies` gives them
     group:np.ndarray,   # Number of the source of each image, int (n,)
 ) -> np.ndarray:        # Pairs of sources, int (pairs, 2)
-    "Sources that look alike and are no copies."
+    """Sources that look alike and are no copies.
+
+    Parameters
+    ----------
+    pairs : pd.DataFrame
+        Aligned pairs as `find_copies` gives them
+    group : np.ndarray
+        Number of the source of each image, int (n,)
+
+    Returns
+    -------
+    np.ndarray
+        Pairs of sources, int (pairs, 2)
+    """
     near = pairs[~pairs.is_copy & (pairs.score >= NEAR_SCORE) & (pairs.way == 'centre')]
     return group[_ends(near)]
 
 def audit(
     images:pd.DataFrame, # Image table as a reader made it
 ) -> Audit:              # Groups and the evidence for them
-    "Find copies and studies."
+    """Find copies and studies.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table as a reader made it
+
+    Returns
+    -------
+    Audit
+        Groups and the evidence for them
+    """
     images = images.reset_index(drop=True)
     looks = measure(images)
     group, pairs, parts = join_parts(images, looks, find_copies(images, looks))
@@ -310,7 +570,18 @@ COPY_QUESTIONS = (
 def takes_original(
     versions:tuple, # Grey uint8 images of one source, the untouched one first
 ) -> bool:          # Is the first one chosen?
-    "Is the untouched version taken for the original?"
+    """Is the untouched version taken for the original?
+
+    Parameters
+    ----------
+    versions : tuple
+        Grey uint8 images of one source, the untouched one first
+
+    Returns
+    -------
+    bool
+        Is the first one chosen?
+    """
     def each(measure): return np.array(list(map(measure, versions)))
     group = np.zeros(len(versions), int)
     return bool(best_first(group, each(black_corners), each(detail))[0] == 0)
@@ -349,7 +620,18 @@ class KnownCopies:
 def wrong_pairs(
     pairs:pd.DataFrame, # `Audit.copies`
 ) -> list:              # Pairs and how many of them are called copies, for the last two of `COPY_QUESTIONS`
-    "Copies among pairs that cannot be copies."
+    """Copies among pairs that cannot be copies.
+
+    Parameters
+    ----------
+    pairs : pd.DataFrame
+        `Audit.copies`
+
+    Returns
+    -------
+    list
+        Pairs and how many of them are called copies, for the last two of `COPY_QUESTIONS`
+    """
     a, b = pairs.region_a, pairs.region_b
     two = (a != b) & a.notna() & b.notna()
     apart = pairs.split_a != pairs.split_b
@@ -361,7 +643,24 @@ def copy_errors(
     n:int=200,           # Number of known copies to make
     seed:int=0,          # Draws images and makes the copies
 ) -> pd.DataFrame:       # One row per question with columns n, wrong
-    "Errors of the copy threshold and of the choice of the original."
+    """Errors of the copy threshold and of the choice of the original.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table of untouched images
+    audit : Audit
+        Audit of the data set that they are from
+    n : int, default 200
+        Number of known copies to make
+    seed : int, default 0
+        Draws images and makes the copies
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per question with columns n, wrong
+    """
     known = KnownCopies(audit, np.random.default_rng(seed))
     sample = images.sample(min(n, len(images)), random_state=seed)[['name', 'path']]
     rows = progress(sample.itertuples(index=False), len(sample), 'audit: known copies', 'image', quiet_below=100)
@@ -374,14 +673,38 @@ def copy_errors(
 def squeezed(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # Grey uint8
-    "An image resized to a square, so that its aspect changes."
+    """An image resized to a square, so that its aspect changes.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8
+    """
     return cv2.resize(image, (224, 224), interpolation=cv2.INTER_AREA)
 
 def stretched(
     image:np.ndarray, # Grey uint8, (height, width)
     factor:float,     # Of the width, above 0
 ) -> np.ndarray:      # Grey uint8
-    "An image whose width alone is changed."
+    """An image whose width alone is changed.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+    factor : float
+        Of the width, above 0
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8
+    """
     size = max(1, round(factor*image.shape[1])), image.shape[0]
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
@@ -389,7 +712,20 @@ def middle(
     image:np.ndarray, # Grey uint8, (height, width)
     share:float,      # Of height and width that is kept, above 0 and below 1
 ) -> np.ndarray:      # Grey uint8
-    "A crop about the centre."
+    """A crop about the centre.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+    share : float
+        Of height and width that is kept, above 0 and below 1
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8
+    """
     h, w = image.shape
     y, x = (round(side*(1 - share)/2) for side in (h, w))
     return image[y:h - y, x:w - x]
@@ -397,14 +733,36 @@ def middle(
 def corner_crop(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # Grey uint8
-    "The upper left 70 % of each side."
+    """The upper left 70 % of each side.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8
+    """
     h, w = image.shape
     return image[:round(.7*h), :round(.7*w)]
 
 def lettered(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # Grey uint8
-    "An image with a letter burnt in."
+    """An image with a letter burnt in.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8
+    """
     size, (h, w) = max(image.shape)/200, image.shape
     place, thick = (int(.06*w), int(.15*h)), max(1, round(2*size))
     return cv2.putText(image.copy(), 'L', place, cv2.FONT_HERSHEY_SIMPLEX, size, 255, thick)
@@ -412,19 +770,52 @@ def lettered(
 def compressed(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # Grey uint8
-    "An image at JPEG quality 40."
+    """An image at JPEG quality 40.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8
+    """
     return cv2.imdecode(cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 40])[1], cv2.IMREAD_GRAYSCALE)
 
 def brightened(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # Grey uint8
-    "An image with a power of 0.5 applied to its grey values, and lighter."
+    """An image with a power of 0.5 applied to its grey values, and lighter.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8
+    """
     return np.clip(255*(image/255)**.5 + 15, 0, 255).astype(np.uint8)
 
 def padded(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # Grey uint8
-    "An image with black bars that make it a square; bars all around where it is one."
+    """An image with black bars that make it a square; bars all around where it is one.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8
+    """
     h, w = image.shape
     more = max(h, w) + abs(h - w)//8 + 8
     y, x = (more - h)//2, (more - w)//2
@@ -455,7 +846,22 @@ def joins(
     copy:np.ndarray,  # Grey uint8, (height, width)
     way:str='centre', # A row of `WAYS`
 ) -> bool:            # Does the pair reach the score that it needs?
-    "Would the search take a pair of different names, once aligned, for copies?"
+    """Would the search take a pair of different names, once aligned, for copies?
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+    copy : np.ndarray
+        Grey uint8, (height, width)
+    way : str, default 'centre'
+        A row of `WAYS`
+
+    Returns
+    -------
+    bool
+        Does the pair reach the score that it needs?
+    """
     fit = align_by(way, image, copy)
     return bool(fit['score'] >= WAYS[way].needed(fit['angle'], False))
 
@@ -464,7 +870,22 @@ def recall_row(
     found:int, # Copies that were found
     n:int,     # Copies that were made
 ) -> dict:     # kind, found, n, recall, low, high (95 %, Wilson)
-    "Row of the recall of one kind of copy."
+    """Row of the recall of one kind of copy.
+
+    Parameters
+    ----------
+    kind : str
+        How copies were made
+    found : int
+        Copies that were found
+    n : int
+        Copies that were made
+
+    Returns
+    -------
+    dict
+        kind, found, n, recall, low, high (95 %, Wilson)
+    """
     from bonefrac.evaluation.intervals import wilson
     low, high = wilson(found, n)
     return dict(kind=kind, found=found, n=n, recall=found/n, low=low, high=high)
@@ -475,7 +896,24 @@ def copy_recall(
     n:int=60,            # Number of images that are copied in each way
     seed:int=0,          # Draws images and makes the copies
 ) -> pd.DataFrame:       # kind, found, n, recall, low, high (95 %, Wilson)
-    "Share of lone copies that the search finds, by how they were made."
+    """Share of lone copies that the search finds, by how they were made.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table of untouched images
+    audit : Audit
+        Audit of the data set that they are from
+    n : int, default 60
+        Number of images that are copied in each way
+    seed : int, default 0
+        Draws images and makes the copies
+
+    Returns
+    -------
+    pd.DataFrame
+        kind, found, n, recall, low, high (95 %, Wilson)
+    """
     from bonefrac.phantom.augment import exported_copy # an audit of real images needs no phantoms
     known = KnownCopies(audit, np.random.default_rng(seed))
     kinds = {'small turn, re-exposed': lambda image: exported_copy(image, known.rng)[0], **COPY_KINDS}

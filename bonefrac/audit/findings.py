@@ -36,7 +36,22 @@ def leaky_phantoms(
     n:int=60,      # Number of pictures, at least 20
     seed:int=0,    # Of everything random
 ) -> Path:         # The folder, in the layout of the published archive
-    "Phantoms with exported copies, three of them in the test part, and one label lost."
+    """Phantoms with exported copies, three of them in the test part, and one label lost.
+
+    Parameters
+    ----------
+    root : str | Path
+        Folder to make
+    n : int, default 60
+        Number of pictures, at least 20
+    seed : int, default 0
+        Of everything random
+
+    Returns
+    -------
+    Path
+        The folder, in the layout of the published archive
+    """
     from bonefrac.phantom.archive import make_phantoms # findings of real images need no simulator
     root = make_phantoms(root, n=n, seed=seed, copies=2)
     groups = pd.read_csv(root/'groups.csv')
@@ -63,7 +78,18 @@ _PARTS = ('train', 'valid', 'test')
 def flow(
     images:pd.DataFrame, # Audited image table
 ) -> pd.DataFrame:       # Rows of `FLOW`; columns train, valid, test (where shipped so) and all
-    "Images, sources and studies of each shipped part."
+    """Images, sources and studies of each shipped part.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Audited image table
+
+    Returns
+    -------
+    pd.DataFrame
+        Rows of `FLOW`; columns train, valid, test (where shipped so) and all
+    """
     parts = {part: images[images.split == part] for part in _PARTS if (images.split == part).any()}
     parts['all'] = images
     counts = {name: [count(table) for count in FLOW.values()] for name, table in parts.items()}
@@ -73,7 +99,18 @@ def flow(
 def flow_boxes(
     counts:pd.DataFrame, # From `flow`, with the name of a count as index
 ) -> list:               # Number, name and shipped parts of each box, as texts
-    "What the boxes of `plot_flow` say."
+    """What the boxes of `plot_flow` say.
+
+    Parameters
+    ----------
+    counts : pd.DataFrame
+        From `flow`, with the name of a count as index
+
+    Returns
+    -------
+    list
+        Number, name and shipped parts of each box, as texts
+    """
     boxes = []
     for row in counts.index.drop(['annotated images', 'studies of these, strict']):
         *shipped, total = counts.loc[row].items()
@@ -88,7 +125,21 @@ def draw_box(
     what:str,   # Middle text
     parts:str,  # Small text
 ):
-    "A box of `plot_flow`, and the arrow that leads to it."
+    """A box of `plot_flow`, and the arrow that leads to it.
+
+    Parameters
+    ----------
+    ax : object
+        Axes to draw into
+    at : int
+        Place of the box, 0 for the first
+    number : str
+        Large text
+    what : str
+        Middle text
+    parts : str
+        Small text
+    """
     import matplotlib.pyplot as plt
     place = dict(ha='center', va='center')
     ax.text(at, .62, number, fontsize=13, weight='bold', **place)
@@ -103,7 +154,17 @@ def plot_flow(
     split:dict|None=None, # Part -> number of sources, for a last box
     ax=None,              # Axes to draw into; default: a new figure
 ):                        # The axes
-    "From images to studies, one box per step."
+    """From images to studies, one box per step.
+
+    Parameters
+    ----------
+    counts : pd.DataFrame
+        From `flow`, with the name of a count as index
+    split : dict | None, default None
+        Part -> number of sources, for a last box
+    ax : object, default None
+        Axes to draw into; default: a new figure
+    """
     import matplotlib.pyplot as plt
     boxes, split = flow_boxes(counts), split or {}
     fold = ' / '.join(map(str, split.values())), ' / '.join(split), 'sources in one fold of five'
@@ -118,14 +179,38 @@ def plot_flow(
 def stem(
     name:str, # Name of an image
 ) -> str:     # Without folder and the suffix of an export
-    "What a name says of the picture."
+    """What a name says of the picture.
+
+    Parameters
+    ----------
+    name : str
+        Name of an image
+
+    Returns
+    -------
+    str
+        Without folder and the suffix of an export
+    """
     return name.rsplit('/', 1)[-1].split('.rf.')[0]
 
 def score_bins(
     copies:pd.DataFrame, # `Audit.copies`
     width:float=.05,     # Of a bin of scores
 ) -> pd.DataFrame:       # kind, low, pairs
-    "Histogram of alignment scores of central squares, by what the names say of a pair."
+    """Histogram of alignment scores of central squares, by what the names say of a pair.
+
+    Parameters
+    ----------
+    copies : pd.DataFrame
+        `Audit.copies`
+    width : float, default 0.05
+        Of a bin of scores
+
+    Returns
+    -------
+    pd.DataFrame
+        kind, low, pairs
+    """
     copies = copies[copies.way == 'centre']
     same = copies.name_a.map(stem) == copies.name_b.map(stem)
     apart = copies.split_a != copies.split_b
@@ -143,7 +228,17 @@ def mark_score(
     score:float, # Where
     name:str,    # What stands above the line
 ):
-    "A dashed line at a threshold."
+    """A dashed line at a threshold.
+
+    Parameters
+    ----------
+    ax : object
+        Axes with scores along x
+    score : float
+        Where
+    name : str
+        What stands above the line
+    """
     above = dict(transform=ax.get_xaxis_transform(), ha='center', fontsize=8)
     ax.axvline(score, color='.3', linestyle='--', linewidth=1)
     ax.text(score, 1.02, name, **above)
@@ -152,7 +247,15 @@ def plot_scores(
     bins:pd.DataFrame, # From `score_bins`
     ax=None,           # Axes to draw into; default: a new figure
 ):                     # The axes
-    "Scores of aligned pairs on a logarithmic count, with both thresholds."
+    """Scores of aligned pairs on a logarithmic count, with both thresholds.
+
+    Parameters
+    ----------
+    bins : pd.DataFrame
+        From `score_bins`
+    ax : object, default None
+        Axes to draw into; default: a new figure
+    """
     import matplotlib.pyplot as plt
     import seaborn as sns
     ax = ax or plt.subplots(figsize=(8, 3.2), layout='constrained')[1]
@@ -173,7 +276,22 @@ def turned(
     angle:float,      # Degrees
     mirrored:bool,    # Mirror it first?
 ) -> np.ndarray:      # Grey uint8 of the same shape
-    "An image as `align` found it to lie."
+    """An image as `align` found it to lie.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+    angle : float
+        Degrees
+    mirrored : bool
+        Mirror it first?
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8 of the same shape
+    """
     if mirrored: image = cv2.flip(image, 1)
     h, w = image.shape
     turn = cv2.getRotationMatrix2D(((w - 1)/2, (h - 1)/2), -angle, 1)
@@ -184,7 +302,17 @@ def draw_pair(
     two:str|Path, # Image file
     axes=None,    # Three axes to draw into; default: a new figure
 ):                # The axes
-    "Two images, and the second one turned onto the first."
+    """Two images, and the second one turned onto the first.
+
+    Parameters
+    ----------
+    one : str | Path
+        Image file
+    two : str | Path
+        Image file
+    axes : object, default None
+        Three axes to draw into; default: a new figure
+    """
     import matplotlib.pyplot as plt
     a, b = load_grey(one), load_grey(two)
     found = align(a, b)
@@ -209,7 +337,22 @@ def exposure_powers(
     n:int=300,           # Number of copies to compare with their originals, drawn at random
     seed:int=0,          # Draws them
 ) -> pd.DataFrame:       # One row per copy: the exponent at quantiles 0.2, 0.5 and 0.8 of the central half
-    "Exponent of the exposure of copies."
+    """Exponent of the exposure of copies.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Audited image table
+    n : int, default 300
+        Number of copies to compare with their originals, drawn at random
+    seed : int, default 0
+        Draws them
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per copy: the exponent at quantiles 0.2, 0.5 and 0.8 of the central half
+    """
     original = images[images.original].set_index('source').path
     copies = images[~images.original & images.source.isin(original.index)]
     drawn = copies.sample(min(n, len(copies)), random_state=seed)
@@ -224,7 +367,18 @@ def exposure_powers(
 def listed(
     values, # Texts, some of them more than once
 ) -> str:   # Each once, in alphabetical order
-    "Texts in one line."
+    """Texts in one line.
+
+    Parameters
+    ----------
+    values : object
+        Texts, some of them more than once
+
+    Returns
+    -------
+    str
+        Each once, in alphabetical order
+    """
     return ', '.join(sorted(set(values)))
 
 CROSSING_COLUMNS = ['study', 'region', 'parts', 'sources', 'copy', 'strict', 'names']
@@ -252,7 +406,18 @@ class _Crossing:
 def crossing_studies(
     images:pd.DataFrame, # Audited image table
 ) -> pd.DataFrame: # study, region, parts, sources, copy (does a source cross?), strict (a strict study?), names
-    "Studies of images of known region that lie in more than one shipped part; of all images where no region is known."
+    """Studies of images of known region that lie in more than one shipped part; of all images where no region is known.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Audited image table
+
+    Returns
+    -------
+    pd.DataFrame
+        study, region, parts, sources, copy (does a source cross?), strict (a strict study?), names
+    """
     known = images.region.notna() | images.region.isna().all()
     rows = _Crossing(images[known & (images.split != '')]).rows()
     return pd.DataFrame(rows, columns=CROSSING_COLUMNS)
@@ -261,7 +426,18 @@ def crossing_studies(
 def untouched(
     images:pd.DataFrame, # Audited image table
 ) -> pd.DataFrame:       # Images of sources without copies, or all originals where there are hardly any
-    "Images that are likely to be as they were taken."
+    """Images that are likely to be as they were taken.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Audited image table
+
+    Returns
+    -------
+    pd.DataFrame
+        Images of sources without copies, or all originals where there are hardly any
+    """
     alone = images[images.groupby('source').name.transform('size') == 1]
     chosen = alone if len(alone) >= 20 else images[images.original]
     return chosen.reset_index(drop=True)
@@ -271,7 +447,22 @@ def why_not(
     groups:pd.Series, # Study of each image
     fewest:int=5,     # Studies that each class needs
 ) -> str|None:        # None where it can
-    "Why a target cannot be asked for."
+    """Why a target cannot be asked for.
+
+    Parameters
+    ----------
+    labels : pd.Series
+        Class of each image, None where it has none
+    groups : pd.Series
+        Study of each image
+    fewest : int, default 5
+        Studies that each class needs
+
+    Returns
+    -------
+    str | None
+        None where it can
+    """
     if labels.isna().all(): return 'no image has one'
     if labels.nunique() == 1: return f'of all images it is {labels.dropna().iloc[0]}'
     counts = groups.groupby(labels).nunique()
@@ -281,7 +472,18 @@ def why_not(
 def not_asked(
     images:pd.DataFrame, # Audited image table
 ) -> pd.DataFrame:       # question, reason
-    "Questions that the images cannot answer, and why."
+    """Questions that the images cannot answer, and why.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Audited image table
+
+    Returns
+    -------
+    pd.DataFrame
+        question, reason
+    """
     targets, kind = probe_targets(images), class_column(images)
     asked = {f'shortcut to {name}': why_not(targets[name], images.study) for name in targets}
     if images[kind].isna().all(): asked['labels of copies'] = 'no image has a region or a label'
@@ -293,7 +495,18 @@ def not_asked(
 def exposure_facts(
     powers:pd.DataFrame, # From `exposure_powers`
 ) -> dict:               # exposure_copies, exposure_low, exposure_high, exposure_spread; empty without copies
-    "The exponents of exposure in a few numbers."
+    """The exponents of exposure in a few numbers.
+
+    Parameters
+    ----------
+    powers : pd.DataFrame
+        From `exposure_powers`
+
+    Returns
+    -------
+    dict
+        exposure_copies, exposure_low, exposure_high, exposure_spread; empty without copies
+    """
     if powers.empty: return {}
     spread = powers.max(axis=1)/powers.min(axis=1) # within a copy, as a factor
     low, high = (float(powers.p50.quantile(share)) for share in (.05, .95))
@@ -304,7 +517,18 @@ def exposure_facts(
 def fact_table(
     values:dict, # Name -> number or text
 ) -> pd.DataFrame: # fact, value (text; 4 decimals)
-    "Single figures, one row each."
+    """Single figures, one row each.
+
+    Parameters
+    ----------
+    values : dict
+        Name -> number or text
+
+    Returns
+    -------
+    pd.DataFrame
+        fact, value (text; 4 decimals)
+    """
     def text(value): return str(round(value, 4)) if isinstance(value, float) else str(value)
     return pd.DataFrame(dict(fact=list(values), value=list(map(text, values.values()))))
 
@@ -365,7 +589,22 @@ def find(
     audit_of:Audit|None=None, # An audit of it; default: made here
     n_known:int=200,          # Number of known copies to make for measuring errors
 ) -> dict:                    # Name -> table
-    "All findings of a data set."
+    """All findings of a data set.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table as a reader made it
+    audit_of : Audit | None, default None
+        An audit of it; default: made here
+    n_known : int, default 200
+        Number of known copies to make for measuring errors
+
+    Returns
+    -------
+    dict
+        Name -> table
+    """
     found = audit_of or audit(images)
     finder = _Finder(images, found)
     skipped = not_asked(finder.images)
@@ -379,7 +618,20 @@ def write_findings(
     tables:dict,     # From `find`
     folder:str|Path, # Folder to write to
 ) -> Path:           # The folder
-    "Write one CSV file per table."
+    """Write one CSV file per table.
+
+    Parameters
+    ----------
+    tables : dict
+        From `find`
+    folder : str | Path
+        Folder to write to
+
+    Returns
+    -------
+    Path
+        The folder
+    """
     folder = Path(folder)
     for name, table in tables.items():
         if name == 'groups': write_groups(table, folder/'groups.csv')
@@ -391,7 +643,18 @@ def write_findings(
 def read_findings(
     folder:str|Path, # Folder that `write_findings` wrote
 ) -> dict:           # Name -> table
-    "Tables of findings."
+    """Tables of findings.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder that `write_findings` wrote
+
+    Returns
+    -------
+    dict
+        Name -> table
+    """
     files = sorted(Path(folder).glob('[!.]*.csv'))
     if not files: raise ValueError(f'{folder}: no findings; make them with: bonefrac audit PATH --out {folder}')
     return {file.stem: changed_cells(pd.read_csv(file), unguarded) for file in files}
@@ -460,5 +723,16 @@ class _Text:
 def findings_text(
     tables:dict, # From `find` or `read_findings`
 ) -> str:        # Several lines
-    "Findings in a few lines."
+    """Findings in a few lines.
+
+    Parameters
+    ----------
+    tables : dict
+        From `find` or `read_findings`
+
+    Returns
+    -------
+    str
+        Several lines
+    """
     return '\n'.join(_Text(tables).lines())

@@ -23,7 +23,18 @@ from ..vocabulary import known
 def class_column(
     images:pd.DataFrame, # Image table
 ) -> str:                # `label` where no region is known and labels are; else `region`
-    "Column that names the class of each image."
+    """Column that names the class of each image.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    str
+        `label` where no region is known and labels are; else `region`
+    """
     if images.region.notna().any() or 'label' not in images: return 'region'
     return 'label' if images.label.notna().any() else 'region'
 
@@ -63,7 +74,18 @@ class _Copies:
 def polygon_areas(
     images:pd.DataFrame, # Image table
 ) -> pd.DataFrame:       # name, region, id, area (share of the image, 0 to 1)
-    "One row per polygon."
+    """One row per polygon.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    pd.DataFrame
+        name, region, id, area (share of the image, 0 to 1)
+    """
     rows = []
     for name, region, polygons in zip(images.name, images.region, images.polygons):
         areas = [outline_area(outline_points(polygon)) for polygon in polygons]
@@ -73,7 +95,18 @@ def polygon_areas(
 def several_ids(
     areas:pd.DataFrame, # From `polygon_areas`
 ) -> list:              # name, problem, detail
-    "Images with polygons of several class ids."
+    """Images with polygons of several class ids.
+
+    Parameters
+    ----------
+    areas : pd.DataFrame
+        From `polygon_areas`
+
+    Returns
+    -------
+    list
+        name, problem, detail
+    """
     ids = {name: sorted(set(own)) for name, own in areas.groupby('name').id}
     return [(name, 'several class ids', ', '.join(map(str, own)))
             for name, own in ids.items() if len(own) > 1]
@@ -82,7 +115,20 @@ def odd_ids(
     part:pd.DataFrame, # Polygons of one region, from `polygon_areas`
     size_ratio:float,  # Ratio of median areas, above 1, from which two ids are of another size
 ) -> list:             # name, problem, detail
-    "Images with an id whose polygons are of another size than those of the usual id."
+    """Images with an id whose polygons are of another size than those of the usual id.
+
+    Parameters
+    ----------
+    part : pd.DataFrame
+        Polygons of one region, from `polygon_areas`
+    size_ratio : float
+        Ratio of median areas, above 1, from which two ids are of another size
+
+    Returns
+    -------
+    list
+        name, problem, detail
+    """
     sizes, usual = part.groupby('id').area.median(), part.id.value_counts().idxmax()
     ratio = sizes.clip(lower=1e-9)/max(sizes[usual], 1e-9)
     odd, rows = sizes[np.abs(np.log(ratio)) > np.log(size_ratio)], []
@@ -97,7 +143,20 @@ def label_problems(
     images:pd.DataFrame, # Image table; copies share `source`
     size_ratio:float=5., # Ratio of median areas, above 1, from which two ids of a region are of another size
 ) -> pd.DataFrame:       # One row per image and problem: name, problem, detail
-    "Labels that contradict those of a copy, or of their region."
+    """Labels that contradict those of a copy, or of their region.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table; copies share `source`
+    size_ratio : float, default 5.0
+        Ratio of median areas, above 1, from which two ids of a region are of another size
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per image and problem: name, problem, detail
+    """
     if size_ratio <= 1: raise ValueError(f'size_ratio must be above 1, not {size_ratio}')
     kind, areas = class_column(images), polygon_areas(images)
     rows = several_ids(areas)
@@ -116,7 +175,22 @@ def shape_faults(
     shape:tuple,       # Height and width of the image in pixels
     limits:dict,       # As `LIMITS`
 ) -> list:             # Problem and value: the area, or the distance to the border in pixels
-    "Problems of one outline, each with its value."
+    """Problems of one outline, each with its value.
+
+    Parameters
+    ----------
+    points : np.ndarray
+        Corners of an outline, float (n, 2), shares of width and height
+    shape : tuple
+        Height and width of the image in pixels
+    limits : dict
+        As `LIMITS`
+
+    Returns
+    -------
+    list
+        Problem and value: the area, or the distance to the border in pixels
+    """
     size = np.array(shape[::-1])
     pixels, area = points*size, outline_area(points) if len(points) > 2 else 0.
     crossing = crosses_itself(np.round(pixels))
@@ -135,7 +209,20 @@ def overlap(
     a:np.ndarray, # Bool (height, width)
     b:np.ndarray, # Bool (height, width)
 ) -> float:       # 0 to 1; 0 for two empty masks
-    "Intersection over union."
+    """Intersection over union.
+
+    Parameters
+    ----------
+    a : np.ndarray
+        Bool (height, width)
+    b : np.ndarray
+        Bool (height, width)
+
+    Returns
+    -------
+    float
+        0 to 1; 0 for two empty masks
+    """
     both, either = (a & b).sum(), (a | b).sum()
     return both/max(either, 1)
 
@@ -180,7 +267,20 @@ def polygon_problems(
     images:pd.DataFrame, # Image table; a row with an empty `path` is judged without its pixels
     limits:dict=LIMITS,  # Some or all keys of `LIMITS`
 ) -> pd.DataFrame:       # One row per polygon and problem: name, polygon (place in the list), problem, value
-    "Polygons that cannot be right or deserve a look."
+    """Polygons that cannot be right or deserve a look.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table; a row with an empty `path` is judged without its pixels
+    limits : dict, default LIMITS
+        Some or all keys of `LIMITS`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per polygon and problem: name, polygon (place in the list), problem, value
+    """
     known(limits, LIMITS, 'limit')
     limits = {**LIMITS, **limits}
     rows = images[images.annotated].itertuples(index=False)
@@ -204,7 +304,18 @@ def _given(df):
 def confident_joint(
     df:pd.DataFrame, # Predictions table, out of fold
 ) -> pd.DataFrame:   # Counts, int (classes, classes), scaled so that a row sums to the images of its label
-    "Images by given label (row) and confidently predicted label (column)."
+    """Images by given label (row) and confidently predicted label (column).
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table, out of fold
+
+    Returns
+    -------
+    pd.DataFrame
+        Counts, int (classes, classes), scaled so that a row sums to the images of its label
+    """
     from cleanlab.count import compute_confident_joint
     counts, classes = compute_confident_joint(*_given(df)), classes_of(df)
     return pd.DataFrame(counts, pd.Index(classes, name='given'), pd.Index(classes, name='likely'))
@@ -214,7 +325,20 @@ def second_choices(
     probs:np.ndarray, # Float (n, classes)
     given:np.ndarray, # Number of the given class of each row, int (n,)
 ) -> tuple:           # Number and probability of the likeliest other class, both (n,)
-    "The likeliest class besides the given one."
+    """The likeliest class besides the given one.
+
+    Parameters
+    ----------
+    probs : np.ndarray
+        Float (n, classes)
+    given : np.ndarray
+        Number of the given class of each row, int (n,)
+
+    Returns
+    -------
+    tuple
+        Number and probability of the likeliest other class, both (n,)
+    """
     other = probs.copy()
     other[np.arange(len(probs)), given] = -1
     return other.argmax(axis=1), other.max(axis=1)
@@ -224,7 +348,22 @@ def suspect_scores(
     probs:np.ndarray,      # Probabilities, float (n, classes)
     thresholds:np.ndarray, # Mean probability of each class among images labelled so, float (classes,)
 ) -> pd.DataFrame:         # given, suggested (number), self_confidence, margin, above_threshold, threshold
-    "How likely the given class and the likeliest other one are."
+    """How likely the given class and the likeliest other one are.
+
+    Parameters
+    ----------
+    given : np.ndarray
+        Number of the given class of each image, int (n,)
+    probs : np.ndarray
+        Probabilities, float (n, classes)
+    thresholds : np.ndarray
+        Mean probability of each class among images labelled so, float (classes,)
+
+    Returns
+    -------
+    pd.DataFrame
+        given, suggested (number), self_confidence, margin, above_threshold, threshold
+    """
     best, most = second_choices(probs, given)
     own, threshold = probs[np.arange(len(probs)), given], thresholds[best]
     return pd.DataFrame(dict(
@@ -234,7 +373,18 @@ def suspect_scores(
 def doubt(
     row,  # A row of `suspect_scores`, with names of classes
 ) -> str: # One sentence
-    "Why a label is in doubt."
+    """Why a label is in doubt.
+
+    Parameters
+    ----------
+    row : object
+        A row of `suspect_scores`, with names of classes
+
+    Returns
+    -------
+    str
+        One sentence
+    """
     verb = 'above' if row.above_threshold else 'below'
     other = row.self_confidence - row.margin
     mine = f'labelled {row.given} with probability {row.self_confidence:.2f}'
@@ -245,7 +395,20 @@ def label_suspects(
     df:pd.DataFrame, # Predictions table, out of fold; `truth` is the label in doubt
     rule:str='prune_by_noise_rate', # cleanlab's `filter_by`; `confident_learning` takes those above a threshold only
 ) -> pd.DataFrame:   # One row per suspect, the likeliest error first
-    "Images whose label confident learning doubts, by the probability of that label."
+    """Images whose label confident learning doubts, by the probability of that label.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table, out of fold; `truth` is the label in doubt
+    rule : str, default 'prune_by_noise_rate'
+        cleanlab's `filter_by`; `confident_learning` takes those above a threshold only
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per suspect, the likeliest error first
+    """
     from cleanlab.count import get_confident_thresholds
     from cleanlab.filter import find_label_issues
     labels, probs = _given(df)

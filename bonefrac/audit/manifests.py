@@ -32,7 +32,15 @@ def write_groups(
     groups:pd.DataFrame, # `Audit.groups`
     path:str|Path,       # CSV file to write
 ):
-    "Write the groups of a data set."
+    """Write the groups of a data set.
+
+    Parameters
+    ----------
+    groups : pd.DataFrame
+        `Audit.groups`
+    path : str | Path
+        CSV file to write
+    """
     table = groups[GROUP_COLUMNS].assign(
         name=_short_names(groups.name), original=groups.original.astype(int))
     with written(path) as aside: changed_cells(table.sort_values('name'), guarded).to_csv(aside, index=False)
@@ -42,7 +50,20 @@ def groups_fault(
     groups:pd.DataFrame, # As `write_groups` wrote it
     names:list,          # Names that must have a group
 ) -> str|None:           # None if nothing is
-    "What is wrong with a table of groups."
+    """What is wrong with a table of groups.
+
+    Parameters
+    ----------
+    groups : pd.DataFrame
+        As `write_groups` wrote it
+    names : list
+        Names that must have a group
+
+    Returns
+    -------
+    str | None
+        None if nothing is
+    """
     if list(groups) != GROUP_COLUMNS: return f'the columns must be {", ".join(GROUP_COLUMNS)}'
     twice = groups.name[groups.name.duplicated()]
     if len(twice): return f'{twice.iloc[0]} is listed twice'
@@ -61,7 +82,20 @@ def read_groups(
     path:str|Path,       # CSV file that `write_groups` wrote
     images:pd.DataFrame, # Image table of the same data
 ) -> pd.DataFrame:       # `images` with its columns source, study, study_strict, original replaced
-    "The image table with audited groups."
+    """The image table with audited groups.
+
+    Parameters
+    ----------
+    path : str | Path
+        CSV file that `write_groups` wrote
+    images : pd.DataFrame
+        Image table of the same data
+
+    Returns
+    -------
+    pd.DataFrame
+        `images` with its columns source, study, study_strict, original replaced
+    """
     found = _group_table(path, _short_names(images.name))
     found['original'] = found.original == '1'
     columns = {column: found[column].to_numpy() for column in GROUP_COLUMNS[1:]}
@@ -73,13 +107,35 @@ def read_groups(
 def is_image_list(
     file:Path, # CSV file
 ) -> bool:     # Has it the columns `path` and `region`?
-    "Is a table a list of images?"
+    """Is a table a list of images?
+
+    Parameters
+    ----------
+    file : Path
+        CSV file
+
+    Returns
+    -------
+    bool
+        Has it the columns `path` and `region`?
+    """
     return {'path', 'region'} <= set(pd.read_csv(file, nrows=0))
 
 def own_groups(
     images:pd.DataFrame, # Image table as a reader made it
 ) -> Path|None:          # `groups.csv` in the folder of the data; a list of images of that name does not count
-    "Groups that lie beside the data."
+    """Groups that lie beside the data.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table as a reader made it
+
+    Returns
+    -------
+    Path | None
+        `groups.csv` in the folder of the data; a list of images of that name does not count
+    """
     root = images.attrs.get('root')
     if not root: return None
     file = Path(root)/'groups.csv'
@@ -89,7 +145,18 @@ def own_groups(
 def content_hash(
     images:pd.DataFrame, # Image table as a reader made it
 ) -> str:                # 16 hexadecimal digits
-    "Name of the content of an image table and of the groups that lie beside it."
+    """Name of the content of an image table and of the groups that lie beside it.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table as a reader made it
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits
+    """
     file, data = own_groups(images), data_hash(images)
     if not file: return data
     return hashlib.sha256(data.encode() + file.read_bytes()).hexdigest()[:16]
@@ -101,7 +168,18 @@ MANIFESTS = Path(bonefrac.__file__).parent/'manifests' # tables that are committ
 def committed_groups(
     data:str,    # Hash of the data, from `data_hash`
 ) -> Path|None:  # CSV file; None if there is none for these data
-    "Groups that are committed with the package."
+    """Groups that are committed with the package.
+
+    Parameters
+    ----------
+    data : str
+        Hash of the data, from `data_hash`
+
+    Returns
+    -------
+    Path | None
+        CSV file; None if there is none for these data
+    """
     if any(MANIFESTS.glob('groups-*.csv')):
         file = MANIFESTS/f'groups-{data}.csv'
         return file if file.is_file() else None
@@ -119,7 +197,18 @@ def _cached_groups(images, data):
 def audited(
     images:pd.DataFrame, # Image table as a reader made it
 ) -> pd.DataFrame:       # With audited source, study, study_strict, original
-    "The image table with its copies and studies known."
+    """The image table with its copies and studies known.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table as a reader made it
+
+    Returns
+    -------
+    pd.DataFrame
+        With audited source, study, study_strict, original
+    """
     if 'original' in images: return images
     data = data_hash(images)
     file = own_groups(images) or committed_groups(data) or _cached_groups(images, data)

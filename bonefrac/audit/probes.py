@@ -24,14 +24,26 @@ from ..vocabulary import choose
 def boosted_trees(
     seed:int, # Seed of the model
 ):            # scikit-learn classifier
-    "A probe that finds thresholds and their combinations."
+    """A probe that finds thresholds and their combinations.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the model
+    """
     from sklearn.ensemble import HistGradientBoostingClassifier
     return HistGradientBoostingClassifier(max_iter=80, max_leaf_nodes=15, min_samples_leaf=10, random_state=seed)
 
 def logistic_regression(
     seed:int, # Not used: nothing is random
 ):            # scikit-learn pipeline
-    "A probe that adds up columns."
+    """A probe that adds up columns.
+
+    Parameters
+    ----------
+    seed : int
+        Not used: nothing is random
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -42,7 +54,18 @@ PROBE_MODELS = dict(boosting=boosted_trees, logistic=logistic_regression)
 def probe_columns(
     columns, # A name of `PROBES`, `all`, or a list of columns
 ) -> list:   # Names of columns
-    "Columns that a probe may read."
+    """Columns that a probe may read.
+
+    Parameters
+    ----------
+    columns : object
+        A name of `PROBES`, `all`, or a list of columns (size, border, corners, jpeg, markers, exposure)
+
+    Returns
+    -------
+    list
+        Names of columns
+    """
     if not isinstance(columns, str): return list(columns)
     chosen = choose(columns, (*PROBES, 'all'), 'set')
     sets = PROBES.values() if chosen == 'all' else [PROBES[chosen]]
@@ -54,7 +77,22 @@ def holes_fault(
     target:pd.Series,    # Class of each row
     groups:pd.Series,    # Group of each row
 ) -> str|None:           # None if nothing is
-    "What is missing in these."
+    """What is missing in these.
+
+    Parameters
+    ----------
+    values : pd.DataFrame
+        Features, numbers
+    target : pd.Series
+        Class of each row
+    groups : pd.Series
+        Group of each row
+
+    Returns
+    -------
+    str | None
+        None if nothing is
+    """
     empty = target.isna().sum(), groups.isna().sum()
     if any(empty): return f'no target for {empty[0]} images, no group for {empty[1]}; drop them first'
     whole = np.isfinite(values.to_numpy(float)).all(axis=0)
@@ -65,7 +103,22 @@ def few_fault(
     groups:pd.Series, # Group of each row
     folds:int,        # Number of folds
 ) -> str|None:        # None if there are enough
-    "Why there are too few classes, or too few groups of one."
+    """Why there are too few classes, or too few groups of one.
+
+    Parameters
+    ----------
+    target : pd.Series
+        Class of each row
+    groups : pd.Series
+        Group of each row
+    folds : int
+        Number of folds
+
+    Returns
+    -------
+    str | None
+        None if there are enough
+    """
     n, fewest = target.nunique(), groups.groupby(target).nunique()
     if n < 2: return f'the target has {n} class; a probe needs at least 2'
     if fewest.min() >= folds: return None
@@ -77,7 +130,24 @@ def probe_fault(
     groups:pd.Series,    # Group of each row
     folds:int,           # Number of folds
 ) -> str|None:           # None if one can
-    "Why no probe can be made of these."
+    """Why no probe can be made of these.
+
+    Parameters
+    ----------
+    values : pd.DataFrame
+        Features, numbers
+    target : pd.Series
+        Class of each row
+    groups : pd.Series
+        Group of each row
+    folds : int
+        Number of folds
+
+    Returns
+    -------
+    str | None
+        None if one can
+    """
     sizes = len(values), len(target), len(groups)
     if len(set(sizes)) > 1: return '{} rows of features, {} of the target, {} groups'.format(*sizes)
     if folds < 2: return f'folds must be at least 2, not {folds}'
@@ -92,7 +162,28 @@ def fold_chances(
     folds:int,          # Number of folds
     seed:int,           # Deals the groups and seeds the model
 ) -> np.ndarray:        # Float (n, classes), classes in alphabetical order
-    "Probabilities of each row by a model that did not see its group."
+    """Probabilities of each row by a model that did not see its group.
+
+    Parameters
+    ----------
+    maker : object
+        Makes a model from a seed, as those of `PROBE_MODELS`
+    values : np.ndarray
+        Float (n, features)
+    target : np.ndarray
+        Class of each row, str (n,)
+    groups : pd.Series
+        Group of each row
+    folds : int
+        Number of folds
+    seed : int
+        Deals the groups and seeds the model
+
+    Returns
+    -------
+    np.ndarray
+        Float (n, classes), classes in alphabetical order
+    """
     classes = np.unique(target)
     probs = np.zeros((len(values), len(classes)))
     for train, test in group_folds(target, groups.astype(str), folds, seed):
@@ -110,7 +201,30 @@ def probe_predictions(
     folds:int=5,           # Number of folds, at least 2
     seed:int=0,            # Deals the groups and seeds the model
 ) -> pd.DataFrame:         # Predictions table in the order of `features`; no row by a model that saw its group
-    "Out-of-fold predictions of a target from some columns."
+    """Out-of-fold predictions of a target from some columns.
+
+    Parameters
+    ----------
+    features : pd.DataFrame
+        From `shortcut_features`, or any table with `name` and numbers
+    target : pd.Series
+        Class of each row, without holes
+    groups : pd.Series
+        Group of each row, such as `images.study`
+    columns : object, default 'all'
+        A name of `PROBES`, `all`, or a list of columns (size, border, corners, jpeg, markers, exposure)
+    model : str, default 'boosting'
+        A name of `PROBE_MODELS` (boosting, logistic)
+    folds : int, default 5
+        Number of folds, at least 2
+    seed : int, default 0
+        Deals the groups and seeds the model
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table in the order of `features`; no row by a model that saw its group
+    """
     maker = choose(model, PROBE_MODELS, 'model')
     values = features[probe_columns(columns)]
     target, groups = (pd.Series(np.asarray(column, object)) for column in (target, groups))
@@ -126,7 +240,22 @@ def weighted_auc(
     score:np.ndarray,    # Float (n,)
     weights:np.ndarray,  # At least 0, (resamples, n)
 ) -> np.ndarray:         # ROC area of each resample, 0–1; NaN where a kind has no weight
-    "ROC area of weighted images, for many weightings at once."
+    """ROC area of weighted images, for many weightings at once.
+
+    Parameters
+    ----------
+    positive : np.ndarray
+        Bool (n,)
+    score : np.ndarray
+        Float (n,)
+    weights : np.ndarray
+        At least 0, (resamples, n)
+
+    Returns
+    -------
+    np.ndarray
+        ROC area of each resample, 0–1; NaN where a kind has no weight
+    """
     order = np.argsort(score, kind='stable')
     starts = np.flatnonzero(np.diff(score[order], prepend=-np.inf))
     def per_score(kind): return np.add.reduceat(weights[:, order]*kind[order], starts, axis=1).astype(float)
@@ -138,7 +267,18 @@ def weighted_auc(
 def mean_of_defined(
     values:np.ndarray, # Float (m, n)
 ) -> np.ndarray:       # Float (n,); NaN where nothing is defined
-    "Mean over the first axis without NaN."
+    """Mean over the first axis without NaN.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        Float (m, n)
+
+    Returns
+    -------
+    np.ndarray
+        Float (n,); NaN where nothing is defined
+    """
     defined = ~np.isnan(values)
     mean = np.nan_to_num(values).sum(axis=0)/np.maximum(defined.sum(axis=0), 1)
     return np.where(defined.any(axis=0), mean, np.nan)
@@ -183,7 +323,22 @@ def probe_scores(
     n_boot:int=1000,   # Number of resamples
     seed:int=0,        # Seed of the draws
 ) -> dict: # n, groups, classes, majority; accuracy, balanced_accuracy and auroc, each also with `_low` and `_high`
-    "Scores of a probe with 95 % cluster-bootstrap intervals."
+    """Scores of a probe with 95 % cluster-bootstrap intervals.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of at least 2 groups
+    n_boot : int, default 1000
+        Number of resamples
+    seed : int, default 0
+        Seed of the draws
+
+    Returns
+    -------
+    dict
+        n, groups, classes, majority; accuracy, balanced_accuracy and auroc, each also with `_low` and `_high`
+    """
     areas = [class_auc(df, c) for c in classes_of(df)]
     counts = dict(n=len(df), groups=int(df['group'].nunique()), classes=len(areas))
     recall = averages(per_class(df))['recall_macro']
@@ -202,7 +357,32 @@ def probe(
     n_boot:int=1000,       # Number of bootstrap resamples
     seed:int=0,            # Deals the groups, seeds model and draws
 ) -> dict:                 # As `probe_scores`
-    "How well some columns predict a target, on groups that were not trained on."
+    """How well some columns predict a target, on groups that were not trained on.
+
+    Parameters
+    ----------
+    features : pd.DataFrame
+        From `shortcut_features`
+    target : pd.Series
+        Class of each row, without holes
+    groups : pd.Series
+        Group of each row
+    columns : object, default 'all'
+        A name of `PROBES`, `all`, or a list of columns (size, border, corners, jpeg, markers, exposure)
+    model : str, default 'boosting'
+        A name of `PROBE_MODELS` (boosting, logistic)
+    folds : int, default 5
+        Number of folds, at least 2
+    n_boot : int, default 1000
+        Number of bootstrap resamples
+    seed : int, default 0
+        Deals the groups, seeds model and draws
+
+    Returns
+    -------
+    dict
+        As `probe_scores`
+    """
     df = probe_predictions(features, target, groups, columns, model, folds, seed)
     return probe_scores(df, n_boot, seed)
 
@@ -210,7 +390,18 @@ def probe(
 def probe_targets(
     images:pd.DataFrame, # Image table; a boolean column `original` adds `train_original`
 ) -> pd.DataFrame:       # Columns region (or label), annotated, train, train_original; None leaves an image out
-    "What a probe may try to predict."
+    """What a probe may try to predict.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table; a boolean column `original` adds `train_original`
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns region (or label), annotated, train, train_original; None leaves an image out
+    """
     kind, shipped = class_column(images), images.split != ''
     train = pd.Series(np.where(images.split == 'train', 'train', 'rest'), images.index, object)
     asked = images.annotated | ~images.annotated.any()
@@ -230,7 +421,30 @@ def probe_all(
     n_boot:int=1000,       # Number of bootstrap resamples
     seed:int=0,            # Deals the groups, seeds model and draws
 ) -> pd.DataFrame:         # One row per target and set: target, features, then as `probe_scores`
-    "Every target from every set of `PROBES`, and from all of them."
+    """Every target from every set of `PROBES`, and from all of them.
+
+    Parameters
+    ----------
+    features : pd.DataFrame
+        From `shortcut_features`
+    targets : pd.DataFrame
+        One column per target, one row per image; None leaves the image out
+    groups : pd.Series
+        Group of each image
+    model : str, default 'boosting'
+        A name of `PROBE_MODELS` (boosting, logistic)
+    folds : int, default 5
+        Number of folds, at least 2
+    n_boot : int, default 1000
+        Number of bootstrap resamples
+    seed : int, default 0
+        Deals the groups, seeds model and draws
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per target and set: target, features, then as `probe_scores`
+    """
     def row(target, name):
         used = targets[target].notna().to_numpy()
         asked = features[used], targets[target][used], np.asarray(groups)[used]
@@ -248,7 +462,20 @@ def chance_level(
     row,       # A row of `probe_all`
     score:str, # A key of `SCORES`
 ) -> float:    # 0 to 1
-    "The score of a probe that knows nothing."
+    """The score of a probe that knows nothing.
+
+    Parameters
+    ----------
+    row : object
+        A row of `probe_all`
+    score : str
+        A key of `SCORES`
+
+    Returns
+    -------
+    float
+        0 to 1
+    """
     levels = dict(auroc=.5, balanced_accuracy=1/row.classes, accuracy=row.majority)
     return levels[score]
 
@@ -288,7 +515,17 @@ def plot_probes(
     score:str='auroc',  # A key of `SCORES`
     axes=None,          # One axes per target; default: a new figure
 ):                      # The axes, an array
-    "Forest plot of probes, one panel per target."
+    """Forest plot of probes, one panel per target.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Result of `probe_all`
+    score : str, default 'auroc'
+        A key of `SCORES`
+    axes : object, default None
+        One axes per target; default: a new figure
+    """
     import matplotlib.pyplot as plt
     choose(score, SCORES, 'score')
     names = table['target'].unique()

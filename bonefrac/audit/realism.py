@@ -21,7 +21,18 @@ BINS = 32 # of 8 grey values each
 def grey_shares(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # Float, (32,), sum 1
-    "Histogram of an image."
+    """Histogram of an image.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        Float, (32,), sum 1
+    """
     return np.bincount(image.ravel()//(256//BINS), minlength=BINS)/image.size
 
 # %% ../../nbs/library/audit/07_realism.ipynb #772dc3fc
@@ -30,7 +41,18 @@ BANDS = np.geomspace(.02, .5, 14) # edges of the frequency bands, cycles per pix
 def power_spectrum(
     square:np.ndarray, # float32, (side, side), grey values
 ) -> tuple:            # Power, grey values squared, and cycles per pixel, both (side, side//2 + 1)
-    "Power of a square image at each frequency, and these frequencies."
+    """Power of a square image at each frequency, and these frequencies.
+
+    Parameters
+    ----------
+    square : np.ndarray
+        float32, (side, side), grey values
+
+    Returns
+    -------
+    tuple
+        Power, grey values squared, and cycles per pixel, both (side, side//2 + 1)
+    """
     s = len(square)
     window = np.outer(np.hanning(s), np.hanning(s)).astype(np.float32)
     square = (square - (square*window).sum()/window.sum())*window
@@ -41,7 +63,20 @@ def mean_in_bands(
     power:np.ndarray,     # Power, any shape
     frequency:np.ndarray, # Cycles per pixel, of the same shape
 ) -> np.ndarray:          # Float, (13,)
-    "Mean power in each band of `BANDS`."
+    """Mean power in each band of `BANDS`.
+
+    Parameters
+    ----------
+    power : np.ndarray
+        Power, any shape
+    frequency : np.ndarray
+        Cycles per pixel, of the same shape
+
+    Returns
+    -------
+    np.ndarray
+        Float, (13,)
+    """
     n = len(BANDS) - 1
     at = np.digitize(frequency, BANDS) - 1
     kept = (at >= 0) & (at < n)
@@ -51,7 +86,18 @@ def mean_in_bands(
 def radial_spectrum(
     image:np.ndarray, # Grey uint8, (height, width), at least 100 pixels each
 ) -> np.ndarray:      # Float, (13,): mean power in each band, grey values squared
-    "Power of an image by spatial frequency."
+    """Power of an image by spatial frequency.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width), at least 100 pixels each
+
+    Returns
+    -------
+    np.ndarray
+        Float, (13,): mean power in each band, grey values squared
+    """
     h, w = image.shape
     s = min(h, w)
     if s < 100:
@@ -70,7 +116,18 @@ def _middle(rows, x, what):
 def profile(
     paths:list,    # Image files
 ) -> pd.DataFrame: # what (`grey` or `spectrum`), x (grey value or frequency), low, middle, high (10, 50, 90 %), mean, n
-    "Grey levels and spectra of a set of images."
+    """Grey levels and spectra of a set of images.
+
+    Parameters
+    ----------
+    paths : list
+        Image files
+
+    Returns
+    -------
+    pd.DataFrame
+        what (`grey` or `spectrum`), x (grey value or frequency), low, middle, high (10, 50, 90 %), mean, n
+    """
     images = [load_grey(path) for path in paths]
     large = [image for image in images if min(image.shape) >= 100]
     if not large: raise ValueError(f'none of {len(images)} images has 100 pixels each way')
@@ -84,7 +141,20 @@ def telling(
     real:pd.DataFrame,     # Image table
     phantoms:pd.DataFrame, # Image table
 ) -> pd.DataFrame:         # One row per set of features: features, n, auroc, auroc_low, auroc_high
-    "How well features without bone tell phantoms from real images."
+    """How well features without bone tell phantoms from real images.
+
+    Parameters
+    ----------
+    real : pd.DataFrame
+        Image table
+    phantoms : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per set of features: features, n, auroc, auroc_low, auroc_high
+    """
     both = pd.concat([real, phantoms], ignore_index=True)
     target = pd.Series(np.repeat(['real', 'phantom'], [len(real), len(phantoms)]))
     features = shortcut_features(both)
@@ -95,7 +165,18 @@ def telling(
 def filter_effects(
     images:pd.DataFrame, # Image table
 ) -> pd.DataFrame:       # As `filter_quality`, with the filter as a column
-    "What each filter does to a set of images."
+    """What each filter does to a set of images.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    pd.DataFrame
+        As `filter_quality`, with the filter as a column
+    """
     return filter_quality(list(images.path)).reset_index()
 
 def compare_sets(
@@ -103,7 +184,22 @@ def compare_sets(
     phantoms:pd.DataFrame, # Image table
     n:int=300,             # Most images of each that are measured, drawn at random
 ) -> dict:                 # Tables `profile`, `filters`, `telling`
-    "All measures of both sets."
+    """All measures of both sets.
+
+    Parameters
+    ----------
+    real : pd.DataFrame
+        Image table
+    phantoms : pd.DataFrame
+        Image table
+    n : int, default 300
+        Most images of each that are measured, drawn at random
+
+    Returns
+    -------
+    dict
+        Tables `profile`, `filters`, `telling`
+    """
     def draw(images): return images.sample(min(n, len(images)), random_state=0)
     drawn = dict(real=draw(real), phantom=draw(phantoms))
     def both(measure):
@@ -120,7 +216,15 @@ def name_axes(
     grey, # Axes of grey values
     wave, # Axes of the spectrum
 ):
-    "Scales and names of the axes of `plot_profiles`."
+    """Scales and names of the axes of `plot_profiles`.
+
+    Parameters
+    ----------
+    grey : object
+        Axes of grey values
+    wave : object
+        Axes of the spectrum
+    """
     ticks = [.02, .05, .1, .2, .5]
     grey.set_yscale('symlog', linthresh=.01)
     grey.set(xlabel='grey value', ylabel='share of the image', ylim=(0, 1))
@@ -133,7 +237,17 @@ def two_axes(
     height:float=3.2, # Of a new figure, inches
     **options,        # Of a new figure, as of `plt.subplots`
 ):                    # The axes
-    "Two axes beside each other, those given or new ones."
+    """Two axes beside each other, those given or new ones.
+
+    Parameters
+    ----------
+    axes : object, default None
+        Two axes to draw into; default: a new figure
+    height : float, default 3.2
+        Of a new figure, inches
+    options : object
+        Of a new figure, as of `plt.subplots`
+    """
     import matplotlib.pyplot as plt
     return plt.subplots(1, 2, figsize=(9, height), layout='constrained', **options)[1] if axes is None else axes
 
@@ -141,7 +255,15 @@ def plot_profiles(
     profiles:pd.DataFrame, # Table `profile` of `compare_sets`
     axes=None,             # Two axes to draw into; default: a new figure
 ):                         # The axes
-    "Grey levels and spectra of both sets, with the middle 80 % of images."
+    """Grey levels and spectra of both sets, with the middle 80 % of images.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        Table `profile` of `compare_sets`
+    axes : object, default None
+        Two axes to draw into; default: a new figure
+    """
     import seaborn as sns
     axes, colors = two_axes(axes), sns.color_palette('colorblind')
     for (what, name), part in profiles.groupby(['what', 'set'], sort=False):
@@ -162,7 +284,23 @@ def draw_quality(
     line:str,          # Style of its lines; points have none
     k:int,             # Its number, 0 or 1
 ):
-    "Mean and deviation of each filter as a point and a bar."
+    """Mean and deviation of each filter as a point and a bar.
+
+    Parameters
+    ----------
+    ax : object
+        Axes
+    part : pd.DataFrame
+        Rows of one set, one per filter
+    score : str
+        `psnr` or `ssim`
+    label : str
+        Name of the set
+    line : str
+        Style of its lines; points have none
+    k : int
+        Its number, 0 or 1
+    """
     import seaborn as sns
     place, color = np.arange(len(part)) + .14*(2*k - 1), sns.color_palette('colorblind')[k]
     ax.errorbar(part[score], place, xerr=part[f'{score}_sd'], fmt='os'[k], color=color, label=label, capsize=2)
@@ -171,7 +309,15 @@ def plot_filters(
     filters:pd.DataFrame, # Table `filters` of `compare_sets`
     axes=None,            # Two axes to draw into; default: a new figure
 ):                        # The axes
-    "PSNR and SSIM of each filter on both sets: mean and deviation over images."
+    """PSNR and SSIM of each filter on both sets: mean and deviation over images.
+
+    Parameters
+    ----------
+    filters : pd.DataFrame
+        Table `filters` of `compare_sets`
+    axes : object, default None
+        Two axes to draw into; default: a new figure
+    """
     import seaborn as sns
     axes, rows = two_axes(axes, 2.8, sharey=True), filters[filters['filter'] != 'none']
     names = rows['filter'].unique()

@@ -36,7 +36,18 @@ VERDICTS = dict(
 def majority(
     read:list, # Label that each reader gave
 ) -> str:      # Empty where there is none
-    "Label that more than half of the readers gave."
+    """Label that more than half of the readers gave.
+
+    Parameters
+    ----------
+    read : list
+        Label that each reader gave
+
+    Returns
+    -------
+    str
+        Empty where there is none
+    """
     most = Counter(read).most_common(1)
     return next((label for label, votes in most if 2*votes > len(read)), '')
 
@@ -45,7 +56,22 @@ def is_defended(
     read:list, # Label that each reader gave
     also:list, # Second label of each; empty text for none
 ) -> bool:     # By at least half of the readers?
-    "Would half of the readers give a label, first or second?"
+    """Would half of the readers give a label, first or second?
+
+    Parameters
+    ----------
+    label : str
+        Label of the data set
+    read : list
+        Label that each reader gave
+    also : list
+        Second label of each; empty text for none
+
+    Returns
+    -------
+    bool
+        By at least half of the readers?
+    """
     return 2*sum(label in both for both in zip(read, also)) >= len(read)
 
 def verdict(
@@ -53,7 +79,22 @@ def verdict(
     read:list,     # Label that each reader gave
     also:list,     # Second label of each; empty text for none
 ) -> str:          # A name of `VERDICTS`
-    "What some readings say of a label."
+    """What some readings say of a label.
+
+    Parameters
+    ----------
+    published : str
+        Label of the data set
+    read : list
+        Label that each reader gave
+    also : list
+        Second label of each; empty text for none
+
+    Returns
+    -------
+    str
+        A name of `VERDICTS` (confirmed, borderline, unsure, changed)
+    """
     choice = majority(read)
     if choice == published: return 'confirmed'
     if not choice: return 'unsure'
@@ -63,21 +104,56 @@ def verdict(
 def readers_of(
     review:pd.DataFrame, # Table with columns `read_…`
 ) -> list:               # Names, sorted
-    "Readers of a review."
+    """Readers of a review.
+
+    Parameters
+    ----------
+    review : pd.DataFrame
+        Table with columns `read_…`
+
+    Returns
+    -------
+    list
+        Names, sorted
+    """
     return sorted(name.removeprefix('read_') for name in review if name.startswith('read_'))
 
 def readings(
     row:dict,     # Row of a review
     readers:list, # Names
 ) -> tuple:       # First labels, second labels; of those who read this image
-    "What the readers of one image said."
+    """What the readers of one image said.
+
+    Parameters
+    ----------
+    row : dict
+        Row of a review
+    readers : list
+        Names
+
+    Returns
+    -------
+    tuple
+        First labels, second labels; of those who read this image
+    """
     given = [(row[f'read_{name}'], row[f'also_{name}']) for name in readers if row[f'read_{name}']]
     return [read for read, _ in given], [also for _, also in given]
 
 def decided(
     review:pd.DataFrame, # name, published, and `read_…` and `also_…` of each reader; empty where one did not read
 ) -> pd.DataFrame:       # The same with the columns `reviewed` and `verdict`
-    "A review with the labels that count."
+    """A review with the labels that count.
+
+    Parameters
+    ----------
+    review : pd.DataFrame
+        name, published, and `read_…` and `also_…` of each reader; empty where one did not read
+
+    Returns
+    -------
+    pd.DataFrame
+        The same with the columns `reviewed` and `verdict`
+    """
     said = [readings(row, readers_of(review)) for row in review.to_dict('records')]
     found = pd.Series([verdict(label, *one) for label, one in zip(review.published, said)], review.index)
     changed = pd.Series([majority(read) for read, _ in said], review.index)
@@ -87,7 +163,18 @@ def decided(
 def review_fault(
     review:pd.DataFrame, # Table from a file
 ) -> str:                # Empty where it can be used
-    "Why a table is no review."
+    """Why a table is no review.
+
+    Parameters
+    ----------
+    review : pd.DataFrame
+        Table from a file
+
+    Returns
+    -------
+    str
+        Empty where it can be used
+    """
     lost = [name for name in ('name', 'published', 'reviewed') if name not in review]
     if lost: return f'no column {lost[0]}'
     twice = review.name[review.name.duplicated()]
@@ -98,7 +185,18 @@ def review_fault(
 def read_review(
     path:str|Path, # CSV file with the columns name, published, reviewed; other columns are kept
 ) -> pd.DataFrame: # Text in every cell
-    "A review of labels from a file."
+    """A review of labels from a file.
+
+    Parameters
+    ----------
+    path : str | Path
+        CSV file with the columns name, published, reviewed; other columns are kept
+
+    Returns
+    -------
+    pd.DataFrame
+        Text in every cell
+    """
     try: review = changed_cells(pd.read_csv(path, dtype=str, keep_default_na=False), unguarded)
     except (OSError, ValueError) as e: raise ValueError(f'{path}: no review of labels: {e}') from None
     if fault := review_fault(review): raise ValueError(f'{path}: {fault}')
@@ -113,7 +211,18 @@ def _files(names): return [PurePosixPath(name).name for name in names]
 def own_review(
     images:pd.DataFrame, # Image table as a reader made it
 ) -> Path|None:          # `review.csv` in the folder of the data
-    "Review that lies beside the data."
+    """Review that lies beside the data.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table as a reader made it
+
+    Returns
+    -------
+    Path | None
+        `review.csv` in the folder of the data
+    """
     root = images.attrs.get('root')
     file = Path(root or '')/'review.csv'
     return file if root and file.is_file() else None
@@ -122,13 +231,37 @@ def unknown_names(
     review:pd.DataFrame, # From `read_review`
     images:pd.DataFrame, # Image table as a reader made it
 ) -> list:               # Names
-    "Names of a review that no image has."
+    """Names of a review that no image has.
+
+    Parameters
+    ----------
+    review : pd.DataFrame
+        From `read_review`
+    images : pd.DataFrame
+        Image table as a reader made it
+
+    Returns
+    -------
+    list
+        Names
+    """
     return sorted(set(review.name) - set(images.name))
 
 def review_file(
     images:pd.DataFrame, # Image table as a reader made it
 ) -> Path:               # CSV file
-    "The review of a data set; a `ValueError` where there is none."
+    """The review of a data set; a `ValueError` where there is none.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table as a reader made it
+
+    Returns
+    -------
+    Path
+        CSV file
+    """
     own, committed = own_review(images), REVIEWS/'review.csv'
     if own:
         lost = unknown_names(read_review(own), images)
@@ -142,7 +275,20 @@ def labels_hash(
     images:pd.DataFrame,    # Image table as a reader made it
     labels:str='published', # A name of `LABELS`
 ) -> str:                   # 16 hexadecimal digits; empty for published labels
-    "Hash of the labels that replace the published ones."
+    """Hash of the labels that replace the published ones.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table as a reader made it
+    labels : str, default 'published'
+        A name of `LABELS` (published, reviewed)
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits; empty for published labels
+    """
     if choose(labels, LABELS, 'labels') == 'published': return ''
     return hashlib.sha256(review_file(images).read_bytes()).hexdigest()[:16]
 
@@ -151,7 +297,20 @@ def row_of(
     images:pd.DataFrame, # Image table
     review:pd.DataFrame, # From `read_review`
 ) -> pd.Series:          # Row of the review, float; missing where there is none
-    "Where a review speaks of each image: by its name, else by a name of file that only one image has."
+    """Where a review speaks of each image: by its name, else by a name of file that only one image has.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+    review : pd.DataFrame
+        From `read_review`
+
+    Returns
+    -------
+    pd.Series
+        Row of the review, float; missing where there is none
+    """
     own, file = pd.Series(review.index, review.name), pd.Series(_files(images.name), images.index)
     by_file = own.set_axis(_files(review.name))
     alone = ~file.duplicated(keep=False) & file.isin(by_file.index[~by_file.index.duplicated(keep=False)])
@@ -161,7 +320,20 @@ def label_of_source(
     images:pd.DataFrame, # Image table with `source`
     review:pd.DataFrame, # From `read_review`
 ) -> dict:               # Source -> reviewed label
-    "Reviewed label of each source that a review speaks of."
+    """Reviewed label of each source that a review speaks of.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table with `source`
+    review : pd.DataFrame
+        From `read_review`
+
+    Returns
+    -------
+    dict
+        Source -> reviewed label
+    """
     rows = row_of(images, review).dropna()
     return dict(zip(images.source[rows.index], review.reviewed[rows]))
 
@@ -169,7 +341,20 @@ def label_fault(
     label:pd.Series,     # Reviewed label of each image, missing where there is none
     images:pd.DataFrame, # Image table with the column `answer`
 ) -> str:                # Empty where they can be used
-    "Why reviewed labels cannot replace the answers."
+    """Why reviewed labels cannot replace the answers.
+
+    Parameters
+    ----------
+    label : pd.Series
+        Reviewed label of each image, missing where there is none
+    images : pd.DataFrame
+        Image table with the column `answer`
+
+    Returns
+    -------
+    str
+        Empty where they can be used
+    """
     lost, classes = images.name[label.isna()], list(images.answer.cat.categories)
     if len(lost): return f'{len(lost)} images were not reviewed, among them {lost.iloc[0]}'
     strange = sorted(set(label) - set(classes))
@@ -179,7 +364,20 @@ def relabelled(
     images:pd.DataFrame,    # Image table with `source` and the column `answer` (`ask`)
     labels:str='published', # A name of `LABELS`
 ) -> pd.DataFrame:          # The same with the labels that were asked for in `answer`
-    "Replace published answers by reviewed ones."
+    """Replace published answers by reviewed ones.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table with `source` and the column `answer` (`ask`)
+    labels : str, default 'published'
+        A name of `LABELS` (published, reviewed)
+
+    Returns
+    -------
+    pd.DataFrame
+        The same with the labels that were asked for in `answer`
+    """
     if choose(labels, LABELS, 'labels') == 'published': return images
     label = images.source.map(label_of_source(images, read_review(review_file(images))))
     if fault := label_fault(label, images): raise ValueError(f'labels=reviewed: {fault}')
@@ -191,7 +389,22 @@ def kappa(
     b:pd.Series,            # Labels of the other, same length
     weights:np.ndarray=None,# Times each row counts, int (n,) or (resamples, n); None: once
 ) -> np.ndarray:            # -1 to 1, one per resample
-    "Cohen's κ of two readers."
+    """Cohen's κ of two readers.
+
+    Parameters
+    ----------
+    a : pd.Series
+        Labels of one reader
+    b : pd.Series
+        Labels of the other, same length
+    weights : np.ndarray, default None
+        Times each row counts, int (n,) or (resamples, n); None: once
+
+    Returns
+    -------
+    np.ndarray
+        -1 to 1, one per resample
+    """
     names = sorted({*a, *b})
     one, two = (np.array([series == name for name in names], float) for series in (a, b))
     weights = np.atleast_2d(np.ones(len(a)) if weights is None else weights)
@@ -206,7 +419,24 @@ def agreement_of(
     groups:pd.Series, # Study of each row
     n_boot:int=2000,  # Number of resamples
 ) -> dict:            # one, other, n, same (share), kappa, low, high
-    "How well two readers agree."
+    """How well two readers agree.
+
+    Parameters
+    ----------
+    a : pd.Series
+        Labels of one reader, empty where there is none; its name is the reader's
+    b : pd.Series
+        Labels of the other, same length
+    groups : pd.Series
+        Study of each row
+    n_boot : int, default 2000
+        Number of resamples
+
+    Returns
+    -------
+    dict
+        one, other, n, same (share), kappa, low, high
+    """
     both = (a != '') & (b != '')
     a, b, groups = a[both], b[both], groups[both]
     drawn = weighted_draws(groups, partial(kappa, a, b), n_boot)
@@ -218,7 +448,22 @@ def agreement(
     groups:pd.Series,       # Study of each row
     n_boot:int=2000,        # Number of resamples
 ) -> pd.DataFrame:          # One row per pair: one, other, n, same (share), kappa, low, high
-    "How well readers agree with each other, and with the published label."
+    """How well readers agree with each other, and with the published label.
+
+    Parameters
+    ----------
+    review : pd.DataFrame
+        From `read_review`
+    groups : pd.Series
+        Study of each row
+    n_boot : int, default 2000
+        Number of resamples
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per pair: one, other, n, same (share), kappa, low, high
+    """
     columns = [*(f'read_{name}' for name in readers_of(review)), 'published']
     pairs = combinations(columns, 2)
     table = pd.DataFrame([agreement_of(review[one], review[other], groups, n_boot) for one, other in pairs])
@@ -230,7 +475,17 @@ def show_film(
     row,  # Row of an image table
     title:str='', # What stands above it
 ):
-    "Draw a film and its polygons."
+    """Draw a film and its polygons.
+
+    Parameters
+    ----------
+    ax : object
+        matplotlib axes
+    row : object
+        Row of an image table
+    title : str, default ''
+        What stands above it
+    """
     ax.imshow(load_grey(row.path), cmap='gray')
     ax.set_title(title, fontsize=8)
     outlines = [outline_points(polygon)*[row.width, row.height] for polygon in row.polygons]
@@ -242,7 +497,19 @@ def show_review(
     review:pd.DataFrame=None, # From `read_review`; None: that of the data
     columns:int=5,            # Films in a row
 ):                            # matplotlib figure
-    "Films with their polygons, published and reviewed labels."
+    """Films with their polygons, published and reviewed labels.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+    names : list
+        Names of images to show
+    review : pd.DataFrame, default None
+        From `read_review`; None: that of the data
+    columns : int, default 5
+        Films in a row
+    """
     import matplotlib.pyplot as plt
     review = read_review(review_file(images)) if review is None else review
     told, films = review.published + ' → ' + review.reviewed, images.set_index('name', drop=False).loc[list(names)]

@@ -27,7 +27,20 @@ def black_surround(
     image:np.ndarray, # Grey uint8, (height, width)
     level:int=4,      # Brightest value that still counts as black, 0–255
 ) -> np.ndarray:      # Bool (height, width)
-    "Nearly black pixels that are connected to the border."
+    """Nearly black pixels that are connected to the border.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+    level : int, default 4
+        Brightest value that still counts as black, 0–255
+
+    Returns
+    -------
+    np.ndarray
+        Bool (height, width)
+    """
     n, labels = cv2.connectedComponents((image <= level).astype(np.uint8), connectivity=4)
     outer = np.zeros(n, bool)
     for line in (labels[0], labels[-1], labels[:, 0], labels[:, -1]): outer[line] = True
@@ -60,7 +73,18 @@ class _Edge:
 def triangle_legs(
     dark:np.ndarray, # Bool (height, width), the quarter of an image whose corner is at the top left
 ) -> tuple:          # Legs (down, across) in pixels; (0, 0) where there is no triangle
-    "Size of the black triangle in a corner."
+    """Size of the black triangle in a corner.
+
+    Parameters
+    ----------
+    dark : np.ndarray
+        Bool (height, width), the quarter of an image whose corner is at the top left
+
+    Returns
+    -------
+    tuple
+        Legs (down, across) in pixels; (0, 0) where there is no triangle
+    """
     def legs(side):
         longest = side.shape[1]
         runs = np.where(side.all(axis=1), longest, (~side).argmax(axis=1))
@@ -72,7 +96,20 @@ def corner_triangles(
     image:np.ndarray, # Grey uint8, (height, width)
     level:int=8,      # Brightest value that still counts as black, 0–255
 ) -> dict:            # Corner → legs (down, across) in pixels; (0, 0) where no straight slanted edge bounds the black
-    "Black triangles that a rotation left in the corners."
+    """Black triangles that a rotation left in the corners.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+    level : int, default 8
+        Brightest value that still counts as black, 0–255
+
+    Returns
+    -------
+    dict
+        Corner → legs (down, across) in pixels; (0, 0) where no straight slanted edge bounds the black
+    """
     h, w = image.shape
     views = from_corners(image).items()
     return {corner: triangle_legs(view[:h//2, :w//2] <= level) for corner, view in views}
@@ -82,7 +119,20 @@ def corner_mask(
     image:np.ndarray, # Grey uint8, (height, width)
     margin:float=2.,  # Pixels by which both legs are lengthened: the edge is blurred
 ) -> np.ndarray:      # Bool (height, width)
-    "Pixels of the black corners."
+    """Pixels of the black corners.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+    margin : float, default 2.0
+        Pixels by which both legs are lengthened: the edge is blurred
+
+    Returns
+    -------
+    np.ndarray
+        Bool (height, width)
+    """
     mask = np.zeros(image.shape, bool)
     views, size = from_corners(mask), image.shape[::-1]
     for corner, (down, across) in corner_triangles(image).items():
@@ -100,7 +150,18 @@ def _quantiles(pixels, shares):
 def limb_level(
     pixels:np.ndarray, # Grey uint8, (n,), brighter than the background
 ) -> int:              # Grey value
-    "Brightness above which a pixel is limb: the lower threshold of three classes."
+    """Brightness above which a pixel is limb: the lower threshold of three classes.
+
+    Parameters
+    ----------
+    pixels : np.ndarray
+        Grey uint8, (n,), brighter than the background
+
+    Returns
+    -------
+    int
+        Grey value
+    """
     from skimage.filters import threshold_multiotsu
     highest = _quantiles(pixels, .97).astype(np.uint8)
     seen = np.minimum(pixels, highest)
@@ -109,7 +170,18 @@ def limb_level(
 def tissue(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # Bool (height, width)
-    "Bright parts that are larger than any marker: limb, cast, plate."
+    """Bright parts that are larger than any marker: limb, cast, plate.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        Bool (height, width)
+    """
     soft = cv2.medianBlur(image, 5)
     seen = soft[soft > 8]
     if seen.size < 9: return np.zeros(image.shape, bool)
@@ -126,7 +198,22 @@ def outshines(
     piece:np.ndarray,  # Bool (height, width)
     strokes:np.ndarray, # uint8 0 or 1, (height, width), the piece and its neighbours
 ) -> bool:             # False where hardly anything lies around
-    "Is a piece brighter than an even ring around it?"
+    """Is a piece brighter than an even ring around it?
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width), a window around the piece
+    piece : np.ndarray
+        Bool (height, width)
+    strokes : np.ndarray
+        uint8 0 or 1, (height, width), the piece and its neighbours
+
+    Returns
+    -------
+    bool
+        False where hardly anything lies around
+    """
     ring = image[cv2.dilate(strokes, _ones(3)) == 0]
     if len(ring) < 12: return False
     at = [int(.15*len(ring)), int(.85*len(ring))]
@@ -183,14 +270,36 @@ class _Glyphs:
 def marker_mask(
     image:np.ndarray, # Grey uint8, (height, width), at least 64 px on its longest side
 ) -> np.ndarray:      # Bool (height, width)
-    "Strokes of burnt-in letters; none in an image too small for letters."
+    """Strokes of burnt-in letters; none in an image too small for letters.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width), at least 64 px on its longest side
+
+    Returns
+    -------
+    np.ndarray
+        Bool (height, width)
+    """
     if min(image.shape) < 32: return np.zeros(image.shape, bool)
     return _Glyphs(image).mask()
 
 def marker_boxes(
     mask:np.ndarray, # Bool (height, width), from `marker_mask`
 ) -> np.ndarray:     # Int (n, 4): x, y, width, height in pixels
-    "Markers of one or more letters; glyphs closer than 2 % of the longest side make one marker."
+    """Markers of one or more letters; glyphs closer than 2 % of the longest side make one marker.
+
+    Parameters
+    ----------
+    mask : np.ndarray
+        Bool (height, width), from `marker_mask`
+
+    Returns
+    -------
+    np.ndarray
+        Int (n, 4): x, y, width, height in pixels
+    """
     size = max(3, int(.02*max(mask.shape)) | 1)
     near = cv2.dilate(mask.astype(np.uint8), _ones(size))
     return cv2.connectedComponentsWithStats(near, connectivity=8)[2][1:, :4]
@@ -199,7 +308,18 @@ def marker_boxes(
 def without_markers(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # Grey uint8 of the same shape
-    "Paint burnt-in letters over."
+    """Paint burnt-in letters over.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8 of the same shape
+    """
     mask = marker_mask(image)
     if not mask.any(): return image
     rim = max(3, int(.024*max(image.shape)) | 1)
@@ -209,7 +329,18 @@ def without_markers(
 def without_corners(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # Grey uint8 of the same shape
-    "Fill a rotation's black corners from the nearest film."
+    """Fill a rotation's black corners from the nearest film.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8 of the same shape
+    """
     from scipy.ndimage import distance_transform_edt
     mask = corner_mask(image)
     if not mask.any() or mask.all(): return image
@@ -220,7 +351,20 @@ def without_border(
     image:np.ndarray, # Grey uint8, (height, width)
     share:float=.05,  # Part of the height and width to cut from each side, 0 to below .5
 ) -> np.ndarray:      # Grey uint8, smaller
-    "Cut the outer frame off."
+    """Cut the outer frame off.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+    share : float, default 0.05
+        Part of the height and width to cut from each side, 0 to below .5
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8, smaller
+    """
     if not 0 <= share < .5: raise ValueError(f'share must be at least 0 and below 0.5, not {share}')
     h, w = image.shape
     top, left = int(share*h), int(share*w)
@@ -238,7 +382,20 @@ def apply_removal(
     image:np.ndarray, # Grey uint8, (height, width)
     name:str='none',  # A name of `REMOVALS`
 ) -> np.ndarray:      # Grey uint8; `border` and `all` make it smaller
-    "Take a shortcut out of an image."
+    """Take a shortcut out of an image.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+    name : str, default 'none'
+        A name of `REMOVALS` (none, markers, border, corners, all)
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8; `border` and `all` make it smaller
+    """
     remove = choose(name, REMOVALS, 'removal')
     if image.dtype == np.uint8 and image.ndim == 2: return remove(image)
     raise ValueError(f'a removal takes grey uint8 of shape (height, width), not {image.dtype} of shape {image.shape}')
@@ -247,7 +404,18 @@ def apply_removal(
 def quantisation(
     path:str|Path, # Image file
 ) -> float:        # At least 1; 0 where the file is no JPEG
-    "Mean of the quantisation table of a JPEG, which tells how strongly it is compressed."
+    """Mean of the quantisation table of a JPEG, which tells how strongly it is compressed.
+
+    Parameters
+    ----------
+    path : str | Path
+        Image file
+
+    Returns
+    -------
+    float
+        At least 1; 0 where the file is no JPEG
+    """
     try:
         with Image.open(path) as image: table = getattr(image, 'quantization', None)
     except UnidentifiedImageError: return 0. # DICOM
@@ -317,7 +485,20 @@ def shortcut_features(
     images:pd.DataFrame, # Image table
     removal:str='none',  # A name of `REMOVALS`
 ) -> pd.DataFrame:       # `name` and the columns of `PROBES`, one row per image, with the index of `images`
-    "What an image tells that is not anatomy."
+    """What an image tells that is not anatomy.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+    removal : str, default 'none'
+        A name of `REMOVALS` (none, markers, border, corners, all)
+
+    Returns
+    -------
+    pd.DataFrame
+        `name` and the columns of `PROBES`, one row per image, with the index of `images`
+    """
     choose(removal, REMOVALS, 'removal')
     def row(path): return _Features(path, removal).values()
     rows = in_threads(row, images.path, 'shortcuts', 'image')
@@ -329,7 +510,18 @@ def shortcut_features(
 def file_traits(
     images:pd.DataFrame, # Image table
 ) -> pd.DataFrame:       # Float, one row per image, with the index of `images`
-    "Size, shape, bytes and compression of image files, without their pixels."
+    """Size, shape, bytes and compression of image files, without their pixels.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    pd.DataFrame
+        Float, one row per image, with the index of `images`
+    """
     width, height = images.width, images.height
     size = images.path.map(lambda path: Path(path).stat().st_size)
     table = pd.DataFrame(dict(width=width, height=height, aspect=width/height, bytes=size))
@@ -340,7 +532,20 @@ def trait_areas(
     traits:pd.DataFrame, # Numbers, one row per image
     answer:pd.Series,    # Class of each image
 ) -> pd.Series:          # By trait and class: area under the ROC curve, at least .5, of the trait alone
-    "How well each number alone tells each class from all others."
+    """How well each number alone tells each class from all others.
+
+    Parameters
+    ----------
+    traits : pd.DataFrame
+        Numbers, one row per image
+    answer : pd.Series
+        Class of each image
+
+    Returns
+    -------
+    pd.Series
+        By trait and class: area under the ROC curve, at least .5, of the trait alone
+    """
     ranks, areas = traits.apply(rankdata), {}
     for name in pd.unique(answer):
         of = (answer == name).to_numpy()
@@ -356,7 +561,24 @@ def file_shortcut(
     most:int=2000,       # Images that are looked at, drawn at random
     area:float=.9,       # Area under the ROC curve from which on a trait is named, .5 to 1
 ) -> str:                # One line, or empty
-    "Which trait of the files alone tells a class."
+    """Which trait of the files alone tells a class.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+    answer : pd.Series
+        Class of each image, in the order of `images`
+    most : int, default 2000
+        Images that are looked at, drawn at random
+    area : float, default 0.9
+        Area under the ROC curve from which on a trait is named, .5 to 1
+
+    Returns
+    -------
+    str
+        One line, or empty
+    """
     some = images.assign(answer=answer.astype(str).to_numpy())
     some = some.sample(min(most, len(some)), random_state=0)
     common = some.answer.value_counts().loc[lambda n: (n >= 10) & (n <= len(some) - 10)].index

@@ -24,7 +24,19 @@ from ..files import read_json
 # %% ../../nbs/library/data/09_annotations.ipynb #62b143ca
 @dataclass
 class Marked:
-    "What a file of annotations says of one image."
+    """What a file of annotations says of one image.
+
+    Parameters
+    ----------
+    image : str
+        name or path of the image, as the file has it
+    size : tuple
+        its width and height in pixels; zeros where the file does not say
+    marks : list
+        pairs of a class and corners [x1, y1, …] in pixels, empty where only the class is known
+    other : int, default 0
+        marks that outline nothing, such as points and lines
+    """
     image:str   # name or path of the image, as the file has it
     size:tuple  # its width and height in pixels; zeros where the file does not say
     marks:list  # pairs of a class and corners [x1, y1, …] in pixels, empty where only the class is known
@@ -34,14 +46,42 @@ def box_corners(
     x1:float, y1:float, # One corner, in pixels
     x2:float, y2:float, # The opposite one
 ) -> list:              # x and y of four corners, one after the other
-    "Corners of an upright box."
+    """Corners of an upright box.
+
+    Parameters
+    ----------
+    x1 : float
+        One corner, in pixels
+    y1 : float
+        One corner, in pixels
+    x2 : float
+        The opposite one
+    y2 : float
+        The opposite one
+
+    Returns
+    -------
+    list
+        x and y of four corners, one after the other
+    """
     return [x1, y1, x2, y1, x2, y2, x1, y2]
 
 # %% ../../nbs/library/data/09_annotations.ipynb #e851c868
 def xml_of(
     path:Path,  # XML file
 ) -> Element:   # Its root
-    "Root of an XML file of a stranger; a `ValueError` says why it is none."
+    """Root of an XML file of a stranger; a `ValueError` says why it is none.
+
+    Parameters
+    ----------
+    path : Path
+        XML file
+
+    Returns
+    -------
+    Element
+        Its root
+    """
     try: return fromstring(path.read_bytes())
     except (ParseError, LookupError) as e: raise ValueError(f'not XML: {e}') from None
     except DefusedXmlException: raise ValueError('not read: the XML defines entities or a document type') from None
@@ -50,7 +90,20 @@ def number_in(
     element:Element, # Of an XML tree
     name:str,        # Path of an element below it, such as `bndbox/xmin`
 ) -> float:          # Finite
-    "Number in an XML element; a `ValueError` names the element."
+    """Number in an XML element; a `ValueError` names the element.
+
+    Parameters
+    ----------
+    element : Element
+        Of an XML tree
+    name : str
+        Path of an element below it, such as `bndbox/xmin`
+
+    Returns
+    -------
+    float
+        Finite
+    """
     try: value = float(element.findtext(name) or '')
     except ValueError: value = math.nan
     if math.isfinite(value): return value
@@ -59,14 +112,36 @@ def number_in(
 def voc_mark(
     thing:Element, # `<object>`
 ) -> tuple:        # Class and corners
-    "A mark of Pascal VOC."
+    """A mark of Pascal VOC.
+
+    Parameters
+    ----------
+    thing : Element
+        `<object>`
+
+    Returns
+    -------
+    tuple
+        Class and corners
+    """
     corners = [number_in(thing, f'bndbox/{name}') for name in ('xmin', 'ymin', 'xmax', 'ymax')]
     return (thing.findtext('name') or '').strip(), box_corners(*corners)
 
 def voc_images(
     path:Path, # XML file
 ) -> list:     # One `Marked`
-    "What a file of Pascal VOC says."
+    """What a file of Pascal VOC says.
+
+    Parameters
+    ----------
+    path : Path
+        XML file
+
+    Returns
+    -------
+    list
+        One `Marked`
+    """
     root = xml_of(path)
     names = ('width', 'height') if root.find('size') is not None else ()
     size = tuple(number_in(root, f'size/{name}') for name in names) or (0, 0)
@@ -77,7 +152,24 @@ def circle_corners(
     x:float, y:float,   # Centre
     x2:float, y2:float, # A point of the circle
 ) -> list:              # x and y of 24 corners, one after the other
-    "Polygon of a circle."
+    """Polygon of a circle.
+
+    Parameters
+    ----------
+    x : float
+        Centre
+    y : float
+        Centre
+    x2 : float
+        A point of the circle
+    y2 : float
+        A point of the circle
+
+    Returns
+    -------
+    list
+        x and y of 24 corners, one after the other
+    """
     radius = math.hypot(x2 - x, y2 - y)
     turns = [math.tau*i/24 for i in range(24)]
     return [value for turn in turns for value in (x + radius*math.cos(turn), y + radius*math.sin(turn))]
@@ -87,14 +179,36 @@ SHAPES = dict(polygon=lambda *xy: list(xy), rectangle=box_corners, circle=circle
 def shape_corners(
     shape:dict, # Entry of `shapes`
 ) -> list|None: # x and y of each corner; None where it outlines nothing
-    "Corners of a shape of LabelMe."
+    """Corners of a shape of LabelMe.
+
+    Parameters
+    ----------
+    shape : dict
+        Entry of `shapes`
+
+    Returns
+    -------
+    list | None
+        x and y of each corner; None where it outlines nothing
+    """
     make = SHAPES.get(shape.get('shape_type') or 'polygon')
     return make(*(float(value) for point in shape['points'] for value in point)) if make else None
 
 def labelme_images(
     path:Path, # JSON file
 ) -> list:     # One `Marked`
-    "What a file of LabelMe says; the image in it is not used."
+    """What a file of LabelMe says; the image in it is not used.
+
+    Parameters
+    ----------
+    path : Path
+        JSON file
+
+    Returns
+    -------
+    list
+        One `Marked`
+    """
     content = read_json(path)
     try:
         size = float(content.get('imageWidth') or 0), float(content.get('imageHeight') or 0)
@@ -108,7 +222,18 @@ def labelme_images(
 def records_of(
     path:Path, # CSV file with a header
 ) -> list:     # Dictionaries of texts
-    "Records of a CSV of annotations."
+    """Records of a CSV of annotations.
+
+    Parameters
+    ----------
+    path : Path
+        CSV file with a header
+
+    Returns
+    -------
+    list
+        Dictionaries of texts
+    """
     text = path.read_text(encoding='utf-8-sig', errors='replace').replace('\0', '')
     first, *lines = text.splitlines() or ['']
     mark = max(',;\t', key=first.count)
@@ -118,7 +243,18 @@ def records_of(
 def boxes_images(
     path:Path, # CSV file with columns filename, width, height, class, xmin, ymin, xmax, ymax
 ) -> list:     # One `Marked` per image
-    "What a list of boxes says; a `ValueError` names the line that is wrong."
+    """What a list of boxes says; a `ValueError` names the line that is wrong.
+
+    Parameters
+    ----------
+    path : Path
+        CSV file with columns filename, width, height, class, xmin, ymin, xmax, ymax
+
+    Returns
+    -------
+    list
+        One `Marked` per image
+    """
     found:dict = {}
     for i, row in enumerate(records_of(path), 2):
         try: numbers = [float(row[key]) for key in ('width', 'height', 'xmin', 'ymin', 'xmax', 'ymax')]
@@ -130,7 +266,18 @@ def boxes_images(
 def ones_images(
     path:Path, # CSV file with a column filename and one column per class
 ) -> list:     # One `Marked` per image
-    "What a table of ones says."
+    """What a table of ones says.
+
+    Parameters
+    ----------
+    path : Path
+        CSV file with a column filename and one column per class
+
+    Returns
+    -------
+    list
+        One `Marked` per image
+    """
     def marked(row):
         return Marked(row['filename'], (0, 0), [(name, []) for name, value in row.items() if value in ('1', '1.0')])
     return [marked(row) for row in records_of(path) if row.get('filename')]
@@ -162,7 +309,20 @@ def format_in(
     path:Path,  # File
     table:dict, # `READ` or `NAMED`
 ) -> str|None:  # Name of a format of the table
-    "The format of a file of annotations, told by its suffix and its first bytes."
+    """The format of a file of annotations, told by its suffix and its first bytes.
+
+    Parameters
+    ----------
+    path : Path
+        File
+    table : dict
+        `READ` or `NAMED`
+
+    Returns
+    -------
+    str | None
+        Name of a format of the table
+    """
     fits = [(name, sign) for name, (suffixes, sign, _) in table.items() if path.name.lower().endswith(suffixes)]
     if not fits: return None
     with open(path, 'rb') as file: start = file.read(1 << 16)
@@ -171,6 +331,17 @@ def format_in(
 def named_notes(
     paths:Iterable, # Files
 ) -> list:          # One sentence per format
-    "What is said about files whose format is known and not read."
+    """What is said about files whose format is known and not read.
+
+    Parameters
+    ----------
+    paths : Iterable
+        Files
+
+    Returns
+    -------
+    list
+        One sentence per format
+    """
     kinds = Counter(filter(None, (format_in(path, NAMED) for path in paths)))
     return [f'{kind} is not read ({n} file{"s"*(n > 1)}): {NAMED[kind][2]}' for kind, n in kinds.items()]

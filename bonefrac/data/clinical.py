@@ -30,7 +30,19 @@ MISSING = ('', 'na', 'n/a', '#n/a', 'nan', 'none', 'null', 'unknown', 'unk', 'mi
 
 @dataclass(frozen=True)
 class Column:
-    "A column that a record may have: a number between limits, or a word."
+    """A column that a record may have: a number between limits, or a word.
+
+    Parameters
+    ----------
+    names : str
+        Names that people give it, the surest first
+    low : float, default 0.0
+        Least value of a number
+    high : float, default 0.0
+        Largest value of a number; 0: it is a word
+    words : tuple, default ()
+        Words that it may be, each with its other spellings; empty: any short word
+    """
     names:str         # Names that people give it, the surest first
     low:float=0.      # Least value of a number
     high:float=0.     # Largest value of a number; 0: it is a word
@@ -84,7 +96,20 @@ def columns_taken(
     header:list,      # Names of the columns of a CSV
     also:Iterable=(), # Further columns to take, as the CSV names them
 ) -> dict:            # Column of the record -> number of the column of the CSV
-    "Which columns of a CSV are taken, and as what."
+    """Which columns of a CSV are taken, and as what.
+
+    Parameters
+    ----------
+    header : list
+        Names of the columns of a CSV
+    also : Iterable, default ()
+        Further columns to take, as the CSV names them
+
+    Returns
+    -------
+    dict
+        Column of the record -> number of the column of the CSV
+    """
     words = {name: column.names.split(', ') for name, column in RECORD.items()}
     found = {name: surest(header, names) for name, names in words.items()}
     found.update({column: column for column in known(also, header, 'column')})
@@ -94,7 +119,13 @@ def columns_taken(
 def check_header(
     header:list, # Names of the columns of a CSV
 ):
-    "Refuse two columns that mean the same."
+    """Refuse two columns that mean the same.
+
+    Parameters
+    ----------
+    header : list
+        Names of the columns of a CSV
+    """
     words = list(filter(None, map(words_of, header)))
     def n_of(names): return sum(word in names for word in words)
     counts = {name: n_of(column.names.split(', ')) for name, column in RECORD.items()}
@@ -104,14 +135,33 @@ def check_header(
 def column_of(
     name:str, # A name of `RECORD`, or of a further column
 ) -> Column:
-    "What a column may hold; a further one holds words."
+    """What a column may hold; a further one holds words.
+
+    Parameters
+    ----------
+    name : str
+        A name of `RECORD`, or of a further column (age, sex, side, mechanism, pain, scanner)
+    """
     return RECORD.get(name, Column(name))
 
 def column_values(
     name:str,   # Of the column
     texts:list, # Its fields
 ) -> tuple:     # Values, None where they are missing; faults, one sentence each
-    "Values of a column of a record."
+    """Values of a column of a record.
+
+    Parameters
+    ----------
+    name : str
+        Of the column
+    texts : list
+        Its fields
+
+    Returns
+    -------
+    tuple
+        Values, None where they are missing; faults, one sentence each
+    """
     column, values, faults = column_of(name), [], []
     for number, text in enumerate(texts, 1):
         try: values.append(column.value(text))
@@ -127,11 +177,34 @@ KEYS = dict(name='name, ' + COLUMN_NAMES['path'], study=COLUMN_NAMES['study'])
 def key_of(
     text:str, # A study, or the name of an image
 ) -> str:     # 16 hexadecimal digits; empty for an empty text
-    "What stands for a key: it can be compared and not read."
+    """What stands for a key: it can be compared and not read.
+
+    Parameters
+    ----------
+    text : str
+        A study, or the name of an image
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits; empty for an empty text
+    """
     return hashlib.sha256(text.replace('\\', '/').encode()).hexdigest()[:16] if text else ''
 
 class Records(NamedTuple):
-    "Records before they meet the images."
+    """Records before they meet the images.
+
+    Parameters
+    ----------
+    values : pd.DataFrame
+        Columns of the record; numbers are float, NaN where missing; words, None where missing
+    keys : dict
+        `name`, `study`: `key_of` of each record
+    left : int
+        Columns of the CSV that were not taken
+    file : str
+        Name of the CSV
+    """
     values:pd.DataFrame # Columns of the record; numbers are float, NaN where missing; words, None where missing
     keys:dict           # `name`, `study`: `key_of` of each record
     left:int            # Columns of the CSV that were not taken
@@ -141,7 +214,20 @@ def record_values(
     body:pd.DataFrame, # Texts; columns are numbered
     taken:dict,        # Column of the record -> its number
 ) -> pd.DataFrame:     # Columns of the record
-    "Values of all columns; a `ValueError` lists what cannot be understood."
+    """Values of all columns; a `ValueError` lists what cannot be understood.
+
+    Parameters
+    ----------
+    body : pd.DataFrame
+        Texts; columns are numbered
+    taken : dict
+        Column of the record -> its number
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns of the record
+    """
     read = {name: column_values(name, list(body[at])) for name, at in taken.items()}
     faults = list(chain.from_iterable(found for _, found in read.values()))
     more = f' and {len(faults) - 5} more' if len(faults) > 5 else ''
@@ -154,7 +240,20 @@ def hashed_keys(
     header:list,       # Names of the columns of a CSV
     body:pd.DataFrame, # Texts; columns are numbered
 ) -> dict:             # Name of `KEYS` -> `key_of` of each record
-    "Keys that a CSV has."
+    """Keys that a CSV has.
+
+    Parameters
+    ----------
+    header : list
+        Names of the columns of a CSV
+    body : pd.DataFrame
+        Texts; columns are numbered
+
+    Returns
+    -------
+    dict
+        Name of `KEYS` -> `key_of` of each record
+    """
     found = {kind: surest(header, names.split(', ')) for kind, names in KEYS.items()}
     kinds = [kind for kind, column in found.items() if column is not None]
     return {kind: body[header.index(found[kind])].map(key_of).tolist() for kind in kinds}
@@ -164,7 +263,17 @@ def parsed_records(
     also:Iterable=(),   # Further columns to take, as the CSV names them
     file:str='',        # Name of the CSV
 ) -> Records:
-    "Records of a table of texts."
+    """Records of a table of texts.
+
+    Parameters
+    ----------
+    texts : pd.DataFrame
+        Of `read_texts`: the header and one row per record
+    also : Iterable, default ()
+        Further columns to take, as the CSV names them
+    file : str, default ''
+        Name of the CSV
+    """
     header, body = texts.iloc[0].tolist(), texts[1:]
     check_header(header)
     taken, keys = columns_taken(header, also), hashed_keys(header, body)
@@ -177,7 +286,15 @@ def read_records(
     path:str|Path,    # CSV of records
     also:Iterable=(), # Further columns to take, as the CSV names them
 ) -> Records:
-    "Records of a CSV; a `ValueError` names the file and what is wrong with it."
+    """Records of a CSV; a `ValueError` names the file and what is wrong with it.
+
+    Parameters
+    ----------
+    path : str | Path
+        CSV of records
+    also : Iterable, default ()
+        Further columns to take, as the CSV names them
+    """
     path = Path(path)
     if not path.is_file(): raise ValueError(f'{path}: no such file of records')
     texts = read_texts(path)
@@ -192,7 +309,20 @@ def image_keys(
     images:pd.DataFrame, # Image table
     kind:str,            # A name of `KEYS`
 ) -> pd.DataFrame:       # key, row: `key_of` and number of the image, the surest key of an image last
-    "Keys by which records may mean the images."
+    """Keys by which records may mean the images.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+    kind : str
+        A name of `KEYS` (name, study)
+
+    Returns
+    -------
+    pd.DataFrame
+        key, row: `key_of` and number of the image, the surest key of an image last
+    """
     rows = pd.DataFrame(dict(row=np.arange(len(images)), source=images.source.to_numpy()))
     def keyed(texts): return rows.assign(key=texts.map(key_of).to_numpy())
     if kind == 'study': return keyed(images.study)
@@ -204,7 +334,15 @@ def clash_text(
     some:pd.DataFrame, # Records of one key
     kind:str,          # A name of `KEYS`
 ) -> str:
-    "How two records of one key differ."
+    """How two records of one key differ.
+
+    Parameters
+    ----------
+    some : pd.DataFrame
+        Records of one key
+    kind : str
+        A name of `KEYS` (name, study)
+    """
     first, second = some.index[:2] + 1
     differ = [name for name in some if some[name].nunique(dropna=False) > 1]
     return f'records {first} and {second} have one {kind} and differ in {", ".join(differ)}'
@@ -213,7 +351,18 @@ def one_each(
     records:Records,
     kind:str,        # A name of `KEYS`
 ) -> pd.Series:      # Number of the record by key
-    "The record of each key; a `ValueError` names two records of one key that differ."
+    """The record of each key; a `ValueError` names two records of one key that differ.
+
+    Parameters
+    ----------
+    kind : str
+        A name of `KEYS` (name, study)
+
+    Returns
+    -------
+    pd.Series
+        Number of the record by key
+    """
     table = records.values.assign(key=records.keys[kind])
     table = table[table.key != ''].drop_duplicates() # a missing value equals a missing one
     twice = table[table.key.duplicated(keep=False)]
@@ -225,7 +374,20 @@ def rows_by(
     records:Records,
     kind:str,            # A name of `KEYS`
 ) -> pd.Series:          # Number of the record by number of the image
-    "Which record each image has by one kind of key."
+    """Which record each image has by one kind of key.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+    kind : str
+        A name of `KEYS` (name, study)
+
+    Returns
+    -------
+    pd.Series
+        Number of the record by number of the image
+    """
     keys = image_keys(images, kind)
     keys = keys[keys.key.isin(records.keys[kind])]
     if keys.empty: return pd.Series([], dtype=int)
@@ -236,7 +398,18 @@ def record_rows(
     images:pd.DataFrame, # Image table
     records:Records,
 ) -> pd.Series:          # Number of the record by number of the image
-    "Which record each image has, by the first kind of key that finds any."
+    """Which record each image has, by the first kind of key that finds any.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    pd.Series
+        Number of the record by number of the image
+    """
     for kind in records.keys:
         rows = rows_by(images, records, kind)
         if len(rows): return rows
@@ -249,7 +422,22 @@ def join_notes(
     unused:int,          # Records that belong to no image
     records:Records,
 ) -> list:               # Sentences
-    "What is said about a join."
+    """What is said about a join.
+
+    Parameters
+    ----------
+    values : pd.DataFrame
+        Columns of the record, one row per image
+    has : np.ndarray
+        Bool, (images,): is there a record?
+    unused : int
+        Records that belong to no image
+
+    Returns
+    -------
+    list
+        Sentences
+    """
     empty = values[has].isna().sum()
     gaps = ', '.join(f'{name} in {n}' for name, n in empty.items() if n) or 'nothing'
     have = f'{has.sum()} of {len(has)} images have a record, missing in these is {gaps}'
@@ -260,7 +448,18 @@ def join_records(
     images:pd.DataFrame, # Image table
     records:Records,
 ) -> pd.DataFrame:       # The image table with the columns of the record; what was joined stands in `attrs['notes']`
-    "Image table with what the records say of each image."
+    """Image table with what the records say of each image.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    pd.DataFrame
+        The image table with the columns of the record; what was joined stands in `attrs['notes']`
+    """
     clash = ', '.join(name for name in records.values if name in images)
     if clash: raise ValueError(f'{clash}: a column of the images already; leave it out of one of the two')
     rows = record_rows(images, records)
@@ -275,7 +474,20 @@ def with_notes(
     images:pd.DataFrame, # Image table
     notes:list,          # Sentences
 ) -> pd.DataFrame:       # A copy with the sentences in `attrs['notes']`
-    "An image table that says something more of itself."
+    """An image table that says something more of itself.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+    notes : list
+        Sentences
+
+    Returns
+    -------
+    pd.DataFrame
+        A copy with the sentences in `attrs['notes']`
+    """
     images = images.copy()
     images.attrs['notes'] = [*images.attrs.get('notes', []), *notes]
     return images
@@ -286,7 +498,22 @@ def add_records(
     path:str|Path='',    # CSV of records; empty: `records.csv` in the folder of the data, where there is one
     also:Iterable=(),    # Further columns to take, as the CSV names them
 ) -> pd.DataFrame:       # The image table, with the columns of the record if there is one
-    "Image table with the records of a CSV."
+    """Image table with the records of a CSV.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+    path : str | Path, default ''
+        CSV of records; empty: `records.csv` in the folder of the data, where there is one
+    also : Iterable, default ()
+        Further columns to take, as the CSV names them
+
+    Returns
+    -------
+    pd.DataFrame
+        The image table, with the columns of the record if there is one
+    """
     beside = Path(images.attrs.get('root', '.'))/'records.csv'
     file = Path(path or beside)
     if not path and not beside.is_file(): return images
@@ -298,14 +525,36 @@ def add_records(
 def record_columns(
     images:pd.DataFrame, # Image table after `add_records`
 ) -> list:               # Names of columns
-    "Columns of the record that the images have."
+    """Columns of the record that the images have.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table after `add_records`
+
+    Returns
+    -------
+    list
+        Names of columns
+    """
     return list(images.attrs.get('record', []))
 
 # %% ../../nbs/library/data/12_clinical.ipynb #e14ed722
 def number_features(
     values:pd.Series, # Float
 ) -> pd.DataFrame:    # The name of the column; and with ` missing` where some are
-    "Columns of a number for a classifier."
+    """Columns of a number for a classifier.
+
+    Parameters
+    ----------
+    values : pd.Series
+        Float
+
+    Returns
+    -------
+    pd.DataFrame
+        The name of the column; and with ` missing` where some are
+    """
     empty = values.isna()
     middle = 0. if empty.all() else values.median()
     table = {values.name: values.fillna(middle), f'{values.name} missing': empty.astype(float)}
@@ -314,14 +563,36 @@ def number_features(
 def word_features(
     values:pd.Series, # Texts
 ) -> pd.DataFrame:    # One column per word, 0 or 1
-    "Columns of a word for a classifier."
+    """Columns of a word for a classifier.
+
+    Parameters
+    ----------
+    values : pd.Series
+        Texts
+
+    Returns
+    -------
+    pd.DataFrame
+        One column per word, 0 or 1
+    """
     texts = values.where(values.notna(), 'missing').astype(str)
     return pd.get_dummies(texts, prefix=str(values.name), prefix_sep=' ', dtype=float)
 
 def record_features(
     table:pd.DataFrame, # Columns of a record, one row per image
 ) -> pd.DataFrame:      # Float, without gaps, one row per image
-    "Columns of a record as a classifier takes them."
+    """Columns of a record as a classifier takes them.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Columns of a record, one row per image
+
+    Returns
+    -------
+    pd.DataFrame
+        Float, without gaps, one row per image
+    """
     def features(values):
         is_number = pd.api.types.is_numeric_dtype(values)
         return number_features(values) if is_number else word_features(values)

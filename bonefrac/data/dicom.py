@@ -27,14 +27,36 @@ from ..vocabulary import regions_of
 def is_windowed(
     ds,      # `pydicom.Dataset`
 ) -> bool:   # A width below 1 occurs, and is not used
-    "Whether there is a window that the standard allows."
+    """Whether there is a window that the standard allows.
+
+    Parameters
+    ----------
+    ds : object
+        `pydicom.Dataset`
+
+    Returns
+    -------
+    bool
+        A width below 1 occurs, and is not used
+    """
     centre, width = (np.ravel(ds.get(name, [])) for name in ('WindowCenter', 'WindowWidth'))
     return len(centre) > 0 and len(width) > 0 and float(width[0] or 0) >= 1
 
 def shown_range(
     ds,           # `pydicom.Dataset`
 ) -> tuple|None:  # Values shown as black and as white before inversion; None where no window is used
-    "What the window of a DICOM file maps its ends to."
+    """What the window of a DICOM file maps its ends to.
+
+    Parameters
+    ----------
+    ds : object
+        `pydicom.Dataset`
+
+    Returns
+    -------
+    tuple | None
+        Values shown as black and as white before inversion; None where no window is used
+    """
     from pydicom.pixels import apply_windowing
     if ds.get('VOILUTSequence') or not is_windowed(ds): return None
     with np.errstate(over='ignore'): low, high = apply_windowing(np.array([-1e30, 1e30]), ds)
@@ -63,21 +85,58 @@ def kept_text(
     names:list,  # Header elements, the surest first
     values:list, # Texts that are kept
 ) -> str|None:   # One of `values`
-    "Text of the first header element that has one of the values."
+    """Text of the first header element that has one of the values.
+
+    Parameters
+    ----------
+    ds : object
+        `pydicom.Dataset`
+    names : list
+        Header elements, the surest first
+    values : list
+        Texts that are kept
+
+    Returns
+    -------
+    str | None
+        One of `values`
+    """
     texts = (str(ds.get(name, '')).strip().upper() for name in names)
     return next((text for text in texts if text in values), None)
 
 def row_spacing(
     ds,       # `pydicom.Dataset`
 ) -> float:   # mm, at the detector where the header does not know it at the bone; NaN if unknown
-    "Distance of two rows of pixels."
+    """Distance of two rows of pixels.
+
+    Parameters
+    ----------
+    ds : object
+        `pydicom.Dataset`
+
+    Returns
+    -------
+    float
+        mm, at the detector where the header does not know it at the bone; NaN if unknown
+    """
     spacing = ds.get('PixelSpacing') or ds.get('ImagerPixelSpacing') or [np.nan]
     return float(spacing[0])
 
 def told(
     ds,      # `pydicom.Dataset`
 ) -> dict:   # `modality`, `view`, `laterality`, `photometric`, `body_part`, `spacing`, `bits`; None or NaN if unknown
-    "What a header tells that is kept."
+    """What a header tells that is kept.
+
+    Parameters
+    ----------
+    ds : object
+        `pydicom.Dataset`
+
+    Returns
+    -------
+    dict
+        `modality`, `view`, `laterality`, `photometric`, `body_part`, `spacing`, `bits`; None or NaN if unknown
+    """
     facts = {column: kept_text(ds, *row) for column, row in HEADER.items()}
     parts = regions_of(str(ds.get('BodyPartExamined', '')))
     part = parts[0] if len(parts) == 1 else None
@@ -89,13 +148,38 @@ _SALT = token_bytes(32)
 def study_key(
     uid:str, # `StudyInstanceUID`
 ) -> str:    # 16 hexadecimal digits, others in every process
-    "Name of a study that does not lead back to its UID."
+    """Name of a study that does not lead back to its UID.
+
+    Parameters
+    ----------
+    uid : str
+        `StudyInstanceUID`
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits, others in every process
+    """
     return hmac.new(_SALT, uid.encode(), hashlib.sha256).hexdigest()[:16]
 
 # %% ../../nbs/library/data/00_dicom.ipynb #91b3d8fe
 @dataclass
 class Picture:
-    "Values of an image file before they become grey."
+    """Values of an image file before they become grey.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        (height, width) or (height, width, channels), any number type
+    shown : tuple | None, default None
+        Values to be shown as black and as white; None: those of the image
+    frames : int, default 1
+        Pages or frames in the file, of which this is the first
+    facts : dict, default field(default_factory=dict)
+        What `told` tells, of DICOM only
+    study : str, default ''
+        `study_key`, of DICOM only
+    """
     values:np.ndarray      # (height, width) or (height, width, channels), any number type
     shown:tuple|None=None  # Values to be shown as black and as white; None: those of the image
     frames:int=1           # Pages or frames in the file, of which this is the first
@@ -105,7 +189,18 @@ class Picture:
 def class_of(
     ds,     # `pydicom.Dataset`
 ) -> str:   # Such as `Digital X-Ray Image Storage - For Presentation`
-    "What a DICOM file holds, as the standard calls it."
+    """What a DICOM file holds, as the standard calls it.
+
+    Parameters
+    ----------
+    ds : object
+        `pydicom.Dataset`
+
+    Returns
+    -------
+    str
+        Such as `Digital X-Ray Image Storage - For Presentation`
+    """
     kind = ds.get('SOPClassUID', ds.file_meta.get('MediaStorageSOPClassUID'))
     return getattr(kind, 'name', 'of unknown kind')
 
@@ -115,7 +210,18 @@ BEFORE_META = 144 # bytes: preamble, `DICM`, and the element that has the length
 def deflated_from(
     path:str|Path, # DICOM file
 ) -> int:          # Byte; 0 where nothing is deflated
-    "Where the part of a DICOM file begins that is deflated as a whole."
+    """Where the part of a DICOM file begins that is deflated as a whole.
+
+    Parameters
+    ----------
+    path : str | Path
+        DICOM file
+
+    Returns
+    -------
+    int
+        Byte; 0 where nothing is deflated
+    """
     from pydicom.filereader import read_file_meta_info
     try: meta = read_file_meta_info(path)
     except Exception: return 0 # what is damaged is said by `needed_of`
@@ -125,7 +231,13 @@ def deflated_from(
 def check_inflated(
     path:str|Path, # DICOM file
 ):
-    "Refuse a deflated file that grows beyond the ratio of `LIMITS`, before it is read."
+    """Refuse a deflated file that grows beyond the ratio of `LIMITS`, before it is read.
+
+    Parameters
+    ----------
+    path : str | Path
+        DICOM file
+    """
     start, size, n = deflated_from(path), Path(path).stat().st_size, 0
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     with open(path, 'rb') as f, suppress(zlib.error):
@@ -137,7 +249,13 @@ def check_inflated(
 def needed_of(
     path:str|Path, # DICOM file
 ):                 # `pydicom.Dataset` with the elements of `HEADER`, `NEEDED` and `NAMED`
-    "What pixels and `told` need of a file; the rest of its header is never parsed."
+    """What pixels and `told` need of a file; the rest of its header is never parsed.
+
+    Parameters
+    ----------
+    path : str | Path
+        DICOM file
+    """
     from pydicom import config, dcmread
     check_inflated(path)
     config.settings.reading_validation_mode = config.IGNORE # a warning would print the value that it is about
@@ -150,7 +268,18 @@ def needed_of(
 def first_frame(
     ds,            # `pydicom.Dataset`
 ) -> np.ndarray:   # (height, width) or, of colours, (height, width, 3)
-    "Stored values of the first frame; a `ValueError` says which decoder is missing."
+    """Stored values of the first frame; a `ValueError` says which decoder is missing.
+
+    Parameters
+    ----------
+    ds : object
+        `pydicom.Dataset`
+
+    Returns
+    -------
+    np.ndarray
+        (height, width) or, of colours, (height, width, 3)
+    """
     from pydicom.pixels import pixel_array
     check_limit('pixels', (ds.get('Rows') or 0)*(ds.get('Columns') or 0), f'{ds.get("Rows")} × {ds.get("Columns")}')
     try: return pixel_array(ds, index=0)
@@ -162,7 +291,18 @@ def first_frame(
 def shown_values(
     ds,          # `pydicom.Dataset`
 ) -> np.ndarray: # (height, width), float or integer, or colours (height, width, 3); not inverted yet
-    "Values of the first frame after modality LUT and VOI LUT or window."
+    """Values of the first frame after modality LUT and VOI LUT or window.
+
+    Parameters
+    ----------
+    ds : object
+        `pydicom.Dataset`
+
+    Returns
+    -------
+    np.ndarray
+        (height, width), float or integer, or colours (height, width, 3); not inverted yet
+    """
     from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, apply_windowing
     values = first_frame(ds)
     if ds.get('PhotometricInterpretation') == 'PALETTE COLOR': return apply_color_lut(values, ds)
@@ -174,7 +314,18 @@ def shown_values(
 def read_dicom(
     path:str|Path, # DICOM file
 ) -> Picture:      # Values as a viewer shows them, bright bones; see `Picture`
-    "Pixels of a DICOM file and what may be told of its header; a `ValueError` says what is wrong."
+    """Pixels of a DICOM file and what may be told of its header; a `ValueError` says what is wrong.
+
+    Parameters
+    ----------
+    path : str | Path
+        DICOM file
+
+    Returns
+    -------
+    Picture
+        Values as a viewer shows them, bright bones; see `Picture`
+    """
     ds = needed_of(path)
     values, shown = shown_values(ds), shown_range(ds)
     inverse = ds.get('PhotometricInterpretation') == 'MONOCHROME1' or ds.get('PresentationLUTShape') == 'INVERSE'

@@ -25,13 +25,39 @@ def clahe(
     clip:float=2.,    # Contrast limit relative to a uniform histogram
     tiles:int=8,      # Tiles along each side
 ) -> np.ndarray:      # Grey uint8 of the same shape
-    "Contrast-limited adaptive histogram equalisation."
+    """Contrast-limited adaptive histogram equalisation.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+    clip : float, default 2.0
+        Contrast limit relative to a uniform histogram
+    tiles : int, default 8
+        Tiles along each side
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8 of the same shape
+    """
     return cv2.createCLAHE(clip, (tiles, tiles)).apply(image)
 
 def clahe_median(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # Grey uint8 of the same shape
-    "CLAHE, then a 3×3 median."
+    """CLAHE, then a 3×3 median.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8 of the same shape
+    """
     return cv2.medianBlur(clahe(image), 3)
 
 # %% ../../nbs/library/data/05_filters.ipynb #dd83e65d
@@ -49,7 +75,18 @@ FILTERS_VERSION = 1 # counts up whenever a filter gives other pixels; part of th
 def check_grey(
     image:np.ndarray, # What should be grey uint8, (height, width)
 ) -> np.ndarray:      # `image`
-    "The image, if it is one that a filter takes; otherwise a `ValueError` that says what it is."
+    """The image, if it is one that a filter takes; otherwise a `ValueError` that says what it is.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        What should be grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        `image`
+    """
     if not isinstance(image, np.ndarray):
         kind = type(image).__name__
         raise ValueError(f'a filter takes an array, not {kind}; read the file with load_grey')
@@ -61,7 +98,20 @@ def apply_filter(
     image:np.ndarray,  # Grey uint8, (height, width)
     name:str='none',   # A name of `FILTERS`
 ) -> np.ndarray:       # Grey uint8 of the same shape
-    "Filter a radiograph."
+    """Filter a radiograph.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+    name : str, default 'none'
+        A name of `FILTERS` (none, clahe, median, bilateral, clahe_median, gaussian)
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8 of the same shape
+    """
     function = choose(name, FILTERS, 'filter')
     return function(check_grey(image))
 
@@ -72,7 +122,20 @@ def size_within(
     shape:tuple, # (height, width) in pixels
     size:int,    # Side of the square in pixels
 ) -> tuple:      # (height, width) in pixels, at least 1, the longer one equal to `size`
-    "Size of an image that fills a square as far as its aspect ratio allows."
+    """Size of an image that fills a square as far as its aspect ratio allows.
+
+    Parameters
+    ----------
+    shape : tuple
+        (height, width) in pixels
+    size : int
+        Side of the square in pixels
+
+    Returns
+    -------
+    tuple
+        (height, width) in pixels, at least 1, the longer one equal to `size`
+    """
     longest = max(shape)
     return tuple(max(1, round(side*size/longest)) for side in shape)
 
@@ -80,7 +143,20 @@ def centred(
     image:np.ndarray, # Grey uint8, at most `size` high and wide
     size:int,         # Side of the square in pixels
 ) -> np.ndarray:      # Grey uint8, (size, size)
-    "An image in the middle of a black square."
+    """An image in the middle of a black square.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, at most `size` high and wide
+    size : int
+        Side of the square in pixels
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8, (size, size)
+    """
     missing = size - np.array(image.shape)
     before = missing//2
     return np.pad(image, np.column_stack([before, missing - before]))
@@ -90,7 +166,22 @@ def resize(
     size:int=224,     # Side of the square in pixels
     how:str='stretch',# `stretch` to the square, or `fit` into it on black with the aspect ratio kept
 ) -> np.ndarray:      # Grey uint8, (size, size)
-    "Bring an image to a square."
+    """Bring an image to a square.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+    size : int, default 224
+        Side of the square in pixels
+    how : str, default 'stretch'
+        `stretch` to the square, or `fit` into it on black with the aspect ratio kept
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8, (size, size)
+    """
     choose(how, RESIZES, 'resize')
     height, width = size_within(image.shape, size) if how == 'fit' else (size, size)
     way = cv2.INTER_AREA if size <= min(image.shape) else cv2.INTER_LINEAR
@@ -104,7 +195,24 @@ def prepared(
     size:int=224,              # Side of the square in pixels
     how:str='stretch',         # A name of `RESIZES`
 ) -> np.ndarray:               # Grey uint8, (size, size)
-    "An image as a network gets it before normalisation: read, filtered, resized."
+    """An image as a network gets it before normalisation: read, filtered, resized.
+
+    Parameters
+    ----------
+    image : str | Path | np.ndarray
+        Image file, or grey uint8, (height, width)
+    filter : str, default 'none'
+        A name of `FILTERS` (none, clahe, median, bilateral, clahe_median, gaussian)
+    size : int, default 224
+        Side of the square in pixels
+    how : str, default 'stretch'
+        A name of `RESIZES` (stretch, fit)
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8, (size, size)
+    """
     grey = image if isinstance(image, np.ndarray) else load_grey(image)
     return resize(apply_filter(grey, filter), size, how)
 
@@ -114,7 +222,22 @@ def room_of(
     height:int, # Of the film, in pixels
     how:str,    # A name of `RESIZES`
 ) -> np.ndarray: # Shares of the square that the film fills along x and y, float (2,)
-    "How much of a square a film fills."
+    """How much of a square a film fills.
+
+    Parameters
+    ----------
+    width : int
+        Of the film, in pixels
+    height : int
+        Of the film, in pixels
+    how : str
+        A name of `RESIZES` (stretch, fit)
+
+    Returns
+    -------
+    np.ndarray
+        Shares of the square that the film fills along x and y, float (2,)
+    """
     tall, wide = size_within((height, width), 10_000) if how == 'fit' else (1, 1)
     return np.array([wide, tall])/max(wide, tall)
 
@@ -122,21 +245,60 @@ def into_square(
     points:np.ndarray, # Shares of the film, float (…, 2)
     room:np.ndarray,   # From `room_of`
 ) -> np.ndarray:       # Shares of the square
-    "Points of a film as points of its square."
+    """Points of a film as points of its square.
+
+    Parameters
+    ----------
+    points : np.ndarray
+        Shares of the film, float (…, 2)
+    room : np.ndarray
+        From `room_of`
+
+    Returns
+    -------
+    np.ndarray
+        Shares of the square
+    """
     return .5 + (points - .5)*room
 
 def out_of_square(
     points:np.ndarray, # Shares of the square, float (…, 2)
     room:np.ndarray,   # From `room_of`
 ) -> np.ndarray:       # Shares of the film, within 0 and 1
-    "Points of a square as points of its film."
+    """Points of a square as points of its film.
+
+    Parameters
+    ----------
+    points : np.ndarray
+        Shares of the square, float (…, 2)
+    room : np.ndarray
+        From `room_of`
+
+    Returns
+    -------
+    np.ndarray
+        Shares of the film, within 0 and 1
+    """
     return (.5 + (points - .5)/room).clip(0, 1)
 
 def boxes_in_film(
     boxes:np.ndarray, # x0, y0, x1, y1 as shares of the square, and a score, float (k, 5)
     room:np.ndarray,  # From `room_of`
 ) -> np.ndarray:      # The same as shares of the film, float (at most k, 5)
-    "Boxes of a square as boxes of its film; what lies in the black bands is dropped."
+    """Boxes of a square as boxes of its film; what lies in the black bands is dropped.
+
+    Parameters
+    ----------
+    boxes : np.ndarray
+        x0, y0, x1, y1 as shares of the square, and a score, float (k, 5)
+    room : np.ndarray
+        From `room_of`
+
+    Returns
+    -------
+    np.ndarray
+        The same as shares of the film, float (at most k, 5)
+    """
     corners = out_of_square(boxes[:, :4].reshape(-1, 2, 2), room)
     kept = (corners[:, 1] > corners[:, 0]).all(1)
     return np.hstack([corners.reshape(-1, 4), boxes[:, 4:]])[kept]
@@ -154,7 +316,20 @@ def psnr(
     image:np.ndarray,     # Grey uint8, (height, width)
     reference:np.ndarray, # Grey uint8 of the same shape
 ) -> float:               # Decibels; infinite for identical images
-    "Peak signal-to-noise ratio of an image against a reference."
+    """Peak signal-to-noise ratio of an image against a reference.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+    reference : np.ndarray
+        Grey uint8 of the same shape
+
+    Returns
+    -------
+    float
+        Decibels; infinite for identical images
+    """
     image, reference = _floats(image, reference)
     mse = np.square(image - reference).mean()
     return float('inf') if mse == 0 else float(10*np.log10(255**2/mse))
@@ -166,7 +341,20 @@ def ssim(
     image:np.ndarray,     # Grey uint8, (height, width), at least 11×11
     reference:np.ndarray, # Grey uint8 of the same shape
 ) -> float:               # At most 1, which is reached by identical images only
-    "Mean structural similarity of an image and a reference."
+    """Mean structural similarity of an image and a reference.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width), at least 11×11
+    reference : np.ndarray
+        Grey uint8 of the same shape
+
+    Returns
+    -------
+    float
+        At most 1, which is reached by identical images only
+    """
     from skimage.metrics import structural_similarity
     pair = _floats(image, reference, least=11)
     return float(structural_similarity(*pair, **_SSIM))
@@ -175,7 +363,18 @@ def ssim(
 def qualities_of(
     path:str|Path, # Image file
 ) -> list:         # One dictionary `filter`, `psnr` (dB), `ssim` per filter
-    "PSNR and SSIM of every filter on one image."
+    """PSNR and SSIM of every filter on one image.
+
+    Parameters
+    ----------
+    path : str | Path
+        Image file
+
+    Returns
+    -------
+    list
+        One dictionary `filter`, `psnr` (dB), `ssim` per filter
+    """
     image = load_grey(path)
     out = {name: apply_filter(image, name) for name in FILTERS}
     return [dict(filter=name, psnr=psnr(x, image), ssim=ssim(x, image)) for name, x in out.items()]
@@ -183,7 +382,18 @@ def qualities_of(
 def filter_quality(
     paths:list,    # Image files
 ) -> pd.DataFrame: # One row per filter: mean and deviation of PSNR (dB) and SSIM, images, and those left unchanged
-    "How far each filter moves images, on average."
+    """How far each filter moves images, on average.
+
+    Parameters
+    ----------
+    paths : list
+        Image files
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per filter: mean and deviation of PSNR (dB) and SSIM, images, and those left unchanged
+    """
     found = in_threads(qualities_of, paths, 'measuring filters', 'image')
     rows = pd.DataFrame([row for of_image in found for row in of_image])
     rows['unchanged'] = np.isinf(rows.psnr)

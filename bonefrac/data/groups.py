@@ -16,7 +16,20 @@ def crossing_groups(
     images:pd.DataFrame, # Image table with its column `split` filled
     group:str='study',   # Column that names the group of an image
 ) -> list:               # Names of the groups that lie in more than one split
-    "Groups that cross a split."
+    """Groups that cross a split.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table with its column `split` filled
+    group : str, default 'study'
+        Column that names the group of an image
+
+    Returns
+    -------
+    list
+        Names of the groups that lie in more than one split
+    """
     parts = images.groupby(group).split.nunique()
     return sorted(parts.index[parts > 1])
 
@@ -25,7 +38,20 @@ def check_groups(
     images:pd.DataFrame, # Image table with its column `split` filled
     group:str='study',   # Column that names the group of an image
 ) -> pd.DataFrame:       # `images`
-    "The image table, if no group lies on two sides; otherwise a `ValueError` that names some."
+    """The image table, if no group lies on two sides; otherwise a `ValueError` that names some.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table with its column `split` filled
+    group : str, default 'study'
+        Column that names the group of an image
+
+    Returns
+    -------
+    pd.DataFrame
+        `images`
+    """
     bad = crossing_groups(images, group)
     if not bad: return images
     some = ', '.join(map(str, bad[:3]))
@@ -37,7 +63,18 @@ _LIKELIEST = dict(by=['original', 'sharpness', 'name'], ascending=[False, False,
 def distinct(
     images:pd.DataFrame, # Audited image table
 ) -> pd.DataFrame:       # One row per source, in the order of `images`
-    "The likeliest original of each source."
+    """The likeliest original of each source.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Audited image table
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per source, in the order of `images`
+    """
     best_first = images.sort_values(**_LIKELIEST)
     kept = best_first.drop_duplicates('source').index
     return images.loc[sorted(kept)].reset_index(drop=True)
@@ -47,7 +84,20 @@ def joined_groups(
     one:pd.Series,   # Group of each row
     other:pd.Series, # Its group by another grouping; an empty text is none
 ) -> pd.Series:      # Group of each row by both; it is named like the first of the joined groups of `one`
-    "Groups that no grouping of two divides."
+    """Groups that no grouping of two divides.
+
+    Parameters
+    ----------
+    one : pd.Series
+        Group of each row
+    other : pd.Series
+        Its group by another grouping; an empty text is none
+
+    Returns
+    -------
+    pd.Series
+        Group of each row by both; it is named like the first of the joined groups of `one`
+    """
     codes, names = pd.factorize(one)
     shared = np.where(other == '', -1 - codes, pd.factorize(other)[0])
     first = pd.Series(codes).groupby(shared)
@@ -61,7 +111,20 @@ def group_numbers(
     groups:pd.Series, # Group of each row
     seed:int=0,       # Deals the numbers
 ) -> np.ndarray:      # Int, (rows,), from 0; the same for all rows of a group
-    "Number the groups in random order."
+    """Number the groups in random order.
+
+    Parameters
+    ----------
+    groups : pd.Series
+        Group of each row
+    seed : int, default 0
+        Deals the numbers
+
+    Returns
+    -------
+    np.ndarray
+        Int, (rows,), from 0; the same for all rows of a group
+    """
     _, number = np.unique(groups, return_inverse=True)
     shuffled = np.random.RandomState(seed).permutation(number.max() + 1)
     return np.argsort(shuffled)[number]
@@ -113,7 +176,20 @@ def deal_groups(
     counts:np.ndarray, # Rows of each class in each group, int (groups, classes)
     folds:int,         # Number of folds, at least 2 and at most the number of groups
 ) -> np.ndarray:       # Fold of each group, int (groups,)
-    "Deal groups, the most one-sided first, each to the fold that leaves the shares of classes most even."
+    """Deal groups, the most one-sided first, each to the fold that leaves the shares of classes most even.
+
+    Parameters
+    ----------
+    counts : np.ndarray
+        Rows of each class in each group, int (groups, classes)
+    folds : int
+        Number of folds, at least 2 and at most the number of groups
+
+    Returns
+    -------
+    np.ndarray
+        Fold of each group, int (groups,)
+    """
     kinds, kind = np.unique(counts, axis=0, return_inverse=True)
     groups = [[(label, int(row[label])) for label in np.flatnonzero(row).tolist()] for row in kinds]
     deal, kind, fold = _Deal(counts.sum(axis=0), folds), kind.ravel().tolist(), np.zeros(len(counts), int)
@@ -128,7 +204,24 @@ def group_folds(
     folds:int,        # Number of folds, at least 2
     seed:int=0,       # Deals groups into folds
 ) -> list:            # One (train, test) pair of row numbers per fold
-    "Folds of whole groups with like shares of each class."
+    """Folds of whole groups with like shares of each class.
+
+    Parameters
+    ----------
+    labels : pd.Series
+        Class of each row
+    groups : pd.Series
+        Group of each row
+    folds : int
+        Number of folds, at least 2
+    seed : int, default 0
+        Deals groups into folds
+
+    Returns
+    -------
+    list
+        One (train, test) pair of row numbers per fold
+    """
     numbers = group_numbers(groups, seed)
     n = numbers.max() + 1
     if not 2 <= folds <= n: raise ValueError(f'folds must be between 2 and the number of groups, {n}, not {folds}')

@@ -24,7 +24,18 @@ from ..files import check_limit
 def value_range(
     values:np.ndarray, # Any shape and number type
 ) -> tuple:            # Two floats: what becomes black, what becomes white
-    "Least and greatest value of an image without stray ones, such as those of a burnt-in letter."
+    """Least and greatest value of an image without stray ones, such as those of a burnt-in letter.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        Any shape and number type
+
+    Returns
+    -------
+    tuple
+        Two floats: what becomes black, what becomes white
+    """
     if not np.isfinite(values).all(): raise ValueError('NaN or infinite pixels')
     low, high = np.percentile(values.ravel()[::max(values.size//1_000_000, 1)], (2, 98)) # enough of a large image
     reach = high - low if high > low else np.inf
@@ -36,7 +47,20 @@ def stretched(
     values:np.ndarray,     # Any number type, (height, width)
     shown:tuple|None=None, # Values that become black and white; default: `value_range`
 ) -> np.ndarray:           # Grey uint8 of the same shape
-    "Stretch an image linearly over all grey values; NaN or infinite pixels are a `ValueError`."
+    """Stretch an image linearly over all grey values; NaN or infinite pixels are a `ValueError`.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        Any number type, (height, width)
+    shown : tuple | None, default None
+        Values that become black and white; default: `value_range`
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8 of the same shape
+    """
     low, high = shown or value_range(values)
     shares = (values.astype(np.float32) - low)/max(high - low, 1e-12)
     return (shares.clip(0, 1)*255).round().astype(np.uint8)
@@ -45,7 +69,18 @@ def stretched(
 def on_black(
     image:Image.Image, # Decoded image of any mode
 ) -> Image.Image:      # The same image, or RGBA without transparency
-    "Lay what is transparent on black."
+    """Lay what is transparent on black.
+
+    Parameters
+    ----------
+    image : Image.Image
+        Decoded image of any mode
+
+    Returns
+    -------
+    Image.Image
+        The same image, or RGBA without transparency
+    """
     if 'A' not in image.mode and 'transparency' not in image.info: return image
     black = Image.new('RGBA', image.size, 'black')
     return Image.alpha_composite(black, image.convert('RGBA'))
@@ -53,7 +88,18 @@ def on_black(
 def luma(
     values:np.ndarray, # (height, width), or with 2 to 4 channels behind: grey or RGB, then transparency
 ) -> np.ndarray:       # (height, width), float64; of one channel as it is
-    "Brightness of the channels of an image; what is transparent becomes dark."
+    """Brightness of the channels of an image; what is transparent becomes dark.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        (height, width), or with 2 to 4 channels behind: grey or RGB, then transparency
+
+    Returns
+    -------
+    np.ndarray
+        (height, width), float64; of one channel as it is
+    """
     if values.ndim == 2: return values
     n, colours = values.shape[2], values.astype(float)
     grey = colours[..., :3]@[299, 587, 114]/1000 if n > 2 else colours[..., 0]
@@ -62,7 +108,18 @@ def luma(
 def grey_of(
     picture:Picture, # Decoded image
 ) -> np.ndarray:     # Grey uint8, (height, width)
-    "Grey uint8 of a decoded image; 8 bits stay as they are, but not the grey values of DICOM, which may be fewer."
+    """Grey uint8 of a decoded image; 8 bits stay as they are, but not the grey values of DICOM, which may be fewer.
+
+    Parameters
+    ----------
+    picture : Picture
+        Decoded image
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8, (height, width)
+    """
     values = luma(picture.values)
     as_they_are = picture.shown is None and (not picture.facts or picture.values.ndim > 2)
     if picture.values.dtype == np.uint8 and as_they_are: return values.round().astype(np.uint8)
@@ -82,7 +139,18 @@ _SIGNS = {name: re.compile(sign, re.DOTALL) for name, sign in (FORMATS | NOT_FIL
 def file_format(
     path:str|Path, # File
 ) -> str|None:     # A name of `FORMATS` or `NOT_FILMS`; None for any other file
-    "What a file holds, told from its first bytes."
+    """What a file holds, told from its first bytes.
+
+    Parameters
+    ----------
+    path : str | Path
+        File
+
+    Returns
+    -------
+    str | None
+        A name of `FORMATS` or `NOT_FILMS`; None for any other file (onnx)
+    """
     with open(path, 'rb') as file: start = file.read(352)
     return next((name for name, sign in _SIGNS.items() if sign.match(start)), None)
 
@@ -92,7 +160,18 @@ def _holds_film(path, size, changed): return file_format(path) in FORMATS
 def is_image(
     path:Path, # Path of anything
 ) -> bool:     # True for a damaged image too, if it is named like one
-    "Whether a path is a regular file that a film is expected in."
+    """Whether a path is a regular file that a film is expected in.
+
+    Parameters
+    ----------
+    path : Path
+        Path of anything
+
+    Returns
+    -------
+    bool
+        True for a damaged image too, if it is named like one
+    """
     if not path.is_file(): return False
     if path.suffix.lower() in IMAGE_SUFFIXES: return True
     stat = path.stat()
@@ -105,7 +184,19 @@ NO_SIGN = ': named like DICOM, but DICM is missing at byte 128; a converter such
 
 @dataclass
 class Film:
-    "A film as grey values, and what else its file tells."
+    """A film as grey values, and what else its file tells.
+
+    Parameters
+    ----------
+    grey : np.ndarray
+        Grey uint8, (height, width)
+    frames : int, default 1
+        Pages or frames in the file, of which this is the first
+    facts : dict, default field(default_factory=dict)
+        Allow-listed facts of a DICOM header
+    study : str, default ''
+        Name of the study, of DICOM only
+    """
     grey:np.ndarray # Grey uint8, (height, width)
     frames:int=1    # Pages or frames in the file, of which this is the first
     facts:dict=field(default_factory=dict) # Allow-listed facts of a DICOM header
@@ -115,14 +206,35 @@ def check_size(
     width:int,  # Pixels
     height:int, # Pixels
 ):
-    "Refuse an image that would fill the memory; no radiograph has as many pixels."
+    """Refuse an image that would fill the memory; no radiograph has as many pixels.
+
+    Parameters
+    ----------
+    width : int
+        Pixels
+    height : int
+        Pixels
+    """
     check_limit('pixels', width*height, f'{width} × {height}')
 
 def deep_luma(
     image:Image.Image, # Opened, with the EXIF of its file
     path:Path,         # Its file
 ) -> Image.Image:      # Mode F, with the orientation of the file
-    "Brightness of colours of 16 bits."
+    """Brightness of colours of 16 bits.
+
+    Parameters
+    ----------
+    image : Image.Image
+        Opened, with the EXIF of its file
+    path : Path
+        Its file
+
+    Returns
+    -------
+    Image.Image
+        Mode F, with the orientation of the file
+    """
     values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if values is None: raise ValueError('colours of 16 bits that OpenCV cannot read')
     if values.ndim == 3: values = values[..., [2, 1, 0, 3][:values.shape[2]]] # OpenCV begins with blue
@@ -133,7 +245,18 @@ def deep_luma(
 def decoded_picture(
     path:Path, # Image file that Pillow knows
 ) -> Picture:  # Grey values of 8 bits or more
-    "Grey values of an image file that is not DICOM; raises whatever the decoder raises."
+    """Grey values of an image file that is not DICOM; raises whatever the decoder raises.
+
+    Parameters
+    ----------
+    path : Path
+        Image file that Pillow knows
+
+    Returns
+    -------
+    Picture
+        Grey values of 8 bits or more
+    """
     with Image.open(path) as image:
         check_size(*image.size)
         frames, tiles = getattr(image, 'n_frames', 1), str(image.tile)
@@ -147,7 +270,18 @@ def decoded_picture(
 def picture_in(
     path:Path, # Image file of one of `FORMATS`
 ) -> Picture:  # Its values before they become grey
-    "Picture of a file of any format; raises whatever the decoder raises."
+    """Picture of a file of any format; raises whatever the decoder raises.
+
+    Parameters
+    ----------
+    path : Path
+        Image file of one of `FORMATS`
+
+    Returns
+    -------
+    Picture
+        Its values before they become grey
+    """
     if path.stat().st_size == 0: raise ValueError('the file is empty')
     kind = file_format(path)
     if kind in NOT_FILMS: raise ValueError(f'not an image: {kind}')
@@ -156,7 +290,18 @@ def picture_in(
 def read_film(
     path:str|Path, # Image file of one of `FORMATS`
 ) -> Film:         # Grey values, and what else the file tells
-    "Read a film; a `ValueError` names the file and what is wrong with it."
+    """Read a film; a `ValueError` names the file and what is wrong with it.
+
+    Parameters
+    ----------
+    path : str | Path
+        Image file of one of `FORMATS`
+
+    Returns
+    -------
+    Film
+        Grey values, and what else the file tells
+    """
     path = Path(path)
     try:
         picture = picture_in(path)
@@ -168,14 +313,36 @@ def read_film(
 def load_grey(
     path:str|Path, # Image file: JPEG, PNG, TIFF, DICOM, …
 ) -> np.ndarray:   # Grey uint8, (height, width)
-    "Read an image file as grey uint8; a `ValueError` names the file and what is wrong with it."
+    """Read an image file as grey uint8; a `ValueError` names the file and what is wrong with it.
+
+    Parameters
+    ----------
+    path : str | Path
+        Image file: JPEG, PNG, TIFF, DICOM, …
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8, (height, width)
+    """
     return read_film(path).grey
 
 # %% ../../nbs/library/data/01_pixels.ipynb #44dcdbef
 def film_fault(
     grey:np.ndarray, # Grey uint8, (height, width)
 ) -> str:            # Empty for a film that shows something
-    "Why a film shows nothing: it is flat, nearly black or nearly white."
+    """Why a film shows nothing: it is flat, nearly black or nearly white.
+
+    Parameters
+    ----------
+    grey : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    str
+        Empty for a film that shows something
+    """
     low, high = np.percentile(grey, (1, 99))
     if grey.min() == grey.max(): return f'flat: all pixels are {grey.min()}'
     if high <= 4: return f'nearly black: 99 % of pixels ≤ {high:.0f}'
@@ -185,7 +352,18 @@ def film_fault(
 def central_half(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:      # float32, half as high and half as wide
-    "The middle of an image, without a quarter on each side."
+    """The middle of an image, without a quarter on each side.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        float32, half as high and half as wide
+    """
     h, w = image.shape
     return image[h//4:h - h//4, w//4:w - w//4].astype(np.float32)
 
@@ -193,7 +371,18 @@ def central_half(
 def sharpness(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> float:           # At least 0; no unit
-    "Energy of the Laplacian relative to the variance of the central half of an image."
+    """Energy of the Laplacian relative to the variance of the central half of an image.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    float
+        At least 0; no unit
+    """
     centre = central_half(image)
     return float(cv2.Laplacian(centre, cv2.CV_32F).var() / (centre.var() + 1))
 
@@ -203,7 +392,18 @@ def _energy(image): return (cv2.Laplacian(image, cv2.CV_32F)**2).mean()
 def detail(
     image:np.ndarray, # Grey uint8, (height, width)
 ) -> float:           # At least 0; no unit
-    "Energy of the finest detail in the central half, relative to coarser detail."
+    """Energy of the finest detail in the central half, relative to coarser detail.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    float
+        At least 0; no unit
+    """
     centre = central_half(image)
     coarser = cv2.GaussianBlur(centre, (0, 0), 2)
     return float(_energy(centre)/(_energy(coarser) + .05))

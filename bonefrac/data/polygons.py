@@ -23,7 +23,18 @@ OUTSIDE = .01 # how far a corner may lie outside the image, as a share of its si
 def corners_of(
     values:Sequence, # Centre, width and height of a box, or x and y of each corner
 ) -> np.ndarray:     # Float, x and y of each corner, one after the other
-    "Corners of an outline; a box gets its four."
+    """Corners of an outline; a box gets its four.
+
+    Parameters
+    ----------
+    values : Sequence
+        Centre, width and height of a box, or x and y of each corner
+
+    Returns
+    -------
+    np.ndarray
+        Float, x and y of each corner, one after the other
+    """
     xy = np.array(values, float)
     if len(xy) != 4: return xy
     x, y, w, h = xy
@@ -32,7 +43,18 @@ def corners_of(
 def corners_fault(
     xy:np.ndarray, # Float, x and y of each corner, one after the other
 ) -> str|None:     # What is wrong, or None
-    "What is wrong with the corners of a polygon."
+    """What is wrong with the corners of a polygon.
+
+    Parameters
+    ----------
+    xy : np.ndarray
+        Float, x and y of each corner, one after the other
+
+    Returns
+    -------
+    str | None
+        What is wrong, or None
+    """
     if len(xy) < 6 or len(xy) % 2:
         hint = ' (a fifth may be a confidence: leave that column out)'*(len(xy) == 5)
         return f'{len(xy)} coordinates; a polygon has at least three x y pairs, a box has four numbers{hint}'
@@ -41,14 +63,36 @@ def corners_fault(
 def is_outside(
     row:Sequence, # Class id, then the numbers of an outline
 ) -> bool:        # True where `polygon_of_row` moves a corner to the edge
-    "Whether a corner of a row lies outside the image."
+    """Whether a corner of a row lies outside the image.
+
+    Parameters
+    ----------
+    row : Sequence
+        Class id, then the numbers of an outline
+
+    Returns
+    -------
+    bool
+        True where `polygon_of_row` moves a corner to the edge
+    """
     xy = corners_of(row[1:])
     return bool(len(xy) and (xy.min() < 0 or xy.max() > 1))
 
 def is_box(
     polygon:Sequence, # `[id, x1, y1, …]`
 ) -> bool:            # True for four corners of an upright rectangle
-    "Whether a polygon is a box."
+    """Whether a polygon is a box.
+
+    Parameters
+    ----------
+    polygon : Sequence
+        `[id, x1, y1, …]`
+
+    Returns
+    -------
+    bool
+        True for four corners of an upright rectangle
+    """
     xy = np.array(polygon[1:], float).reshape(-1, 2)
     return len(xy) == 4 and all(len(np.unique(values)) == 2 for values in xy.T)
 
@@ -56,7 +100,20 @@ def label_fault(
     row:Sequence,  # Class id, then x and y of each corner
     n_classes:int, # Number of classes; ids run from 0 to `n_classes` - 1
 ) -> str|None:     # What is wrong, or None
-    "What is wrong with one row of a label file."
+    """What is wrong with one row of a label file.
+
+    Parameters
+    ----------
+    row : Sequence
+        Class id, then x and y of each corner
+    n_classes : int
+        Number of classes; ids run from 0 to `n_classes` - 1
+
+    Returns
+    -------
+    str | None
+        What is wrong, or None
+    """
     row = np.array(row, dtype=float)
     if len(row) < 5: return f'{len(row)} numbers; a class id and an outline were expected'
     if not np.isfinite(row).all(): return 'NaN or infinity'
@@ -68,7 +125,20 @@ def polygon_of_row(
     row:Sequence,  # Class id, then x and y of each corner
     n_classes:int, # Number of classes; ids run from 0 to `n_classes` - 1
 ) -> list:         # `[id, x1, y1, x2, y2, …]`, an int and floats
-    "A row as a polygon; a `ValueError` says what is wrong with it."
+    """A row as a polygon; a `ValueError` says what is wrong with it.
+
+    Parameters
+    ----------
+    row : Sequence
+        Class id, then x and y of each corner
+    n_classes : int
+        Number of classes; ids run from 0 to `n_classes` - 1
+
+    Returns
+    -------
+    list
+        `[id, x1, y1, x2, y2, …]`, an int and floats
+    """
     try: fault = label_fault(row, n_classes)
     except (TypeError, ValueError): fault = 'not a row of numbers'
     if fault: raise ValueError(fault)
@@ -77,7 +147,18 @@ def polygon_of_row(
 def numbers_of(
     line:str, # Line of a label file
 ) -> list:    # Floats
-    "Numbers that a line lists, apart from blanks, quotes and, where there are points as well, commas."
+    """Numbers that a line lists, apart from blanks, quotes and, where there are points as well, commas.
+
+    Parameters
+    ----------
+    line : str
+        Line of a label file
+
+    Returns
+    -------
+    list
+        Floats
+    """
     plain = line.replace('"', '').replace("'", '')
     if '.' in plain: plain = plain.replace(',', ' ')
     try: return [float(value) for value in plain.split()]
@@ -87,7 +168,18 @@ def numbers_of(
 def label_lines(
     path:str|Path, # Label file
 ) -> list:         # Pairs of a number, from 1, and a line that is not blank
-    "Lines of a label file."
+    """Lines of a label file.
+
+    Parameters
+    ----------
+    path : str | Path
+        Label file
+
+    Returns
+    -------
+    list
+        Pairs of a number, from 1, and a line that is not blank
+    """
     check_regular(path)
     try: lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
     except OSError as e: raise ValueError(str(e.strerror)) from None
@@ -97,7 +189,20 @@ def read_label(
     path:str|Path, # YOLO-segmentation label file
     n_classes:int, # Number of classes; ids run from 0 to `n_classes` - 1
 ) -> list:         # One list `[id, x1, y1, x2, y2, …]` per polygon
-    "Polygons of a label file; a `ValueError` says which line is wrong and how."
+    """Polygons of a label file; a `ValueError` says which line is wrong and how.
+
+    Parameters
+    ----------
+    path : str | Path
+        YOLO-segmentation label file
+    n_classes : int
+        Number of classes; ids run from 0 to `n_classes` - 1
+
+    Returns
+    -------
+    list
+        One list `[id, x1, y1, x2, y2, …]` per polygon
+    """
     read = []
     for i, line in label_lines(path):
         try: read.append(polygon_of_row(numbers_of(line), n_classes))
@@ -107,14 +212,36 @@ def read_label(
 def moves_corners(
     path:str|Path, # Label file that `read_label` takes
 ) -> bool:         # True where it moves a corner to the edge
-    "Whether a corner of a label file lies outside the image."
+    """Whether a corner of a label file lies outside the image.
+
+    Parameters
+    ----------
+    path : str | Path
+        Label file that `read_label` takes
+
+    Returns
+    -------
+    bool
+        True where it moves a corner to the edge
+    """
     return any(is_outside(numbers_of(line)) for _, line in label_lines(path))
 
 # %% ../../nbs/library/data/02_polygons.ipynb #8154b1ff
 def outline_points(
     polygon:list, # `[id, x1, y1, x2, y2, …]` in [0, 1]
 ) -> np.ndarray:  # Float (k, 2), no two neighbours alike
-    "Corners of a polygon without repeats."
+    """Corners of a polygon without repeats.
+
+    Parameters
+    ----------
+    polygon : list
+        `[id, x1, y1, x2, y2, …]` in [0, 1]
+
+    Returns
+    -------
+    np.ndarray
+        Float (k, 2), no two neighbours alike
+    """
     points = np.array(polygon[1:], float).reshape(-1, 2)
     return points[(points != np.roll(points, -1, axis=0)).any(axis=1)]
 
@@ -122,7 +249,18 @@ def outline_points(
 def outline_area(
     points:np.ndarray, # Float (k, 2) in [0, 1]
 ) -> float:            # Share of the image, 0–1; where an outline crosses itself its lobes may cancel
-    "Area inside an outline by the shoelace formula."
+    """Area inside an outline by the shoelace formula.
+
+    Parameters
+    ----------
+    points : np.ndarray
+        Float (k, 2) in [0, 1]
+
+    Returns
+    -------
+    float
+        Share of the image, 0–1; where an outline crosses itself its lobes may cancel
+    """
     x, y = points.T
     return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
 
@@ -138,13 +276,41 @@ def segments_cross(
     c:np.ndarray, # Start of the second segment
     d:np.ndarray, # Its end
 ) -> bool:        # Touching does not count
-    "Whether two segments cross."
+    """Whether two segments cross.
+
+    Parameters
+    ----------
+    a : np.ndarray
+        Start of the first segment, float (2,)
+    b : np.ndarray
+        Its end
+    c : np.ndarray
+        Start of the second segment
+    d : np.ndarray
+        Its end
+
+    Returns
+    -------
+    bool
+        Touching does not count
+    """
     return _side(a, b, c)*_side(a, b, d) < 0 and _side(c, d, a)*_side(c, d, b) < 0
 
 def crosses_itself(
     points:np.ndarray, # Float (k, 2), in any unit
 ) -> bool:             # Touching does not count
-    "Whether two edges of an outline cross."
+    """Whether two edges of an outline cross.
+
+    Parameters
+    ----------
+    points : np.ndarray
+        Float (k, 2), in any unit
+
+    Returns
+    -------
+    bool
+        Touching does not count
+    """
     edges = list(zip(points, np.roll(points, -1, axis=0)))
     return any(segments_cross(*one, *other) for one, other in combinations(edges, 2))
 
@@ -153,7 +319,20 @@ def polygon_mask(
     points:np.ndarray, # Float (k, 2) in [0, 1]
     shape:tuple,       # (height, width) in pixels
 ) -> np.ndarray:       # Bool (height, width)
-    "Pixels of an outline and its inside."
+    """Pixels of an outline and its inside.
+
+    Parameters
+    ----------
+    points : np.ndarray
+        Float (k, 2) in [0, 1]
+    shape : tuple
+        (height, width) in pixels
+
+    Returns
+    -------
+    np.ndarray
+        Bool (height, width)
+    """
     mask = np.zeros(shape, np.uint8)
     cv2.fillPoly(mask, [np.round(points * shape[::-1] - .5).astype(np.int32)], 1)
     return mask.astype(bool)

@@ -45,7 +45,18 @@ from .volumes import write_projections
 def opened(
     row:dict, # Row of the image table before its image is opened
 ) -> dict:    # The row with width and height in pixels, sharpness and SHA-256
-    "A row with what its file tells; a film that shows nothing is a `ValueError`."
+    """A row with what its file tells; a film that shows nothing is a `ValueError`.
+
+    Parameters
+    ----------
+    row : dict
+        Row of the image table before its image is opened
+
+    Returns
+    -------
+    dict
+        The row with width and height in pixels, sharpness and SHA-256
+    """
     film, path = read_film(row['path']), row['path']
     if fault := film_fault(film.grey): raise ValueError(f'{path}: {fault}')
     height, width = film.grey.shape
@@ -57,7 +68,20 @@ def header_told(
     row:dict,   # Row of the image table
     facts:dict, # What `told` keeps of a DICOM header; empty for other files
 ) -> dict:      # `region`, `label`, `unknown` and `kept`; what the layout says comes first
-    "What a DICOM header adds to a row."
+    """What a DICOM header adds to a row.
+
+    Parameters
+    ----------
+    row : dict
+        Row of the image table
+    facts : dict
+        What `told` keeps of a DICOM header; empty for other files
+
+    Returns
+    -------
+    dict
+        `region`, `label`, `unknown` and `kept`; what the layout says comes first
+    """
     if not facts: return {}
     part = facts['body_part']
     told = {} if row['region'] or not part else dict(region=part, label=row['label'] or part, unknown=[])
@@ -66,7 +90,18 @@ def header_told(
 def frame_notes(
     rows:list, # Rows of the image table with `frames`
 ) -> list:     # One sentence, or nothing
-    "What a reader says about files with more than one page or frame."
+    """What a reader says about files with more than one page or frame.
+
+    Parameters
+    ----------
+    rows : list
+        Rows of the image table with `frames`
+
+    Returns
+    -------
+    list
+        One sentence, or nothing
+    """
     more = [f'{row["name"]} ({row["frames"]})' for row in rows if row.get('frames', 1) > 1]
     said = ', '.join(more[:5] + ['…']*(len(more) > 5))
     return [f'more than one page or frame, and the first is used: {said}']*bool(more)
@@ -74,7 +109,18 @@ def frame_notes(
 def modality_notes(
     rows:list, # Rows of the image table; in `kept` the `modality` of DICOM files
 ) -> list:     # One sentence, or nothing
-    "What a reader says about DICOM files that are no radiographs."
+    """What a reader says about DICOM files that are no radiographs.
+
+    Parameters
+    ----------
+    rows : list
+        Rows of the image table; in `kept` the `modality` of DICOM files
+
+    Returns
+    -------
+    list
+        One sentence, or nothing
+    """
     kinds = Counter(row.get('kept', {}).get('modality') for row in rows)
     others = [f'{n} {kind}' for kind, n in kinds.items() if kind in NO_RADIOGRAPHS]
     return [f'not radiographs by their header: {", ".join(others)}']*bool(others)
@@ -82,7 +128,18 @@ def modality_notes(
 def outline_notes(
     rows:list, # Rows of the image table; `moved` says that corners were moved to the edge
 ) -> list:     # Sentences
-    "What a reader says about boxes and corners."
+    """What a reader says about boxes and corners.
+
+    Parameters
+    ----------
+    rows : list
+        Rows of the image table; `moved` says that corners were moved to the edge
+
+    Returns
+    -------
+    list
+        Sentences
+    """
     polygons = list(chain.from_iterable(row['polygons'] for row in rows))
     boxes, moved = sum(map(is_box, polygons)), sum(row.get('moved', False) for row in rows)
     notes = [f'{boxes} of {len(polygons)} outlines are boxes']*bool(boxes)
@@ -91,7 +148,18 @@ def outline_notes(
 def region_notes(
     names:Iterable, # One list per image: labels that name no region
 ) -> list:          # One sentence, or nothing
-    "What a reader says about labels that name no region."
+    """What a reader says about labels that name no region.
+
+    Parameters
+    ----------
+    names : Iterable
+        One list per image: labels that name no region
+
+    Returns
+    -------
+    list
+        One sentence, or nothing
+    """
     counts = Counter(chain.from_iterable(names))
     if not counts: return []
     listed = [f'{name} ({n} image{"s"*(n > 1)})' for name, n in sorted(counts.items())]
@@ -104,7 +172,18 @@ LEFTOVERS = ('__macosx', '@eadir', '__pycache__', '$recycle.bin', 'system volume
 def is_leftover(
     path:PurePath, # Relative to the folder of the data
 ) -> bool:         # True for hidden names too
-    "Whether a file was left by a system or a tool, and is no part of the data."
+    """Whether a file was left by a system or a tool, and is no part of the data.
+
+    Parameters
+    ----------
+    path : PurePath
+        Relative to the folder of the data
+
+    Returns
+    -------
+    bool
+        True for hidden names too
+    """
     return any(part[:1] in '.~' or part.lower() in LEFTOVERS for part in path.parts)
 
 def _images_below(folder):
@@ -118,11 +197,28 @@ def _split_of(folder):
 def is_file(
     path:str|Path, # Path that a stranger's file names
 ) -> bool:         # False for what cannot be a path, too
-    "Whether a path leads to a file."
+    """Whether a path leads to a file.
+
+    Parameters
+    ----------
+    path : str | Path
+        Path that a stranger's file names
+
+    Returns
+    -------
+    bool
+        False for what cannot be a path, too
+    """
     return os.path.isfile(path)
 
 class Reading:
-    "Rows and problems that a reader finds below a folder."
+    """Rows and problems that a reader finds below a folder.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+    """
     def __init__(self,
         root:Path, # Folder of the data
     ):
@@ -218,7 +314,18 @@ class Reading:
 def names_by_id(
     names:dict, # Class name by id
 ) -> list|None: # Names in the order of their ids, or None where the ids are not 0, 1, 2, …
-    "Class names of a mapping as a list."
+    """Class names of a mapping as a list.
+
+    Parameters
+    ----------
+    names : dict
+        Class name by id
+
+    Returns
+    -------
+    list | None
+        Names in the order of their ids, or None where the ids are not 0, 1, 2, …
+    """
     ids = range(len(names))
     return [names[i] for i in ids] if set(names) == set(ids) else None
 
@@ -226,7 +333,15 @@ def check_export(
     told:dict,  # What a `data.yaml` says
     names:list, # Class names
 ):
-    "Refuse labels that hold key points, and a number of classes that is not that of the names."
+    """Refuse labels that hold key points, and a number of classes that is not that of the names.
+
+    Parameters
+    ----------
+    told : dict
+        What a `data.yaml` says
+    names : list
+        Class names
+    """
     n = told.get('nc', len(names))
     if 'kpt_shape' in told: raise ValueError('key points (kpt_shape) are not read; export boxes or polygons')
     if n != len(names): raise ValueError(f'nc is {n}, but {len(names)} names are listed')
@@ -234,7 +349,18 @@ def check_export(
 def names_in(
     text:str,   # Content of a `data.yaml`
 ) -> list|None: # Class names in the order of their ids
-    "Class names that a text lists, or None."
+    """Class names that a text lists, or None.
+
+    Parameters
+    ----------
+    text : str
+        Content of a `data.yaml`
+
+    Returns
+    -------
+    list | None
+        Class names in the order of their ids
+    """
     told = safe_yaml(text)
     names = told.get('names') if isinstance(told, dict) else None
     if isinstance(names, dict): names = names_by_id(names)
@@ -245,14 +371,36 @@ def names_in(
 def told_by(
     path:Path, # File that names the classes
 ) -> str:      # Its content
-    "Text of a file that must be there."
+    """Text of a file that must be there.
+
+    Parameters
+    ----------
+    path : Path
+        File that names the classes
+
+    Returns
+    -------
+    str
+        Its content
+    """
     try: return text_of(path)
     except ValueError as e: raise ValueError(f'{e}; it must name the classes') from None
 
 def class_names(
     path:str|Path, # `data.yaml` of a YOLO export
 ) -> list:         # Class names in the order of their ids
-    "Class names of a YOLO export."
+    """Class names of a YOLO export.
+
+    Parameters
+    ----------
+    path : str | Path
+        `data.yaml` of a YOLO export
+
+    Returns
+    -------
+    list
+        Class names in the order of their ids
+    """
     path = Path(path)
     text = told_by(path)
     if path.suffix not in ('.yaml', '.yml'): return list(map(str.strip, text.strip().splitlines()))
@@ -265,7 +413,18 @@ def class_names(
 def region_in(
     names:list,  # Class names of one image
 ) -> str|None:   # A region of the vocabulary; None where no name tells one
-    "The one region that class names tell."
+    """The one region that class names tell.
+
+    Parameters
+    ----------
+    names : list
+        Class names of one image
+
+    Returns
+    -------
+    str | None
+        A region of the vocabulary; None where no name tells one
+    """
     regions = sorted(filter(None, set(map(region_named, names))))
     if len(regions) > 1: raise ValueError(f'polygons of two regions: {", ".join(regions)}')
     return next(iter(regions), None)
@@ -273,7 +432,18 @@ def region_in(
 def labels_of(
     names:Iterable, # Class names of the polygons of one image
 ) -> dict:          # `label`, `region`, `annotated`, and as `unknown` the names without a region
-    "What the table says of an image whose polygons have these classes."
+    """What the table says of an image whose polygons have these classes.
+
+    Parameters
+    ----------
+    names : Iterable
+        Class names of the polygons of one image
+
+    Returns
+    -------
+    dict
+        `label`, `region`, `annotated`, and as `unknown` the names without a region
+    """
     names = list(dict.fromkeys(names))
     unknown = [name for name in names if not region_named(name)]
     fitting = [name for name in names if name not in unknown]
@@ -289,13 +459,35 @@ NAMES_FILES = ('data.yaml', 'data.yml', 'dataset.yaml', 'meta.yaml', 'obj.names'
 def content_of(
     folder:Path, # Folder, or the path of none
 ) -> list:       # What lies in it, sorted
-    "Content of a folder; nothing where there is none."
+    """Content of a folder; nothing where there is none.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder, or the path of none
+
+    Returns
+    -------
+    list
+        What lies in it, sorted
+    """
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 def label_folder(
     images:Path, # Folder with images
 ) -> Path:       # `labels/train` for `images/train`, `train/labels` for `train/images`, else the folder itself
-    "Folder of the label files of a folder of images."
+    """Folder of the label files of a folder of images.
+
+    Parameters
+    ----------
+    images : Path
+        Folder with images
+
+    Returns
+    -------
+    Path
+        `labels/train` for `images/train`, `train/labels` for `train/images`, else the folder itself
+    """
     at = [i for i, part in enumerate(images.parts) if part.lower() == 'images']
     if not at: return images
     above = Path(*images.parts[:at[-1]])
@@ -305,21 +497,53 @@ def label_folder(
 def split_of_path(
     path:PurePath, # Folder, relative to the folder of the data
 ) -> str:          # `train`, `valid`, `test`, or empty
-    "Shipped split that the innermost telling folder of a path names."
+    """Shipped split that the innermost telling folder of a path names.
+
+    Parameters
+    ----------
+    path : PurePath
+        Folder, relative to the folder of the data
+
+    Returns
+    -------
+    str
+        `train`, `valid`, `test`, or empty
+    """
     return next(filter(None, map(split_of, reversed(path.parts))), '')
 
 def names_file(
     root:Path,   # Folder of the data
     folder:Path, # Folder of images, below it
 ) -> Path:       # `data.yaml` or another of `NAMES_FILES`; where there is none, the `data.yaml` that is missing
-    "File that names the classes of a folder of images: the nearest one above it."
+    """File that names the classes of a folder of images: the nearest one above it.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+    folder : Path
+        Folder of images, below it
+
+    Returns
+    -------
+    Path
+        `data.yaml` or another of `NAMES_FILES`; where there is none, the `data.yaml` that is missing
+    """
     above = [path for path in (label_folder(folder), folder, *folder.parents) if path.is_relative_to(root)]
     by_name = ({path.name.lower(): path for path in content_of(folder) if path.is_file()} for folder in above)
     found = (files[name] for files in by_name for name in NAMES_FILES if name in files)
     return next(found, root/'data.yaml')
 
 class YoloPart:
-    "A folder of images of a YOLO export and its neighbour `labels`."
+    """A folder of images of a YOLO export and its neighbour `labels`.
+
+    Parameters
+    ----------
+    reading : Reading
+        Gathers rows and problems
+    images : Path
+        Folder `images`
+    """
     def __init__(self,
         reading:Reading, # Gathers rows and problems
         images:Path,     # Folder `images`
@@ -364,7 +588,18 @@ class YoloPart:
 def twins_of(
     table:pd.DataFrame, # Image table
 ) -> tuple:             # Two bool columns: is a later copy; is a later copy with other polygons than the first
-    "Which images repeat the split, file name and bytes of an earlier one."
+    """Which images repeat the split, file name and bytes of an earlier one.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    tuple
+        Two bool columns: is a later copy; is a later copy with other polygons than the first
+    """
     texts = table.polygons.map(str)
     by = [table.split, table.name.map(file_name), table.sha256]
     alike = texts.groupby(by, sort=False)
@@ -374,7 +609,18 @@ def twins_of(
 def without_twins(
     table:pd.DataFrame, # Image table of a reader
 ) -> pd.DataFrame:      # Image table; `attrs` has the number of twins, and their clashes as problems
-    "The table with the first of images that have the same split, file name and bytes."
+    """The table with the first of images that have the same split, file name and bytes.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Image table of a reader
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table; `attrs` has the number of twins, and their clashes as problems
+    """
     twin, clash = twins_of(table)
     reason = 'a copy in another tree has another label'
     problems = table.attrs['problems'] + [[name, reason] for name in table.name[clash]]
@@ -400,7 +646,18 @@ def _image_folders(root):
 def unlabelled_notes(
     reading:Reading, # Rows and problems
 ) -> list:           # One sentence, or nothing
-    "What a reader says where most images have no label file."
+    """What a reader says where most images have no label file.
+
+    Parameters
+    ----------
+    reading : Reading
+        Rows and problems
+
+    Returns
+    -------
+    list
+        One sentence, or nothing
+    """
     n = sum(reason == NO_LABEL for _, reason in reading.problems)
     hint = 'where these were looked at and show nothing, give each an empty label file'
     return [f'{n} of {n + len(reading.rows)} images have no label file; {hint}']*(n > len(reading.rows))
@@ -408,7 +665,18 @@ def unlabelled_notes(
 def read_yolo(
     root:str|Path, # Folder with `data.yaml` and `{train,valid,test}/{images,labels}`, at any depth
 ) -> pd.DataFrame: # Image table
-    "Image table of a YOLO export."
+    """Image table of a YOLO export.
+
+    Parameters
+    ----------
+    root : str | Path
+        Folder with `data.yaml` and `{train,valid,test}/{images,labels}`, at any depth
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
     reading = Reading(Path(root))
     for images in _image_folders(reading.root): YoloPart(reading, images).read()
     reading.add_outside()
@@ -421,7 +689,18 @@ NO_CLASS = ('labels', 'masks', 'annotations', '__macosx')
 def leads_up(
     path:Path, # File or folder
 ) -> bool:     # True for a link to a folder that holds the link itself
-    "Whether a path leads back to a folder above it."
+    """Whether a path leads back to a folder above it.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder
+
+    Returns
+    -------
+    bool
+        True for a link to a folder that holds the link itself
+    """
     return path.is_symlink() and path.parent.resolve().is_relative_to(os.path.realpath(path))
 
 def _subfolders(folder):
@@ -432,7 +711,18 @@ def _subfolders(folder):
 def wraps_data(
     folder:Path, # Folder with images at some depth
 ) -> bool:       # False where it is a class
-    "Whether a folder only holds the folders of the data."
+    """Whether a folder only holds the folders of the data.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder with images at some depth
+
+    Returns
+    -------
+    bool
+        False where it is a class
+    """
     below = _subfolders(folder)
     if not below or any(map(is_image, folder.iterdir())): return False
     if any(_split_of(path) or region_named(path.name) for path in below): return True
@@ -447,7 +737,18 @@ def _innermost(root):
 def class_pairs(
     root:Path, # Folder of the data
 ) -> list:     # Pairs of a folder and its shipped split
-    "Folders that may be classes, below folders that name splits where there are some."
+    """Folders that may be classes, below folders that name splits where there are some.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+
+    Returns
+    -------
+    list
+        Pairs of a folder and its shipped split
+    """
     below = _subfolders(_innermost(root))
     parts = [path for path in below if _split_of(path)]
     if not parts: return [(path, '') for path in below]
@@ -466,7 +767,20 @@ def own_source(
     root:Path, # Folder of the data
     path:Path, # Image file
 ) -> str:      # Such as `chest/p1/1` for `chest/p1/1.png`
-    "Source of an image in a tree: its name with its folder."
+    """Source of an image in a tree: its name with its folder.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+    path : Path
+        Image file
+
+    Returns
+    -------
+    str
+        Such as `chest/p1/1` for `chest/p1/1.png`
+    """
     path = path_below(root, path)
     return path.with_name(source_name(path.name)).as_posix()
 
@@ -475,7 +789,22 @@ def folder_groups(
     folder:Path, # Folder of the class
     path:Path,   # Image file below it
 ) -> dict:       # `source` and `study`
-    "Source and study of an image in a class folder; a folder in between is the study."
+    """Source and study of an image in a class folder; a folder in between is the study.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+    folder : Path
+        Folder of the class
+    path : Path
+        Image file below it
+
+    Returns
+    -------
+    dict
+        `source` and `study`
+    """
     source = own_source(root, path)
     first, *deeper = path.relative_to(folder).parts
     if PERSON.fullmatch(first) and deeper: return dict(source=source, study=first.lower())
@@ -485,7 +814,18 @@ def folder_groups(
 def told_by_folders(
     names:Iterable, # Names of folders, that of the class first
 ) -> dict:          # `region`, `annotated`, and as `unknown` the class where no folder names a region
-    "What the names of folders tell of an image: a region, and whether anything was found."
+    """What the names of folders tell of an image: a region, and whether anything was found.
+
+    Parameters
+    ----------
+    names : Iterable
+        Names of folders, that of the class first
+
+    Returns
+    -------
+    dict
+        `region`, `annotated`, and as `unknown` the class where no folder names a region
+    """
     names = list(names)
     region = next(filter(None, map(region_named, names)), None)
     found = [finding for finding in map(finding_of, names) if finding is not None]
@@ -498,7 +838,22 @@ def folder_rows(
     folder:Path, # Folder of the class
     split:str,   # Shipped split, or empty
 ) -> list:       # One row per image file, before it is opened
-    "Rows of a class folder."
+    """Rows of a class folder.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+    folder : Path
+        Folder of the class
+    split : str
+        Shipped split, or empty
+
+    Returns
+    -------
+    list
+        One row per image file, before it is opened
+    """
     same = dict(split=split, label=folder.name)
     def row(path):
         told = told_by_folders(path.parent.relative_to(folder.parent).parts)
@@ -508,7 +863,18 @@ def folder_rows(
 def read_class_folders(
     root:str|Path, # Folder of folders named for classes, such as regions
 ) -> pd.DataFrame: # Image table; nothing in it is annotated
-    "Image table of a tree with one folder per class."
+    """Image table of a tree with one folder per class.
+
+    Parameters
+    ----------
+    root : str | Path
+        Folder of folders named for classes, such as regions
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table; nothing in it is annotated
+    """
     reading = Reading(Path(root))
     for pair in _class_folders(reading.root): reading.rows += folder_rows(reading.root, *pair)
     reading.add_outside()
@@ -518,7 +884,18 @@ def read_class_folders(
 def json_rows(
     text:str|None, # JSON, or nothing
 ) -> list:         # Lists with at least one value each
-    "Lists that a CSV field holds."
+    """Lists that a CSV field holds.
+
+    Parameters
+    ----------
+    text : str | None
+        JSON, or nothing
+
+    Returns
+    -------
+    list
+        Lists with at least one value each
+    """
     try: rows = json.loads(text or '[]')
     except json.JSONDecodeError: raise ValueError('polygons are not JSON') from None
     lists = isinstance(rows, list) and all(isinstance(row, list) and row for row in rows)
@@ -528,7 +905,18 @@ def json_rows(
 def polygons_of(
     text:str|None, # JSON, or nothing
 ) -> list:         # One list `[id, x1, y1, …]` per polygon
-    "Polygons of a CSV field; refuses what a label file could not hold."
+    """Polygons of a CSV field; refuses what a label file could not hold.
+
+    Parameters
+    ----------
+    text : str | None
+        JSON, or nothing
+
+    Returns
+    -------
+    list
+        One list `[id, x1, y1, …]` per polygon
+    """
     rows = json_rows(text)
     try: return [polygon_of_row(row, 1000) for row in rows]
     except ValueError as e: raise ValueError(f'polygons: {e}') from None
@@ -537,7 +925,18 @@ def polygons_of(
 def decoded(
     raw:bytes, # Content of a text file
 ) -> str:      # Without a byte order mark
-    "Text of a file in UTF-8 or UTF-16, else in the encoding of Windows."
+    """Text of a file in UTF-8 or UTF-16, else in the encoding of Windows.
+
+    Parameters
+    ----------
+    raw : bytes
+        Content of a text file
+
+    Returns
+    -------
+    str
+        Without a byte order mark
+    """
     if raw[:2] in (b'\xff\xfe', b'\xfe\xff'): return raw.decode('utf-16')
     try: return raw.decode('utf-8-sig')
     except UnicodeDecodeError: return raw.decode('cp1252', errors='replace')
@@ -545,14 +944,36 @@ def decoded(
 def separator_of(
     text:str, # Content of a CSV file
 ) -> str:     # `,`, `;`, a tab or `|`
-    "What separates the columns: the sign that is most frequent in the first line."
+    """What separates the columns: the sign that is most frequent in the first line.
+
+    Parameters
+    ----------
+    text : str
+        Content of a CSV file
+
+    Returns
+    -------
+    str
+        `,`, `;`, a tab or `|`
+    """
     first = re.sub(r'"[^"]*"', '', text.lstrip().partition('\n')[0])
     return max(',;\t|', key=first.count)
 
 def with_index(
     text:str, # Content of a CSV file
 ) -> str:     # The same with as many columns in the header as below it
-    "Text of a CSV whose header names no index, as R writes it, with a column without a name."
+    """Text of a CSV whose header names no index, as R writes it, with a column without a name.
+
+    Parameters
+    ----------
+    text : str
+        Content of a CSV file
+
+    Returns
+    -------
+    str
+        The same with as many columns in the header as below it
+    """
     mark = separator_of(text)
     head, row = [*islice(csv.reader(StringIO(text), delimiter=mark), 2), [], []][:2]
     return mark + text.lstrip() if head and len(row) == len(head) + 1 else text
@@ -560,7 +981,18 @@ def with_index(
 def read_texts(
     path:Path,     # CSV file
 ) -> pd.DataFrame: # Texts without blanks around them; an empty field is an empty text; columns are numbered
-    "Lines of a CSV file; a `ValueError` says why it is none."
+    """Lines of a CSV file; a `ValueError` says why it is none.
+
+    Parameters
+    ----------
+    path : Path
+        CSV file
+
+    Returns
+    -------
+    pd.DataFrame
+        Texts without blanks around them; an empty field is an empty text; columns are numbered
+    """
     try:
         text = with_index(decoded(path.read_bytes()))
         table = pd.read_csv(StringIO(text), sep=separator_of(text), header=None, dtype=str, keep_default_na=False,
@@ -588,7 +1020,20 @@ def column_map(
     columns:list,     # Columns of a user's CSV
     given:dict|None=None, # Column of the image table -> column of the CSV, as the user says
 ) -> dict:            # Column of the CSV -> column of the image table
-    "Which columns of a CSV are used as what: those that are said, then the surest names."
+    """Which columns of a CSV are used as what: those that are said, then the surest names.
+
+    Parameters
+    ----------
+    columns : list
+        Columns of a user's CSV
+    given : dict | None, default None
+        Column of the image table -> column of the CSV, as the user says
+
+    Returns
+    -------
+    dict
+        Column of the CSV -> column of the image table
+    """
     found = given_columns(columns, given or {})
     for name in [name for name in COLUMN_NAMES if name not in found.values()]:
         column = surest(columns, COLUMN_NAMES[name].split(', '))
@@ -599,7 +1044,20 @@ def given_columns(
     columns:list, # Columns of a user's CSV
     given:dict,   # Column of the image table -> column of the CSV
 ) -> dict:        # Column of the CSV -> column of the image table
-    "What a user says about columns; a `ValueError` says what is not there."
+    """What a user says about columns; a `ValueError` says what is not there.
+
+    Parameters
+    ----------
+    columns : list
+        Columns of a user's CSV
+    given : dict
+        Column of the image table -> column of the CSV
+
+    Returns
+    -------
+    dict
+        Column of the CSV -> column of the image table
+    """
     missing = [column for column in given.values() if column not in columns]
     if missing: raise ValueError(f'no column {", ".join(missing)}; found are {", ".join(columns)}')
     return {column: choose(name, CSV_COLUMNS, 'column') for name, column in given.items()}
@@ -608,13 +1066,32 @@ def surest(
     columns:list, # Columns of a user's CSV
     words:list,   # Names that one may have, the surest first
 ) -> str|None:    # The one that has the surest name
-    "The column that is most likely meant."
+    """The column that is most likely meant.
+
+    Parameters
+    ----------
+    columns : list
+        Columns of a user's CSV
+    words : list
+        Names that one may have, the surest first
+
+    Returns
+    -------
+    str | None
+        The one that has the surest name
+    """
     by_words = {words_of(column): column for column in columns[::-1]}
     return next((by_words[word] for word in words if word in by_words), None)
 
 # %% ../../nbs/library/data/10_readers.ipynb #7d3e90b7
 class Places:
-    "Finds the images that a CSV names."
+    """Finds the images that a CSV names.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the CSV
+    """
     def __init__(self,
         folder:Path, # Folder of the CSV
     ):
@@ -693,7 +1170,15 @@ def check_columns(
     columns:list, # Columns of a CSV under the names of the image table
     found:list,   # The same under their own names
 ):
-    "Refuse a CSV that names no images, or says nothing about them."
+    """Refuse a CSV that names no images, or says nothing about them.
+
+    Parameters
+    ----------
+    columns : list
+        Columns of a CSV under the names of the image table
+    found : list
+        The same under their own names
+    """
     listed, hint = ', '.join(found), 'say which it is: --columns path=NAME,region=NAME'
     if 'path' not in columns: raise ValueError(f'no column path; found are {listed}; {hint}')
     says = {'region', 'label', 'annotated'} & set(columns) or any(map(region_named, columns))
@@ -703,7 +1188,20 @@ def csv_records(
     path:Path,     # CSV file, with or without a header
     columns:dict|None=None, # Column of the image table -> column of the CSV
 ) -> pd.DataFrame: # Texts; an empty field is an empty text; `attrs['names']`: used column -> its name in the file
-    "Records of a CSV file."
+    """Records of a CSV file.
+
+    Parameters
+    ----------
+    path : Path
+        CSV file, with or without a header
+    columns : dict | None, default None
+        Column of the image table -> column of the CSV
+
+    Returns
+    -------
+    pd.DataFrame
+        Texts; an empty field is an empty text; `attrs['names']`: used column -> its name in the file
+    """
     path, table = Path(path), read_texts(Path(path))
     if not columns and is_bare_list(table, path.parent):
         return table.set_axis(['path', 'annotated'][:table.shape[1]], axis=1)
@@ -714,7 +1212,20 @@ def is_bare_list(
     table:pd.DataFrame, # What `read_texts` gives
     folder:Path,        # Folder of the CSV
 ) -> bool:              # True where the first line names an image
-    "Whether a CSV has no header."
+    """Whether a CSV has no header.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        What `read_texts` gives
+    folder : Path
+        Folder of the CSV
+
+    Returns
+    -------
+    bool
+        True where the first line names an image
+    """
     first = table.iloc[0, 0]
     return table.shape[1] < 3 and bool(first) and os.path.exists(Places(folder).find(first))
 
@@ -722,7 +1233,20 @@ def named_records(
     table:pd.DataFrame, # What `read_texts` gives, with a header as its first line
     columns:dict|None,  # Column of the image table -> column of the CSV
 ) -> pd.DataFrame:      # Texts; `attrs['names']`: used column -> its name in the file
-    "Records under the names of the image table."
+    """Records under the names of the image table.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        What `read_texts` gives, with a header as its first line
+    columns : dict | None
+        Column of the image table -> column of the CSV
+
+    Returns
+    -------
+    pd.DataFrame
+        Texts; `attrs['names']`: used column -> its name in the file
+    """
     first = table.iloc[0].tolist()
     used = column_map(first, columns)
     names = [used.get(name, name) for name in first]
@@ -735,7 +1259,18 @@ def named_records(
 def ones_completed(
     records:pd.DataFrame, # Texts
 ) -> pd.DataFrame:        # Texts
-    "Records whose empty fields of `annotated` are 0, where it holds nothing but ones and empty fields."
+    """Records whose empty fields of `annotated` are 0, where it holds nothing but ones and empty fields.
+
+    Parameters
+    ----------
+    records : pd.DataFrame
+        Texts
+
+    Returns
+    -------
+    pd.DataFrame
+        Texts
+    """
     said = set(records.get('annotated', [])) - {''}
     only_ones = bool(said) and said <= {'1', '1.0'}
     return records.replace(dict(annotated={'': '0'})) if only_ones else records
@@ -743,14 +1278,33 @@ def ones_completed(
 def listed_images(
     path:Path, # Image, or folder of images
 ) -> list:     # Paths
-    "Images that a path of a CSV stands for."
+    """Images that a path of a CSV stands for.
+
+    Parameters
+    ----------
+    path : Path
+        Image, or folder of images
+
+    Returns
+    -------
+    list
+        Paths
+    """
     return _images_below(path) if os.path.isdir(path) else [path]
 
 def add_records(
     reading:Reading,      # Gathers rows and problems
     records:pd.DataFrame, # What `csv_records` gives
 ):
-    "Add every record; a path that is listed again is a problem."
+    """Add every record; a path that is listed again is a problem.
+
+    Parameters
+    ----------
+    reading : Reading
+        Gathers rows and problems
+    records : pd.DataFrame
+        What `csv_records` gives
+    """
     places, by_folder = Places(reading.root), not {'region', 'label'} & set(records)
     for name in records.path[records.path.duplicated()]: reading.set_aside(name, 'listed more than once')
     for record in map(CsvRecord, records.drop_duplicates('path').to_dict('records')):
@@ -763,7 +1317,24 @@ def listed_row(
     record:CsvRecord, # What the CSV says
     by_folder:bool,   # Do the names of its folders tell what it shows?
 ) -> dict:            # Row of the image table before its image is opened
-    "Row of an image that a CSV lists."
+    """Row of an image that a CSV lists.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the CSV
+    path : Path
+        Image
+    record : CsvRecord
+        What the CSV says
+    by_folder : bool
+        Do the names of its folders tell what it shows?
+
+    Returns
+    -------
+    dict
+        Row of the image table before its image is opened
+    """
     row, below = record.row(root, path), path_below(root, path).parent
     if not by_folder or below.is_absolute(): return row # folders above the CSV mean nothing
     folders = below.parts
@@ -776,7 +1347,18 @@ def listed_row(
 def used_notes(
     names:dict, # Column of the image table -> its name in the file
 ) -> list:      # One sentence, or nothing
-    "What a reader says about columns with other names."
+    """What a reader says about columns with other names.
+
+    Parameters
+    ----------
+    names : dict
+        Column of the image table -> its name in the file
+
+    Returns
+    -------
+    list
+        One sentence, or nothing
+    """
     other = [f'{column} as {name}' for name, column in names.items() if name != column]
     return [f'columns used: {", ".join(other)}']*bool(other)
 
@@ -785,7 +1367,22 @@ def read_csv(
     columns:dict|None=None, # Column of the image table -> column of the CSV
     whole:bool=False, # Are all files below the folder of the CSV part of the data?
 ) -> pd.DataFrame: # Image table, and the user's other columns
-    "Image table of a CSV of one's own."
+    """Image table of a CSV of one's own.
+
+    Parameters
+    ----------
+    path : str | Path
+        CSV file
+    columns : dict | None, default None
+        Column of the image table -> column of the CSV
+    whole : bool, default False
+        Are all files below the folder of the CSV part of the data?
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table, and the user's other columns
+    """
     path = Path(path).resolve()
     records, reading = csv_records(path, columns), Reading(path.parent)
     reading.whole = whole
@@ -801,7 +1398,18 @@ def read_csv(
 def coco_files(
     root:Path, # Folder of the data
 ) -> list:     # JSON files with images, categories and annotations
-    "Files of COCO annotations below a folder."
+    """Files of COCO annotations below a folder.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+
+    Returns
+    -------
+    list
+        JSON files with images, categories and annotations
+    """
     files = [path for path in sorted(root.rglob('*.json')) if not is_leftover(path.relative_to(root))]
     return [path for path in files if _coco(path).get('images')]
 
@@ -813,7 +1421,15 @@ def _coco(path):
     return content if fits else {}
 
 class CocoFile:
-    "Annotations of one JSON file of COCO."
+    """Annotations of one JSON file of COCO.
+
+    Parameters
+    ----------
+    reading : Reading
+        Gathers rows and problems
+    path : Path
+        JSON file
+    """
     def __init__(self,
         reading:Reading, # Gathers rows and problems
         path:Path,       # JSON file
@@ -868,7 +1484,18 @@ class CocoFile:
 def coco_parts(
     reading:Reading, # Gathers rows and problems
 ) -> list:           # One `CocoFile` per file that can be read; the others are problems
-    "Files of COCO annotations below the folder of a reading."
+    """Files of COCO annotations below the folder of a reading.
+
+    Parameters
+    ----------
+    reading : Reading
+        Gathers rows and problems
+
+    Returns
+    -------
+    list
+        One `CocoFile` per file that can be read; the others are problems
+    """
     parts = []
     for path in coco_files(reading.root):
         try: parts.append(CocoFile(reading, path))
@@ -880,7 +1507,18 @@ def coco_parts(
 def read_coco(
     root:str|Path, # Folder with JSON files of COCO beside the images, or above them
 ) -> pd.DataFrame: # Image table
-    "Image table of a COCO export."
+    """Image table of a COCO export.
+
+    Parameters
+    ----------
+    root : str | Path
+        Folder with JSON files of COCO beside the images, or above them
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
     reading = Reading(Path(root))
     for coco in coco_parts(reading): coco.read()
     n = sum(row['masks'] for row in reading.rows)
@@ -892,13 +1530,35 @@ def read_coco(
 def marked_files(
     root:Path, # Folder of the data
 ) -> list:     # Files in the formats of `READ`
-    "Files of annotations below a folder."
+    """Files of annotations below a folder.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+
+    Returns
+    -------
+    list
+        Files in the formats of `READ`
+    """
     return [path for path in Reading(root).files() if format_in(path, READ)]
 
 def listed_splits(
     root:Path, # Folder of the data
 ) -> dict:     # Shipped split by stem of an image
-    "What the lists in `ImageSets/Main` of Pascal VOC say; later lists win."
+    """What the lists in `ImageSets/Main` of Pascal VOC say; later lists win.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+
+    Returns
+    -------
+    dict
+        Shipped split by stem of an image
+    """
     lists = [path for path in sorted(root.rglob('ImageSets/Main/*.txt')) if split_of(path.stem)]
     lines = [(line.split(), split_of(path.stem)) for path in lists for line in text_of(path).splitlines()]
     return {words[0]: split for words, split in lines if words}
@@ -908,7 +1568,22 @@ def image_below(
     folders:list,    # `Places`, the likeliest first
     names:list,      # Names that the image may have, the surest first
 ) -> Path:           # Image below `root`; where there is none, where it should be
-    "The image that a file of annotations means."
+    """The image that a file of annotations means.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+    folders : list
+        `Places`, the likeliest first
+    names : list
+        Names that the image may have, the surest first
+
+    Returns
+    -------
+    Path
+        Image below `root`; where there is none, where it should be
+    """
     def paths(place, text):
         text = text.replace('\\', '/')
         return [Path(os.path.normpath(place.folder/text)), place.find(PurePosixPath(text).name)]
@@ -917,7 +1592,13 @@ def image_below(
                 folders[0].folder/PurePosixPath(names[0].replace('\\', '/')).name)
 
 class MarkedFiles:
-    "Files of Pascal VOC, LabelMe and others of `READ`, and their images."
+    """Files of Pascal VOC, LabelMe and others of `READ`, and their images.
+
+    Parameters
+    ----------
+    reading : Reading
+        Gathers rows and problems
+    """
     def __init__(self,
         reading:Reading, # Gathers rows and problems
     ):
@@ -985,7 +1666,18 @@ class MarkedFiles:
 def read_marked(
     root:str|Path, # Folder with files of Pascal VOC, LabelMe or another format of `READ`
 ) -> pd.DataFrame: # Image table
-    "Image table of images with files of annotations."
+    """Image table of images with files of annotations.
+
+    Parameters
+    ----------
+    root : str | Path
+        Folder with files of Pascal VOC, LabelMe or another format of `READ`
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
     reading = Reading(Path(root))
     marked = MarkedFiles(reading)
     marked.read()
@@ -999,7 +1691,18 @@ def read_marked(
 def volume_place(
     files:list, # Files of one volume
 ) -> Path:      # Another one when a file changes
-    "Folder in the cache for the projections of a volume."
+    """Folder in the cache for the projections of a volume.
+
+    Parameters
+    ----------
+    files : list
+        Files of one volume
+
+    Returns
+    -------
+    Path
+        Another one when a file changes
+    """
     told = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return cache_dir('projections')/hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
@@ -1007,7 +1710,20 @@ def volume_told(
     name:str,      # Of the volume, as seen from the folder of the data
     volume,        # `Volume`
 ) -> dict:         # Split, label, region, annotated, unknown, source, study
-    "What folders and header tell of a volume."
+    """What folders and header tell of a volume.
+
+    Parameters
+    ----------
+    name : str
+        Of the volume, as seen from the folder of the data
+    volume : object
+        `Volume`
+
+    Returns
+    -------
+    dict
+        Split, label, region, annotated, unknown, source, study
+    """
     parts = [part for part in PurePosixPath(name).parts if not split_of(part)]
     told = told_by_folders(parts)
     region = told['region'] or volume.facts.get('body_part')
@@ -1022,7 +1738,22 @@ def volume_rows(
     name:str,   # Of the volume
     files:list, # Its files
 ) -> list:      # One row per projection, before it is opened
-    "Rows of a volume."
+    """Rows of a volume.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+    name : str
+        Of the volume
+    files : list
+        Its files
+
+    Returns
+    -------
+    list
+        One row per projection, before it is opened
+    """
     volume = read_volume(files)
     told, facts = volume_told(name, volume), {**volume.facts, 'modality': volume.modality or None}
     def row(path, side, way, mm):
@@ -1033,7 +1764,18 @@ def volume_rows(
 def read_volumes(
     root:str|Path, # Folder with series of DICOM slices and NIfTI files at any depth, or one NIfTI file
 ) -> pd.DataFrame: # Image table: one row per projection; `spacing` in mm, `projection` such as `front mean`
-    "Image table of CT and MRI."
+    """Image table of CT and MRI.
+
+    Parameters
+    ----------
+    root : str | Path
+        Folder with series of DICOM slices and NIfTI files at any depth, or one NIfTI file
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table: one row per projection; `spacing` in mm, `projection` such as `front mean`
+    """
     found = volumes_below(root)
     reading = Reading(Path(root) if Path(root).is_dir() else Path(root).parent)
     for name, files in progress(found.items(), say='reading volumes', unit='volume', quiet_below=3):
@@ -1055,7 +1797,18 @@ _LAYOUTS = ('COCO json, Pascal VOC or LabelMe, images/ beside labels/, '
 def listed_below(
     root:Path, # Folder
 ) -> list:     # Files `dataset.csv` that name images, as in FracAtlas and GRAZPEDWRI-DX
-    "Lists of images that a data set was published with."
+    """Lists of images that a data set was published with.
+
+    Parameters
+    ----------
+    root : Path
+        Folder
+
+    Returns
+    -------
+    list
+        Files `dataset.csv` that name images, as in FracAtlas and GRAZPEDWRI-DX
+    """
     def names_images(path):
         try: records = csv_records(path)
         except ValueError: return False
@@ -1063,7 +1816,13 @@ def listed_below(
     return [path for path in sorted(root.rglob('dataset.csv')) if is_file(path) and names_images(path)]
 
 class Outlines:
-    "Outlines beside a list of images, by the stem of an image: of COCO, else of Pascal VOC, else of YOLO."
+    """Outlines beside a list of images, by the stem of an image: of COCO, else of Pascal VOC, else of YOLO.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+    """
     def __init__(self,
         root:Path, # Folder of the data
     ):
@@ -1093,7 +1852,18 @@ class Outlines:
 def read_listed(
     root:str|Path, # Folder with a `dataset.csv`
 ) -> pd.DataFrame: # Image table
-    "Image table of a data set that was published with a list of its images."
+    """Image table of a data set that was published with a list of its images.
+
+    Parameters
+    ----------
+    root : str | Path
+        Folder with a `dataset.csv`
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
     path = listed_below(Path(root))[0]
     table, outlines = read_csv(path, whole=True), Outlines(Path(root))
     outlines.read()
@@ -1105,13 +1875,35 @@ def read_listed(
 def dicom_files(
     root:Path, # Folder
 ) -> list:     # DICOM files below it
-    "Films that tell their region themselves."
+    """Films that tell their region themselves.
+
+    Parameters
+    ----------
+    root : Path
+        Folder
+
+    Returns
+    -------
+    list
+        DICOM files below it
+    """
     return [path for path in _images_below(root) if file_format(path) == 'DICOM']
 
 def read_dicom_files(
     root:str|Path, # Folder with DICOM files at any depth
 ) -> pd.DataFrame: # Image table; the region is the body part of the header
-    "Image table of DICOM files in folders that name no class."
+    """Image table of DICOM files in folders that name no class.
+
+    Parameters
+    ----------
+    root : str | Path
+        Folder with DICOM files at any depth
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table; the region is the body part of the header
+    """
     reading = Reading(Path(root))
     reading.rows = [image_row(reading.root, path, split_of_path(path_below(reading.root, path).parent), unknown=[])
                     for path in dicom_files(reading.root)]
@@ -1130,7 +1922,18 @@ LAYOUTS = ( # what tells that a folder has a layout, and its reader; the first t
 def kinds_below(
     root:Path, # Folder that no reader takes
 ) -> str:      # Such as ` (10 DICOM files lie there)`, or nothing
-    "What lies in a folder instead of a layout that is read."
+    """What lies in a folder instead of a layout that is read.
+
+    Parameters
+    ----------
+    root : Path
+        Folder that no reader takes
+
+    Returns
+    -------
+    str
+        Such as ` (10 DICOM files lie there)`, or nothing
+    """
     kinds = Counter(filter(None, map(file_format, Reading(root).files())))
     kinds.update(path.suffix for path in root.rglob('*') if path.suffix.lower() in ('.xml', '.json') and path.is_file())
     listed = ', '.join(f'{n} {kind}' for kind, n in kinds.items())
@@ -1139,7 +1942,13 @@ def kinds_below(
 def folder_reader(
     path:Path, # Folder
 ):             # `read_yolo` or `read_class_folders`
-    "The reader of a folder's layout."
+    """The reader of a folder's layout.
+
+    Parameters
+    ----------
+    path : Path
+        Folder
+    """
     for seen, reader in LAYOUTS:
         if seen(path): return reader
     advice = '; '.join(named_notes(Reading(path).files())) or f'expected {_LAYOUTS}'
@@ -1148,7 +1957,13 @@ def folder_reader(
 def reader_of(
     path:Path, # Folder or file
 ):             # `read_yolo`, `read_class_folders` or `read_csv`
-    "The reader of a path's layout; a `ValueError` says what was expected."
+    """The reader of a path's layout; a `ValueError` says what was expected.
+
+    Parameters
+    ----------
+    path : Path
+        Folder or file
+    """
     if path.suffix.lower() == '.csv': return read_csv
     if path.is_file() and is_nifti(path): return read_volumes
     if path.is_file(): raise ValueError(f'{path}: not a .zip or .csv file')

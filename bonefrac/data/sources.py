@@ -44,13 +44,35 @@ from .table import COLUMNS, problems
 def is_link(
     info:zipfile.ZipInfo, # Member of an archive
 ) -> bool:                # True for a symbolic link
-    "Whether a member is a link."
+    """Whether a member is a link.
+
+    Parameters
+    ----------
+    info : zipfile.ZipInfo
+        Member of an archive
+
+    Returns
+    -------
+    bool
+        True for a symbolic link
+    """
     return (info.external_attr >> 28) == 0o12
 
 def leaves_folder(
     info:zipfile.ZipInfo, # Member of an archive
 ) -> bool:                # True for a link too, which may point anywhere
-    "Whether a member would land outside the folder."
+    """Whether a member would land outside the folder.
+
+    Parameters
+    ----------
+    info : zipfile.ZipInfo
+        Member of an archive
+
+    Returns
+    -------
+    bool
+        True for a link too, which may point anywhere
+    """
     path = PurePosixPath(info.filename.replace('\\', '/'))
     drive = path.parts and ':' in path.parts[0]
     return bool(path.is_absolute() or '..' in path.parts or drive or is_link(info))
@@ -61,7 +83,18 @@ _METHODS = {zipfile.ZIP_STORED: 'stored', zipfile.ZIP_DEFLATED: 'deflate', zipfi
 def member_fault(
     info:zipfile.ZipInfo, # Member of an archive
 ) -> str|None:            # None where nothing is wrong with it
-    "Why a member cannot be unpacked."
+    """Why a member cannot be unpacked.
+
+    Parameters
+    ----------
+    info : zipfile.ZipInfo
+        Member of an archive
+
+    Returns
+    -------
+    str | None
+        None where nothing is wrong with it
+    """
     name = info.filename
     if info.flag_bits & 0x2041: return f'member {name!r} needs a password; unpack the archive by hand, name the folder'
     if leaves_folder(info): return f'member {name!r} would land outside its folder'
@@ -71,13 +104,35 @@ def member_fault(
 def same_place(
     path:PurePosixPath, # Name of a member, or of a folder above one
 ) -> str:               # The same for names that are one file on some system
-    "A name without what some file systems do not tell apart: case, and how letters with accents are encoded."
+    """A name without what some file systems do not tell apart: case, and how letters with accents are encoded.
+
+    Parameters
+    ----------
+    path : PurePosixPath
+        Name of a member, or of a folder above one
+
+    Returns
+    -------
+    str
+        The same for names that are one file on some system
+    """
     return normalize('NFC', normalize('NFC', str(path)).casefold())
 
 def places(
     info:zipfile.ZipInfo, # Member of an archive
 ) -> list:                # Pairs: path, is it a file? First the member, then the folders above it
-    "Everything that unpacking a member makes; `a//b` and `./a/b` make what `a/b` makes."
+    """Everything that unpacking a member makes; `a//b` and `./a/b` make what `a/b` makes.
+
+    Parameters
+    ----------
+    info : zipfile.ZipInfo
+        Member of an archive
+
+    Returns
+    -------
+    list
+        Pairs: path, is it a file? First the member, then the folders above it
+    """
     path = PurePosixPath(info.filename.replace('\\', '/'))
     return [(path, not info.is_dir()), *((folder, False) for folder in path.parents)][:-1]
 
@@ -85,7 +140,15 @@ def check_names(
     archive:Path, # Archive, to be named in the error
     infos:list,   # `ZipInfo` of each member
 ):
-    "Refuse members that would share a place, on this system or on another."
+    """Refuse members that would share a place, on this system or on another.
+
+    Parameters
+    ----------
+    archive : Path
+        Archive, to be named in the error
+    infos : list
+        `ZipInfo` of each member
+    """
     made:dict = {}
     for info in infos:
         for path, is_file in places(info):
@@ -100,7 +163,15 @@ def check_content(
     archive:Path, # Archive
     infos:list,   # `ZipInfo` of each member
 ):
-    "Refuse an archive of more members or bytes than `LIMITS` allow, or than the disk of the cache has room for."
+    """Refuse an archive of more members or bytes than `LIMITS` allow, or than the disk of the cache has room for.
+
+    Parameters
+    ----------
+    archive : Path
+        Archive
+    infos : list
+        `ZipInfo` of each member
+    """
     total = sum(info.file_size for info in infos)
     check_limit('members', len(infos), archive)
     check_limit('unpacked_bytes', total, archive)
@@ -113,7 +184,15 @@ def check_members(
     archive:Path, # Archive, to be named in the error
     infos:list,   # `ZipInfo` of each member
 ):
-    "Refuse an archive before anything of it is unpacked."
+    """Refuse an archive before anything of it is unpacked.
+
+    Parameters
+    ----------
+    archive : Path
+        Archive, to be named in the error
+    infos : list
+        `ZipInfo` of each member
+    """
     for fault in filter(None, map(member_fault, infos)): raise ValueError(f'{archive}: {fault}; nothing was unpacked')
     check_content(archive, infos)
     check_names(archive, infos)
@@ -127,7 +206,15 @@ def extract(
     archive:Path, # `.zip` file
     to:Path,      # Folder to make, whole or not at all
 ):
-    "Write the members of an archive into a new folder, if all of them may be there."
+    """Write the members of an archive into a new folder, if all of them may be there.
+
+    Parameters
+    ----------
+    archive : Path
+        `.zip` file
+    to : Path
+        Folder to make, whole or not at all
+    """
     with zipfile.ZipFile(archive) as z:
         infos = z.infolist()
         check_members(archive, infos)
@@ -141,7 +228,20 @@ def is_as_unpacked(
     archive:Path, # `.zip` file
     folder:Path,  # Folder that `extract` made of it
 ) -> bool:        # False where a file is missing, changed or new
-    "Whether a folder still holds what was unpacked, told from names, sizes and times."
+    """Whether a folder still holds what was unpacked, told from names, sizes and times.
+
+    Parameters
+    ----------
+    archive : Path
+        `.zip` file
+    folder : Path
+        Folder that `extract` made of it
+
+    Returns
+    -------
+    bool
+        False where a file is missing, changed or new
+    """
     with zipfile.ZipFile(archive) as z: infos = [info for info in z.infolist() if not info.is_dir()]
     want = {PurePosixPath(info.filename).as_posix(): (info.file_size, UNPACKED) for info in infos}
     stats = {path.relative_to(folder).as_posix(): path.stat() for path in folder.rglob('*') if not path.is_dir()}
@@ -151,7 +251,18 @@ def is_as_unpacked(
 def in_cache(
     archive:Path, # `.zip` file
 ) -> Path:        # Folder, named by the archive's SHA-256
-    "Folder of an unpacked archive in the cache; one that is no longer as it was unpacked is removed."
+    """Folder of an unpacked archive in the cache; one that is no longer as it was unpacked is removed.
+
+    Parameters
+    ----------
+    archive : Path
+        `.zip` file
+
+    Returns
+    -------
+    Path
+        Folder, named by the archive's SHA-256
+    """
     folder = cache_dir('archives')/file_sha256(archive)[:16]
     if not folder.exists() or is_as_unpacked(archive, folder): return folder
     print(f'{folder}: not as it was unpacked; it is unpacked again', file=sys.stderr)
@@ -162,7 +273,20 @@ def not_whole(
     archive:Path, # `.zip` file; one in the cache of downloads is removed
     reason,       # What is wrong with it
 ) -> ValueError:  # To be raised
-    "Error of an archive that breaks off."
+    """Error of an archive that breaks off.
+
+    Parameters
+    ----------
+    archive : Path
+        `.zip` file; one in the cache of downloads is removed
+    reason : object
+        What is wrong with it
+
+    Returns
+    -------
+    ValueError
+        To be raised
+    """
     again, downloaded = '', cache_dir('downloads') in archive.parents
     if downloaded: put_aside(archive)
     if downloaded: again = '; it was removed and is downloaded again next time'
@@ -172,7 +296,20 @@ def unpack(
     archive:str|Path,     # `.zip` file
     to:str|Path|None=None,# Folder to make; default: in the cache, named by the archive's SHA-256
 ) -> Path:                # Folder that holds the members
-    "Unpack an archive once; a second call finds the folder."
+    """Unpack an archive once; a second call finds the folder.
+
+    Parameters
+    ----------
+    archive : str | Path
+        `.zip` file
+    to : str | Path | None, default None
+        Folder to make; default: in the cache, named by the archive's SHA-256
+
+    Returns
+    -------
+    Path
+        Folder that holds the members
+    """
     archive = Path(archive)
     try:
         to = Path(to) if to else in_cache(archive)
@@ -188,7 +325,13 @@ KAGGLE = 'pkdarabi/bone-fracture-detection-computer-vision-project/versions/1'
 _KAGGLE_HINT = "install it with: pip install 'bonefrac[kaggle]'"
 
 def fetch_kaggle() -> Path: # Folder with the files
-    "The published archive, through kagglehub."
+    """The published archive, through kagglehub.
+
+    Returns
+    -------
+    Path
+        Folder with the files
+    """
     try: import kagglehub
     except ImportError: raise ValueError(f'kaggle: kagglehub is missing; {_KAGGLE_HINT}') from None
     try: return Path(kagglehub.dataset_download(KAGGLE))
@@ -200,7 +343,18 @@ def fetch_kaggle() -> Path: # Folder with the files
 def checksum_of(
     source:str, # What a user names, such as `https://x.org/a.zip#sha256=…`
 ) -> tuple:     # The same without what stands behind `#`, and the checksum or None
-    "An address, and the checksum that a user asks for."
+    """An address, and the checksum that a user asks for.
+
+    Parameters
+    ----------
+    source : str
+        What a user names, such as `https://x.org/a.zip#sha256=…`
+
+    Returns
+    -------
+    tuple
+        The same without what stands behind `#`, and the checksum or None
+    """
     address, _, tail = source.partition('#')
     found = re.search(r'(?:^|[,&])sha256=([^,&]*)', tail)
     if not found: return address, None
@@ -210,7 +364,18 @@ def checksum_of(
 def public_address(
     url:str, # Any address
 ) -> str:    # The same without query, fragment, user and password
-    "An address that may be written down: what is left out can be a secret."
+    """An address that may be written down: what is left out can be a secret.
+
+    Parameters
+    ----------
+    url : str
+        Any address
+
+    Returns
+    -------
+    str
+        The same without query, fragment, user and password
+    """
     parts = urlsplit(url)
     return f'{parts.scheme}://{parts.netloc.rpartition("@")[2]}{parts.path}'
 
@@ -218,7 +383,15 @@ def in_time(
     function:Callable, # Called without arguments
     seconds:float,     # Longest time to wait
 ):                     # What it returns
-    "Result of a call that may take too long; one that is overdue is left to itself."
+    """Result of a call that may take too long; one that is overdue is left to itself.
+
+    Parameters
+    ----------
+    function : Callable
+        Called without arguments
+    seconds : float
+        Longest time to wait
+    """
     result:Future = Future()
     def call():
         try: result.set_result(function())
@@ -229,7 +402,15 @@ def in_time(
 
 # %% ../../nbs/library/data/11_sources.ipynb #904493ca
 class Download:
-    "A file from the web in the cache; it is whole and of its kind, or absent."
+    """A file from the web in the cache; it is whole and of its kind, or absent.
+
+    Parameters
+    ----------
+    url : str
+        Address, `http`, `https` or `file`
+    sha256 : str | None, default None
+        Checksum that the file must have
+    """
     def __init__(self,
         url:str,              # Address, `http`, `https` or `file`
         sha256:str|None=None, # Checksum that the file must have
@@ -312,7 +493,15 @@ def check_sum(
     path:Path,       # File
     sha256:str|None, # Checksum that it must have; None: any
 ):
-    "Refuse a file that has another checksum."
+    """Refuse a file that has another checksum.
+
+    Parameters
+    ----------
+    path : Path
+        File
+    sha256 : str | None
+        Checksum that it must have; None: any
+    """
     if not sha256: return
     found = file_sha256(path) if path.is_file() else 'that of a file only'
     if found != sha256.lower(): raise ValueError(f'{path}: sha256 is {found}, not {sha256}')
@@ -321,7 +510,20 @@ def fetch(
     source:str|Path,        # `kaggle`, a URL, or the path of a folder, `.zip` or `.csv`; `#sha256=…` may follow
     sha256:str|None=None,   # Expected checksum of a file
 ) -> Path:                  # Path on this machine
-    "Path of a data source, downloaded where that is needed."
+    """Path of a data source, downloaded where that is needed.
+
+    Parameters
+    ----------
+    source : str | Path
+        `kaggle`, a URL, or the path of a folder, `.zip` or `.csv`; `#sha256=…` may follow
+    sha256 : str | None, default None
+        Expected checksum of a file
+
+    Returns
+    -------
+    Path
+        Path on this machine
+    """
     text = str(source)
     if text == 'kaggle': return fetch_kaggle()
     address, asked = checksum_of(text) if '#' in text and not Path(text).expanduser().exists() else (text, None)
@@ -338,7 +540,18 @@ def fetch(
 def public_source(
     source:str|Path, # What a user names
 ) -> str:            # The same, or the file that a signed address was downloaded to
-    "A source that may be written down and shown."
+    """A source that may be written down and shown.
+
+    Parameters
+    ----------
+    source : str | Path
+        What a user names
+
+    Returns
+    -------
+    str
+        The same, or the file that a signed address was downloaded to
+    """
     text = str(source)
     if not re.match(r'https?://', text, re.I): return text
     address, _, columns = text.partition('#')
@@ -353,14 +566,36 @@ READERS_VERSION = 6 # counts up whenever a reader gives other rows for the same 
 def file_line(
     path:Path, # File
 ) -> str:      # Name, bytes and time of the last change
-    "A line that changes when a file does."
+    """A line that changes when a file does.
+
+    Parameters
+    ----------
+    path : Path
+        File
+
+    Returns
+    -------
+    str
+        Name, bytes and time of the last change
+    """
     stat = path.stat()
     return f'{path} {stat.st_size} {stat.st_mtime_ns}'
 
 def listing_hash(
     path:Path, # File or folder
 ) -> str:      # 16 hexadecimal digits
-    "Hash of the names, sizes and times of all files below a path."
+    """Hash of the names, sizes and times of all files below a path.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits
+    """
     files = [path] if path.is_file() else sorted(p for p in path.rglob('*') if p.is_file())
     lines = [str(READERS_VERSION), *map(file_line, files)]
     return hashlib.sha256('\n'.join(lines).encode()).hexdigest()[:16]
@@ -369,7 +604,18 @@ def listing_hash(
 def is_simulated(
     images:pd.DataFrame, # Image table
 ) -> bool:               # True where at least one image is a phantom
-    "Whether images of a table lie in an archive of phantoms."
+    """Whether images of a table lie in an archive of phantoms.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    bool
+        True where at least one image is a phantom
+    """
     root = Path(images.attrs.get('root', ''))
     folders = {os.path.dirname(path) for path in [*images.path, *map(root.joinpath, images.get('name', []))]}
     above = {parent for folder in folders for parent in Path(folder).parents}
@@ -390,7 +636,18 @@ def _restored(file):
 def source_columns(
     source:str|Path, # What a user names, such as `list.csv#path=image_id,region=bone`
 ) -> tuple:          # The source itself, and a dictionary: column of the image table -> column of the CSV
-    "A source, and what a user says about the columns of a CSV behind a `#`."
+    """A source, and what a user says about the columns of a CSV behind a `#`.
+
+    Parameters
+    ----------
+    source : str | Path
+        What a user names, such as `list.csv#path=image_id,region=bone`
+
+    Returns
+    -------
+    tuple
+        The source itself, and a dictionary: column of the image table -> column of the CSV
+    """
     head, _, tail = str(source).rpartition('#')
     if not re.fullmatch(r'\w+=[^,=]+(,\w+=[^,=]+)*', tail) or Path(source).exists(): return source, {}
     columns = dict(part.split('=') for part in tail.split(','))
@@ -408,7 +665,18 @@ def _read(path, columns=None):
 def kept_table(
     path:Path,     # Folder with the images
 ) -> pd.DataFrame: # Image table
-    "Image table of a folder from the cache, read first if a file has changed."
+    """Image table of a folder from the cache, read first if a file has changed.
+
+    Parameters
+    ----------
+    path : Path
+        Folder with the images
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
     file = cache_dir('tables')/f'{listing_hash(path)}.parquet'
     try: return _restored(file)
     except FileNotFoundError: pass
@@ -422,7 +690,20 @@ def read_images(
     source:str|Path,  # What `fetch` takes
     cache:bool=True,  # Keep the table, and take it from there when no file has changed?
 ) -> pd.DataFrame:    # Image table
-    "Image table of an archive, folder or CSV."
+    """Image table of an archive, folder or CSV.
+
+    Parameters
+    ----------
+    source : str | Path
+        What `fetch` takes
+    cache : bool, default True
+        Keep the table, and take it from there when no file has changed?
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
     source, columns = source_columns(source)
     path = fetch(source)
     if path.suffix.lower() == '.zip': path = unpack(path)
@@ -437,7 +718,24 @@ def phantom_name(
     annotated:float, # Share of examinations with a fracture
     **more,          # Other arguments of `make_phantoms`
 ) -> str:            # Different for different arguments
-    "Name of a folder of phantoms in the cache."
+    """Name of a folder of phantoms in the cache.
+
+    Parameters
+    ----------
+    n : int
+        Number of images
+    seed : int
+        Seed of the phantoms
+    annotated : float
+        Share of examinations with a fracture
+    more : object
+        Other arguments of `make_phantoms`
+
+    Returns
+    -------
+    str
+        Different for different arguments
+    """
     name = f'{n}-seed{seed}-annotated{annotated:g}-v{PHANTOM_VERSION}'
     texts = [f'{key}={json.dumps(value, sort_keys=True)}' for key, value in sorted(more.items())]
     return name + f'-{zlib.crc32("-".join(texts).encode()):08x}'*bool(texts)
@@ -448,7 +746,24 @@ def phantom_images(
     annotated:float=1.,  # Share of examinations with a fracture; region recognition uses only these
     **more,              # Other arguments of `make_phantoms`
 ) -> pd.DataFrame:       # Image table
-    "Image table of phantoms, made once and kept in the cache."
+    """Image table of phantoms, made once and kept in the cache.
+
+    Parameters
+    ----------
+    n : int, default 300
+        Number of images
+    seed : int, default 0
+        Same parameters, same images
+    annotated : float, default 1.0
+        Share of examinations with a fracture; region recognition uses only these
+    more : object
+        Other arguments of `make_phantoms`
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
     folder = cache_dir('phantoms')/phantom_name(n, seed, annotated, **more)
     def made(): return read_images(make_phantoms(folder, n=n, seed=seed, annotated=annotated, **more))
     with FileLock(cache_dir('locks')/folder.name): # another process may be making them
@@ -464,7 +779,18 @@ N_PHANTOMS = 600
 def load_images(
     source:str='', # What `fetch` takes, `phantom`, `phantom:N`, `phantom:N:SHARE:NAME,NAME`; empty: `BONEFRAC_DATA`
 ) -> pd.DataFrame: # Image table
-    "Image table of whatever a user may name."
+    """Image table of whatever a user may name.
+
+    Parameters
+    ----------
+    source : str, default ''
+        What `fetch` takes, `phantom`, `phantom:N`, `phantom:N:SHARE:NAME,NAME`; empty: `BONEFRAC_DATA`
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
     source = str(source or os.environ.get('BONEFRAC_DATA') or 'phantom')
     asked = re.fullmatch(r'phantom(?::(\d+))?(?::(\d*\.?\d+))?(?::([a-z]+(?:,[a-z]+)*))?', source)
     if not asked: return read_images(source)

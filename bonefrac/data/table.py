@@ -18,20 +18,53 @@ from ..vocabulary import region_of
 def file_name(
     name:str, # Image name such as `train/images/a.jpg`
 ) -> str:     # `a.jpg`
-    "Name of an image without its folders."
+    """Name of an image without its folders.
+
+    Parameters
+    ----------
+    name : str
+        Image name such as `train/images/a.jpg`
+
+    Returns
+    -------
+    str
+        `a.jpg`
+    """
     return PurePosixPath(name).name
 
 def source_name(
     name:str, # Image name such as `train/images/image1_823_png.rf.20259b.jpg`
 ) -> str:     # Name before the export added its suffix: `image1_823_png`
-    "Name of the source image that an exported copy was made from."
+    """Name of the source image that an exported copy was made from.
+
+    Parameters
+    ----------
+    name : str
+        Image name such as `train/images/image1_823_png.rf.20259b.jpg`
+
+    Returns
+    -------
+    str
+        Name before the export added its suffix: `image1_823_png`
+    """
     return PurePosixPath(name).stem.split('.rf.')[0]
 
 # %% ../../nbs/library/data/03_table.ipynb #dc91baf0
 def region_named(
     text:str|None, # Class, folder or column value
 ) -> str|None:     # One of the regions of the vocabulary, or None
-    "The region that a text names."
+    """The region that a text names.
+
+    Parameters
+    ----------
+    text : str | None
+        Class, folder or column value
+
+    Returns
+    -------
+    str | None
+        One of the regions of the vocabulary, or None
+    """
     try: return region_of(text) if isinstance(text, str) else None
     except ValueError: return None
 
@@ -43,7 +76,20 @@ def path_below(
     root:PurePath, # Folder
     path:PurePath, # File, below `root` or elsewhere
 ) -> PurePath:     # Relative to `root`, or `path` as it is
-    "Path of a file as seen from a folder."
+    """Path of a file as seen from a folder.
+
+    Parameters
+    ----------
+    root : PurePath
+        Folder
+    path : PurePath
+        File, below `root` or elsewhere
+
+    Returns
+    -------
+    PurePath
+        Relative to `root`, or `path` as it is
+    """
     return path.relative_to(root) if path.is_relative_to(root) else path
 
 def image_row(
@@ -55,7 +101,30 @@ def image_row(
     polygons:list=(),     # One list `[id, x1, y1, …]` per polygon
     **more,               # Other values, such as `source` and `study`
 ) -> dict:                # By column; what only the pixels tell is missing
-    "Row of the image table before its image is opened."
+    """Row of the image table before its image is opened.
+
+    Parameters
+    ----------
+    root : PurePath
+        Folder of the data
+    path : PurePath
+        Image file, below `root` or elsewhere
+    split : str, default ''
+        `train`, `valid`, `test`, or empty
+    label : str | None, default None
+        Class as the data name it
+    region : str | None, default None
+        A region of the vocabulary
+    polygons : list, default ()
+        One list `[id, x1, y1, …]` per polygon
+    more : object
+        Other values, such as `source` and `study`
+
+    Returns
+    -------
+    dict
+        By column; what only the pixels tell is missing
+    """
     name = path_below(root, path).as_posix()
     source = source_name(name)
     row = dict(name=name, path=str(path), split=split, label=label, region=region)
@@ -73,7 +142,18 @@ def _kinds(values): return sorted(values.dropna().unique())
 def counted_as(
     images:pd.DataFrame, # Image table
 ) -> pd.Series:          # Region or label, in the order of `images`; None where the image is in no column
-    "What the summary counts each image as."
+    """What the summary counts each image as.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    pd.Series
+        Region or label, in the order of `images`; None where the image is in no column
+    """
     region = images.region
     if images.annotated.any(): region = region.where(images.annotated)
     return region.combine_first(_others(images))
@@ -90,7 +170,18 @@ def _counts(part, of_class, classes):
 def summary(
     images:pd.DataFrame, # Image table
 ) -> pd.DataFrame:       # One row per shipped split and a total; counts
-    "Images, annotated images, polygons and annotated images of each region, by shipped split."
+    """Images, annotated images, polygons and annotated images of each region, by shipped split.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per shipped split and a total; counts
+    """
     of_class = counted_as(images)
     classes = _kinds(images.region) + _kinds(_others(images))
     rows = {}
@@ -104,7 +195,18 @@ def summary(
 def problems(
     images:pd.DataFrame, # Image table as a reader made it
 ) -> pd.DataFrame:       # Columns `file`, `reason`
-    "What a reader set aside, and why."
+    """What a reader set aside, and why.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table as a reader made it
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns `file`, `reason`
+    """
     return pd.DataFrame(images.attrs.get('problems', []), columns=['file', 'reason'])
 
 # %% ../../nbs/library/data/03_table.ipynb #74d03209
@@ -119,7 +221,18 @@ def _said(row):
 def content_lines(
     images:pd.DataFrame, # Image table
 ) -> list:               # One text per image
-    "What `data_hash` takes of each image."
+    """What `data_hash` takes of each image.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    list
+        One text per image
+    """
     values = images[_HASHED].astype(str).values
     labels = map(_said, images.itertuples())
     rows = zip(images.name.map(file_name), values, labels)
@@ -128,6 +241,17 @@ def content_lines(
 def data_hash(
     images:pd.DataFrame, # Image table
 ) -> str:                # 16 hexadecimal digits
-    "Name of the content of an image table: bytes, file names, labels, shipped split and groups, wherever they lie."
+    """Name of the content of an image table: bytes, file names, labels, shipped split and groups, wherever they lie.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits
+    """
     text = '\n'.join(sorted(content_lines(images)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -29,7 +29,21 @@ from .pixels import file_format, stretched
 # %% ../../nbs/library/data/06_volumes.ipynb #698ed945
 @dataclass(frozen=True)
 class Volume:
-    "An examination in three dimensions."
+    """An examination in three dimensions.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        Int16 or float32, (slices, rows, columns), from feet to head, front to back, right to left
+    spacing : tuple
+        Distances of slices, rows and columns, mm
+    modality : str, default ''
+        `CT`, `MR` or another of DICOM; empty where no header tells
+    facts : dict, default field(default_factory=dict)
+        What `told` keeps of a DICOM header
+    study : str, default ''
+        `study_key`, of DICOM only
+    """
     values:np.ndarray # Int16 or float32, (slices, rows, columns), from feet to head, front to back, right to left
     spacing:tuple     # Distances of slices, rows and columns, mm
     modality:str = '' # `CT`, `MR` or another of DICOM; empty where no header tells
@@ -40,7 +54,20 @@ def canonical(
     values:np.ndarray, # Three axes
     affine:np.ndarray, # Float, (4, 4): from indices to mm to the left, to the back, to the head
 ) -> tuple:            # Values, and distances of slices, rows and columns in mm
-    "An array from feet to head, front to back, right to left."
+    """An array from feet to head, front to back, right to left.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        Three axes
+    affine : np.ndarray
+        Float, (4, 4): from indices to mm to the left, to the back, to the head
+
+    Returns
+    -------
+    tuple
+        Values, and distances of slices, rows and columns in mm
+    """
     axes = affine[:3, :3]
     spacing = np.linalg.norm(axes, axis=0)
     if not np.isfinite(affine).all() or not (spacing > 0).all(): raise ValueError('no distances of voxels')
@@ -60,7 +87,13 @@ SLICE = ( # header elements that a slice is placed by
 def header_of(
     path:str|Path, # DICOM file
 ):                 # `pydicom.Dataset` with the elements of `SLICE`
-    "What a slice is placed by."
+    """What a slice is placed by.
+
+    Parameters
+    ----------
+    path : str | Path
+        DICOM file
+    """
     from pydicom import config, dcmread
     config.settings.reading_validation_mode = config.IGNORE # a warning would print the value that it is about
     try: return dcmread(path, stop_before_pixels=True, specific_tags=SLICE)
@@ -69,12 +102,29 @@ def header_of(
 def is_slice(
     ds,      # `pydicom.Dataset`
 ) -> bool:   # False for radiographs
-    "Whether a header places its image in space."
+    """Whether a header places its image in space.
+
+    Parameters
+    ----------
+    ds : object
+        `pydicom.Dataset`
+
+    Returns
+    -------
+    bool
+        False for radiographs
+    """
     sizes = dict(ImagePositionPatient=3, ImageOrientationPatient=6)
     return all(len(ds.get(name) or ()) == n for name, n in sizes.items())
 
 class Series:
-    "Slices of one series, and what can be wrong with them."
+    """Slices of one series, and what can be wrong with them.
+
+    Parameters
+    ----------
+    files : list
+        DICOM files in any order
+    """
     ALIKE = 'SeriesInstanceUID', 'Modality', 'Rows', 'Columns', 'ImageOrientationPatient', 'PixelSpacing'
 
     def __init__(self,
@@ -172,7 +222,13 @@ def _alike(one, other):
 def slice_values(
     path:Path, # DICOM file of one slice
 ):             # Float, (rows, columns), after rescaling
-    "Values of a slice."
+    """Values of a slice.
+
+    Parameters
+    ----------
+    path : Path
+        DICOM file of one slice
+    """
     try:
         ds = needed_of(path)
         return first_frame(ds)*(ds.get('RescaleSlope') or 1) + (ds.get('RescaleIntercept') or 0)
@@ -181,7 +237,13 @@ def slice_values(
 def check_units(
     ds, # Header of a slice
 ):
-    "Refuse a CT whose values are not Hounsfield units."
+    """Refuse a CT whose values are not Hounsfield units.
+
+    Parameters
+    ----------
+    ds : object
+        Header of a slice
+    """
     if ds.get('Modality') != 'CT': return
     if 'RescaleSlope' not in ds: raise ValueError('no RescaleSlope, so the values are not Hounsfield units')
     if ds.get('RescaleType', 'HU') != 'HU': raise ValueError('RescaleType is not HU')
@@ -189,7 +251,13 @@ def check_units(
 def read_series(
     files:list, # DICOM files of one series, in any order
 ) -> Volume:
-    "A series of slices as a volume."
+    """A series of slices as a volume.
+
+    Parameters
+    ----------
+    files : list
+        DICOM files of one series, in any order
+    """
     try: series = Series(files)
     except (TypeError, AttributeError, IndexError) as e:
         raise ValueError(f'a damaged header ({type(e).__name__})') from None
@@ -210,7 +278,18 @@ def read_series(
 def not_hounsfield(
     values:np.ndarray, # Any number type
 ) -> str:              # Empty where they may be
-    "Why values cannot be Hounsfield units."
+    """Why values cannot be Hounsfield units.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        Any number type
+
+    Returns
+    -------
+    str
+        Empty where they may be
+    """
     if not np.isfinite(values).all(): return 'NaN or infinite values'
     air, high = (values < -500).mean(), int(values.max())
     if air < .005: return f'{air:.1%} of the values are below -500, so there is no air'
@@ -219,7 +298,13 @@ def not_hounsfield(
 def opened_nifti(
     path:Path, # File
 ):             # `nibabel.Nifti1Image`, not read yet
-    "A NIfTI file with three axes."
+    """A NIfTI file with three axes.
+
+    Parameters
+    ----------
+    path : Path
+        File
+    """
     try: import nibabel as nib
     except ImportError: raise ValueError("NIfTI needs nibabel: pip install 'bonefrac[ct]'") from None
     try: image:Any = nib.load(path)
@@ -232,7 +317,18 @@ def opened_nifti(
 def nifti_values(
     image, # `nibabel.Nifti1Image`
 ) -> np.ndarray: # Float32, or int16 where these are Hounsfield units
-    "Values of a NIfTI image."
+    """Values of a NIfTI image.
+
+    Parameters
+    ----------
+    image : object
+        `nibabel.Nifti1Image`
+
+    Returns
+    -------
+    np.ndarray
+        Float32, or int16 where these are Hounsfield units
+    """
     try: values = np.asarray(image.dataobj, np.float32).reshape(image.shape[:3])
     except (OSError, EOFError, ValueError, zlib.error) as e:
         raise ValueError(f'a damaged NIfTI file ({type(e).__name__})') from None
@@ -243,7 +339,18 @@ UNITS = dict(mm=1, meter=1000, micron=.001, unknown=1) # of a NIfTI header, in m
 def read_nifti(
     path:str|Path, # `.nii` or `.nii.gz`
 ) -> Volume:       # Its modality is `CT` where its values may be Hounsfield units, else empty
-    "A NIfTI file as a volume."
+    """A NIfTI file as a volume.
+
+    Parameters
+    ----------
+    path : str | Path
+        `.nii` or `.nii.gz`
+
+    Returns
+    -------
+    Volume
+        Its modality is `CT` where its values may be Hounsfield units, else empty
+    """
     try:
         image = opened_nifti(Path(path))
         values = nifti_values(image)
@@ -256,13 +363,35 @@ def read_nifti(
 def is_nifti(
     path:Path, # Any file
 ) -> bool:     # Told by its name
-    "Whether a file is named like NIfTI."
+    """Whether a file is named like NIfTI.
+
+    Parameters
+    ----------
+    path : Path
+        Any file
+
+    Returns
+    -------
+    bool
+        Told by its name
+    """
     return path.name.lower().endswith(('.nii', '.nii.gz'))
 
 def slices_below(
     root:Path, # Folder
 ) -> list:     # One list of files per series of two slices or more
-    "DICOM files with a place in space."
+    """DICOM files with a place in space.
+
+    Parameters
+    ----------
+    root : Path
+        Folder
+
+    Returns
+    -------
+    list
+        One list of files per series of two slices or more
+    """
     found = defaultdict(list)
     for path in sorted(root.rglob('*')):
         if path.name[0] == '.' or not path.is_file() or file_format(path) != 'DICOM': continue
@@ -273,7 +402,18 @@ def slices_below(
 def volumes_below(
     root:str|Path, # Folder, or a NIfTI file
 ) -> dict:         # Name as seen from the folder -> files of one volume
-    "Series of slices and NIfTI files below a folder."
+    """Series of slices and NIfTI files below a folder.
+
+    Parameters
+    ----------
+    root : str | Path
+        Folder, or a NIfTI file
+
+    Returns
+    -------
+    dict
+        Name as seen from the folder -> files of one volume
+    """
     root = Path(root)
     if root.is_file(): return {root.name: [root]} if is_nifti(root) else {}
     found:dict = {}
@@ -288,7 +428,13 @@ def volumes_below(
 def read_volume(
     files:list, # DICOM files of one series, or one NIfTI file
 ) -> Volume:
-    "A volume from its files."
+    """A volume from its files.
+
+    Parameters
+    ----------
+    files : list
+        DICOM files of one series, or one NIfTI file
+    """
     return read_nifti(files[0]) if is_nifti(Path(files[0])) else read_series(files)
 
 # %% ../../nbs/library/data/06_volumes.ipynb #67f8d30a
@@ -300,7 +446,20 @@ def projection(
     side:str='front', # A name of `SIDES`
     way:str='mean',   # A name of `WAYS`
 ) -> tuple:           # Float32, (height, width), head or front above; mm between its rows and columns
-    "A volume looked through."
+    """A volume looked through.
+
+    Parameters
+    ----------
+    side : str, default 'front'
+        A name of `SIDES` (front, side, top)
+    way : str, default 'mean'
+        A name of `WAYS` (mean, max)
+
+    Returns
+    -------
+    tuple
+        Float32, (height, width), head or front above; mm between its rows and columns
+    """
     axis = SIDES[side]
     values = np.maximum(volume.values, -1000) if volume.modality == 'CT' else volume.values
     look:Any = WAYS[way]
@@ -313,7 +472,20 @@ def projected_film(
     side:str='front', # A name of `SIDES`
     way:str='mean',   # A name of `WAYS`
 ) -> tuple:           # Grey uint8, (height, width), with square pixels; their side in mm
-    "A projection as a film."
+    """A projection as a film.
+
+    Parameters
+    ----------
+    side : str, default 'front'
+        A name of `SIDES` (front, side, top)
+    way : str, default 'mean'
+        A name of `WAYS` (mean, max)
+
+    Returns
+    -------
+    tuple
+        Grey uint8, (height, width), with square pixels; their side in mm
+    """
     seen, spacing = projection(volume, side, way)
     mm = min(spacing)
     height, width = (max(round(n*one/mm), 1) for n, one in zip(seen.shape, spacing))
@@ -324,7 +496,18 @@ def write_projections(
     volume:Volume,
     folder:Path,   # To make
 ) -> dict:         # Path of a PNG file -> side, way, mm per pixel
-    "All projections of a volume, as files."
+    """All projections of a volume, as files.
+
+    Parameters
+    ----------
+    folder : Path
+        To make
+
+    Returns
+    -------
+    dict
+        Path of a PNG file -> side, way, mm per pixel
+    """
     made = {}
     for side, way in product(SIDES, WAYS):
         grey, mm = projected_film(volume, side, way)
@@ -342,14 +525,31 @@ NO_RADIOGRAPHS = dict( # modality -> what it is, of images that no X-ray casts o
 def no_film(
     modality:str|None, # Of a DICOM file with one image
 ) -> str:              # Empty for radiographs, and where no header tells
-    "Why an image is shown and not answered for."
+    """Why an image is shown and not answered for.
+
+    Parameters
+    ----------
+    modality : str | None
+        Of a DICOM file with one image
+
+    Returns
+    -------
+    str
+        Empty for radiographs, and where no header tells
+    """
     if modality not in NO_RADIOGRAPHS: return ''
     return f'{NO_RADIOGRAPHS[modality]} (modality {modality}); the networks here learned radiographs'
 
 def why_not(
     volume:Volume,
 ) -> str:          # Empty for a CT
-    "Why a volume is shown and not answered for."
+    """Why a volume is shown and not answered for.
+
+    Returns
+    -------
+    str
+        Empty for a CT
+    """
     if volume.modality == 'CT': return ''
     if not volume.modality: return f'not a CT, perhaps MRI: {not_hounsfield(volume.values)}'
     return no_film(volume.modality) or f'modality {volume.modality} is not answered for'

@@ -27,14 +27,33 @@ from ..training.tasks import ask
 def trained_names(
     run:str|Path, # Folder of a finished run
 ) -> set:         # Names of images
-    "Films that a run saw before its test."
+    """Films that a run saw before its test.
+
+    Parameters
+    ----------
+    run : str | Path
+        Folder of a finished run
+
+    Returns
+    -------
+    set
+        Names of images
+    """
     file = Path(run)/'split.csv'
     if not file.is_file(): return set()
     split = pd.read_csv(file, dtype=str)
     return {Path(name).name for name in split['name'][split['split'] != 'test']}
 
 class Chosen(NamedTuple):
-    "Films that can be judged, and those that were left out."
+    """Films that can be judged, and those that were left out.
+
+    Parameters
+    ----------
+    films : pd.DataFrame
+        Image table with the column `answer`
+    notes : list
+        Sentences
+    """
     films:pd.DataFrame # Image table with the column `answer`
     notes:list         # Sentences
 
@@ -42,7 +61,20 @@ def known_answers(
     asked:pd.DataFrame, # Image table with the column `answer`
     card:dict,          # Card of the run
 ) -> pd.Series:         # bool
-    "Which films have an answer that the run can give."
+    """Which films have an answer that the run can give.
+
+    Parameters
+    ----------
+    asked : pd.DataFrame
+        Image table with the column `answer`
+    card : dict
+        Card of the run
+
+    Returns
+    -------
+    pd.Series
+        bool
+    """
     if card['kind'] != 'classes': return pd.Series(True, asked.index)
     known = asked['answer'].isin(card['classes'])
     if known.any(): return known
@@ -54,7 +86,17 @@ def chosen(
     run:str|Path,        # Folder of a finished run
     seen:bool=False,     # Keep films that have the name of one that the run was trained on?
 ) -> Chosen:
-    "Films of an image table that a run can be judged by."
+    """Films of an image table that a run can be judged by.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+    run : str | Path
+        Folder of a finished run
+    seen : bool, default False
+        Keep films that have the name of one that the run was trained on?
+    """
     card, asked = read_card(run), ask(read_card(run)['task'], audited(images))
     names = asked['name'].map(lambda name: Path(name).name)
     before = set() if seen else trained_names(run)
@@ -75,7 +117,22 @@ def class_predictions(
     answers:pd.DataFrame, # From `predict`, row by row
     card:dict,            # Card of the run
 ) -> pd.DataFrame:        # Predictions table of kind `classes`
-    "Probabilities of classes beside the truth."
+    """Probabilities of classes beside the truth.
+
+    Parameters
+    ----------
+    films : pd.DataFrame
+        With `answer`
+    answers : pd.DataFrame
+        From `predict`, row by row
+    card : dict
+        Card of the run
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of kind `classes`
+    """
     probs = answers[[f'p_{name}' for name in card['classes']]].to_numpy()
     return predictions_table(films['name'], films['study'], films['answer'].astype(str), probs,
                              card['classes'])
@@ -85,7 +142,22 @@ def yes_no_predictions(
     answers:pd.DataFrame, # From `predict`, row by row
     card:dict,            # Card of the run
 ) -> pd.DataFrame:        # Predictions table of kind `binary`
-    "Probabilities of yes beside the truth."
+    """Probabilities of yes beside the truth.
+
+    Parameters
+    ----------
+    films : pd.DataFrame
+        With `answer`
+    answers : pd.DataFrame
+        From `predict`, row by row
+    card : dict
+        Card of the run
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of kind `binary`
+    """
     truth = films['answer'] == card['classes'][1]
     return binary_table(films['name'], films['study'], truth, answers['probability'])
 
@@ -94,7 +166,22 @@ def box_predictions(
     answers:pd.DataFrame, # From `predict`, row by row
     card:dict,            # Card of the run
 ) -> pd.DataFrame:        # Predictions table of kind `boxes` with `probability` and `p_` columns
-    "Boxes beside those around what was marked."
+    """Boxes beside those around what was marked.
+
+    Parameters
+    ----------
+    films : pd.DataFrame
+        With `polygons`
+    answers : pd.DataFrame
+        From `predict`, row by row
+    card : dict
+        Card of the run
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of kind `boxes` with `probability` and `p_` columns
+    """
     from bonefrac.training.detector import boxes_drawn
     truth = list(map(boxes_drawn, films.itertuples()))
     table = boxes_table(films['name'], films['study'], truth, list(answers['boxes']))
@@ -107,7 +194,22 @@ def measured_numbers(
     answers:pd.DataFrame, # From `predict`, row by row
     card:dict,            # Card of the run
 ) -> pd.DataFrame:        # Predictions table of kind `numbers`
-    "Measured numbers beside the true ones."
+    """Measured numbers beside the true ones.
+
+    Parameters
+    ----------
+    films : pd.DataFrame
+        With the columns of the numbers
+    answers : pd.DataFrame
+        From `predict`, row by row
+    card : dict
+        Card of the run
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of kind `numbers`
+    """
     what = card['classes']
     if answers['refused'].any(): raise ValueError(max(answers['refused']))
     return numbers_table(films['name'], films['study'], films[what].astype(float), answers[what], what)
@@ -119,7 +221,20 @@ def own_predictions(
     films:pd.DataFrame, # Image table with the column `answer`, from `chosen`
     run:str|Path,       # Folder of a finished run or of an export
 ) -> pd.DataFrame:      # Predictions table of the run's kind; `attrs['problems']` lists unreadable files
-    "Predictions table of a run on labelled films."
+    """Predictions table of a run on labelled films.
+
+    Parameters
+    ----------
+    films : pd.DataFrame
+        Image table with the column `answer`, from `chosen`
+    run : str | Path
+        Folder of a finished run or of an export
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of the run's kind; `attrs['problems']` lists unreadable files
+    """
     card, answers = read_card(run), predict(list(films['path']), run)
     read = films.set_index(films['path'].map(str)).loc[answers['path']].reset_index(drop=True)
     table = TABLES[card['kind']](read, answers, card)
@@ -127,7 +242,21 @@ def own_predictions(
     return table
 
 class Evaluation(NamedTuple):
-    "A run on labelled films."
+    """A run on labelled films.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Predictions table
+    scores : dict
+        From `bonefrac.evaluation.judge.scores`
+    own : dict
+        The same of the run's own test part; empty for an export
+    notes : list
+        What was left out, in words
+    simulated : bool
+        Are the films simulated?
+    """
     table:pd.DataFrame  # Predictions table
     scores:dict         # From `bonefrac.evaluation.judge.scores`
     own:dict            # The same of the run's own test part; empty for an export
@@ -137,7 +266,18 @@ class Evaluation(NamedTuple):
 def own_threshold(
     run:str|Path, # Folder of a finished run
 ) -> float|None:  # Probability
-    "Probability of yes that the validation films of a run chose."
+    """Probability of yes that the validation films of a run chose.
+
+    Parameters
+    ----------
+    run : str | Path
+        Folder of a finished run
+
+    Returns
+    -------
+    float | None
+        Probability
+    """
     if not (Path(run)/'predictions.parquet').is_file(): return None
     return threshold_of(read_predictions(run, 'valid'))
 
@@ -146,7 +286,17 @@ def evaluate(
     run:str|Path,            # Folder of a finished run or of an export
     seen:bool=False,         # Also films that have the name of one that the run was trained on?
 ) -> Evaluation:
-    "Judge a finished run on labelled films that it has not seen."
+    """Judge a finished run on labelled films that it has not seen.
+
+    Parameters
+    ----------
+    source : str | pd.DataFrame
+        As `RunConfig.data`, or an image table
+    run : str | Path
+        Folder of a finished run or of an export
+    seen : bool, default False
+        Also films that have the name of one that the run was trained on?
+    """
     images = source if isinstance(source, pd.DataFrame) else load_images(source)
     films, notes = chosen(images, run, seen)
     table = own_predictions(films, run)
@@ -159,7 +309,20 @@ def score_words(
     scores:dict, # From `bonefrac.evaluation.judge.scores`
     name:str,    # Of a score
 ) -> str:        # A number, with its interval where there is one
-    "A score for a table."
+    """A score for a table.
+
+    Parameters
+    ----------
+    scores : dict
+        From `bonefrac.evaluation.judge.scores`
+    name : str
+        Of a score
+
+    Returns
+    -------
+    str
+        A number, with its interval where there is one
+    """
     value = scores.get(name)
     if value is None: return '–'
     if isinstance(value, int): return str(value)
@@ -168,7 +331,18 @@ def score_words(
 def beside_own(
     found:Evaluation, # From `evaluate`
 ) -> pd.DataFrame:    # One row per score; columns `these films`, `the run's own test part`
-    "Scores on these films beside those that the run had, in words."
+    """Scores on these films beside those that the run had, in words.
+
+    Parameters
+    ----------
+    found : Evaluation
+        From `evaluate`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per score; columns `these films`, `the run's own test part`
+    """
     kept = [name for name, value in found.scores.items()
             if isinstance(value, (int, float)) and not name.endswith(('_low', '_high'))]
     both = {'these films': found.scores, "the run's own test part": found.own}

@@ -30,7 +30,15 @@ def last_map(
     model, # `nn.Module`
     x,     # Normalised images, float tensor (n, 3, size, size)
 ):         # One of its modules
-    "The last part of a network that gives a map."
+    """The last part of a network that gives a map.
+
+    Parameters
+    ----------
+    model : object
+        `nn.Module`
+    x : object
+        Normalised images, float tensor (n, 3, size, size)
+    """
     def keep(module, inputs, output):
         if getattr(output, 'ndim', 0) == 4 and min(output.shape[2:]) > 1: found.append(module)
     found:list = []
@@ -45,7 +53,19 @@ def grad_cam(
     target,     # Number of the class that is explained, one for all or an int64 tensor (n,)
     layer=None, # Module whose maps are weighed; default: `last_map`
 ):              # float tensor (n, size, size), at least 0
-    "Where the answer for a class came from."
+    """Where the answer for a class came from.
+
+    Parameters
+    ----------
+    model : object
+        `nn.Module` that gives logits (n, classes), in evaluation mode
+    x : object
+        Normalised images, float tensor (n, 3, size, size)
+    target : object
+        Number of the class that is explained, one for all or an int64 tensor (n,)
+    layer : object, default None
+        Module whose maps are weighed; default: `last_map`
+    """
     cam = needed('captum').attr.LayerGradCam(model, layer or last_map(model, x[:1]))
     heat = cam.attribute(x, target, relu_attributions=True)
     grown = needed('torch').nn.functional.interpolate
@@ -53,7 +73,15 @@ def grad_cam(
 
 # %% ../../nbs/library/deploy/03_explain.ipynb #db4778ce
 class Asked(NamedTuple):
-    "A network as the tests of a map see it."
+    """A network as the tests of a map see it.
+
+    Parameters
+    ----------
+    score : Callable
+        Grey uint8 (n, size, size) -> answers, float (n,)
+    maps : Callable
+        Grey uint8 (n, size, size) -> maps, float (n, size, size), at least 0
+    """
     score:Callable # Grey uint8 (n, size, size) -> answers, float (n,)
     maps:Callable  # Grey uint8 (n, size, size) -> maps, float (n, size, size), at least 0
 
@@ -62,7 +90,22 @@ def in_parts(
     card:dict,       # Card of the run
     size:int=32,     # Images at a time
 ) -> Callable:       # Grey uint8 (n, size, size) -> float array (n, …)
-    "A function of tensors as one of squares, a few at a time."
+    """A function of tensors as one of squares, a few at a time.
+
+    Parameters
+    ----------
+    answer : Callable
+        Normalised images, float tensor (k, 3, size, size) -> tensor (k, …)
+    card : dict
+        Card of the run
+    size : int, default 32
+        Images at a time
+
+    Returns
+    -------
+    Callable
+        Grey uint8 (n, size, size) -> float array (n, …)
+    """
     torch = needed('torch')
     def asked(squares):
         parts = [squares[i:i + size] for i in range(0, len(squares), size)]
@@ -75,7 +118,22 @@ def classifier(
     card:dict,  # Card of its run
     target:int|None=1, # Number of the class that is explained; None: the class that is answered
 ) -> Asked:     # Probability of the class, and Grad-CAM
-    "A classifier and its Grad-CAM."
+    """A classifier and its Grad-CAM.
+
+    Parameters
+    ----------
+    model : object
+        `nn.Module` that gives logits (n, classes), in evaluation mode, on the CPU
+    card : dict
+        Card of its run
+    target : int | None, default 1
+        Number of the class that is explained; None: the class that is answered
+
+    Returns
+    -------
+    Asked
+        Probability of the class, and Grad-CAM
+    """
     def of(x): return model(x).detach().argmax(1) if target is None else target
     def score(x):
         answers = model(x).detach().softmax(1)
@@ -86,7 +144,20 @@ def detector(
     model,     # `Spotter` in evaluation mode, on the CPU
     card:dict, # Card of its run
 ) -> Asked:    # Probability that anything is there, and the map of scores
-    "A detector and its map of scores."
+    """A detector and its map of scores.
+
+    Parameters
+    ----------
+    model : object
+        `Spotter` in evaluation mode, on the CPU
+    card : dict
+        Card of its run
+
+    Returns
+    -------
+    Asked
+        Probability that anything is there, and the map of scores
+    """
     def score(x): return model(x)[3][:, 0].detach().sigmoid()
     return Asked(in_parts(score, card), map_network(model, card))
 
@@ -96,7 +167,22 @@ def cascade(
     steps:int=6, # Networks to make
     seed:int=0,  # Of the new weights
 ) -> Iterator:   # Share of the layers that are random (0–1), and a network in evaluation mode
-    "Copies of a network with ever more random layers, the last layers first; the first copy is as trained."
+    """Copies of a network with ever more random layers, the last layers first; the first copy is as trained.
+
+    Parameters
+    ----------
+    model : object
+        `nn.Module`; it stays as it is
+    steps : int, default 6
+        Networks to make
+    seed : int, default 0
+        Of the new weights
+
+    Returns
+    -------
+    Iterator
+        Share of the layers that are random (0–1), and a network in evaluation mode
+    """
     torch, changed = needed('torch'), deepcopy(model).eval()
     layers = [module for module in changed.modules()
               if hasattr(module, 'reset_parameters')][::-1]
@@ -109,7 +195,17 @@ def cascade(
 
 # %% ../../nbs/library/deploy/03_explain.ipynb #d5066e3e
 class Pairs(NamedTuple):
-    "Simulated films with a fracture, and the same without."
+    """Simulated films with a fracture, and the same without.
+
+    Parameters
+    ----------
+    films : pd.DataFrame
+        name, group, truth (boxes as shares of the square); one row per pair
+    there : np.ndarray
+        Grey uint8 (n, size, size)
+    gone : np.ndarray
+        The same, without the fracture
+    """
     films:pd.DataFrame # name, group, truth (boxes as shares of the square); one row per pair
     there:np.ndarray   # Grey uint8 (n, size, size)
     gone:np.ndarray    # The same, without the fracture
@@ -121,7 +217,26 @@ def drawn_pairs(
     least:int=1,    # Severity of the fracture, 1 to 3
     nuisances:dict|None=None, # Probabilities that replace those of `NUISANCES`
 ) -> Iterator:      # Number and two `Phantom`s, with and without
-    "Simulated films with their fracture and without it, without end."
+    """Simulated films with their fracture and without it, without end.
+
+    Parameters
+    ----------
+    seed : int
+        Of the first pair
+    pixels : int
+        Longest side of a film in pixels
+    regions : tuple
+        Names of `VIEWS`, taken in turn
+    least : int, default 1
+        Severity of the fracture, 1 to 3
+    nuisances : dict | None, default None
+        Probabilities that replace those of `NUISANCES`
+
+    Returns
+    -------
+    Iterator
+        Number and two `Phantom`s, with and without
+    """
     for number in count():
         region = regions[number % len(regions)]
         views = list(VIEWS[region])
@@ -134,7 +249,20 @@ def pair_truth(
     phantom:Phantom, # With a fracture
     how:str,         # A name of `RESIZES`
 ) -> list:           # Boxes as shares of the square
-    "Boxes around the fractures of a simulated film."
+    """Boxes around the fractures of a simulated film.
+
+    Parameters
+    ----------
+    phantom : Phantom
+        With a fracture
+    how : str
+        A name of `RESIZES` (stretch, fit)
+
+    Returns
+    -------
+    list
+        Boxes as shares of the square
+    """
     height, width = phantom.image.shape
     room = room_of(width, height, how)
     ends = [into_square(one, room) for one in phantom.polygons]
@@ -149,7 +277,30 @@ def phantom_pairs(
     least:int=1,        # Severity of the fracture, 1 to 3
     nuisances:dict|None=None, # Probabilities that replace those of `NUISANCES`
 ) -> Pairs:             # Prepared as the card says
-    "Simulated films with and without their fracture."
+    """Simulated films with and without their fracture.
+
+    Parameters
+    ----------
+    card : dict
+        Card of a run: filter, size, resize
+    n : int, default 60
+        Number of pairs
+    seed : int, default 1000000
+        Of the first pair; far from those that networks are trained on
+    pixels : int, default 512
+        Longest side of a film in pixels, 64 to 1024
+    regions : tuple, default ()
+        Names of `VIEWS`; empty: all
+    least : int, default 1
+        Severity of the fracture, 1 to 3
+    nuisances : dict | None, default None
+        Probabilities that replace those of `NUISANCES`
+
+    Returns
+    -------
+    Pairs
+        Prepared as the card says
+    """
     made = list(islice(drawn_pairs(seed, pixels, regions or tuple(VIEWS), least, nuisances), n))
     filter, size, how = (card[key] for key in ('filter', 'size', 'resize'))
     def squares(i):
@@ -165,7 +316,20 @@ def share_changed(
     pairs:Pairs, # From `phantom_pairs`
     by:int=12,   # Grey values
 ) -> pd.DataFrame: # inside, outside: share of the pixels that change by more; one row per pair
-    "Where two films of a pair differ."
+    """Where two films of a pair differ.
+
+    Parameters
+    ----------
+    pairs : Pairs
+        From `phantom_pairs`
+    by : int, default 12
+        Grey values
+
+    Returns
+    -------
+    pd.DataFrame
+        inside, outside: share of the pixels that change by more; one row per pair
+    """
     far = cv2.absdiff(pairs.there, pairs.gone) > by
     rows = []
     for changed, truth in zip(far, pairs.films['truth']):
@@ -181,7 +345,22 @@ def film_row(
     file:Path,       # PNG file to write
     pair:str,        # Name of the pair
 ) -> dict:           # Row of a list of images
-    "Write a simulated film, and say what is known of it."
+    """Write a simulated film, and say what is known of it.
+
+    Parameters
+    ----------
+    phantom : Phantom
+        One of a pair
+    file : Path
+        PNG file to write
+    pair : str
+        Name of the pair
+
+    Returns
+    -------
+    dict
+        Row of a list of images
+    """
     cv2.imwrite(str(file), phantom.image)
     polygons = [[0, *map(float, polygon.ravel())] for polygon in phantom.polygons]
     return dict(path=file.name, region=phantom.truth['region'], annotated=len(polygons) > 0,
@@ -196,7 +375,30 @@ def paired_images(
     least:int=1,        # Severity of the fracture, 1 to 3
     nuisances:dict|None=None, # Probabilities that replace those of `NUISANCES`
 ) -> pd.DataFrame:      # Image table
-    "Simulated films with and without their fracture as a data set."
+    """Simulated films with and without their fracture as a data set.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder to write to
+    n : int, default 150
+        Number of pairs
+    seed : int, default 0
+        Of the first pair
+    pixels : int, default 512
+        Longest side of a film in pixels, 64 to 1024
+    regions : tuple, default ()
+        Names of `VIEWS`; empty: all
+    least : int, default 1
+        Severity of the fracture, 1 to 3
+    nuisances : dict | None, default None
+        Probabilities that replace those of `NUISANCES`
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     made = islice(drawn_pairs(seed, pixels, regions or tuple(VIEWS), least, nuisances), n)

@@ -38,7 +38,15 @@ from .predict import (check_for_patients, described_file, grey_square, load_mode
 
 # %% ../../nbs/library/deploy/01_export.ipynb #f9d1eaf1
 class GreyInput(nn.Module):
-    "A network that takes grey images as bytes."
+    """A network that takes grey images as bytes.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Takes float32 (n, 3, size, size)
+    card : dict
+        Its card: `mean` and `std`
+    """
     def __init__(self,
         network:nn.Module, # Takes float32 (n, 3, size, size)
         card:dict,         # Its card: `mean` and `std`
@@ -57,7 +65,17 @@ def write_onnx(
     card:dict,       # Its card: `size`, `mean`, `std`
     file:str|Path,   # ONNX file to write
 ):
-    "Write a network with normalisation inside; uint8 (1, 1, size, size) goes in, what `outputs_of` says comes out."
+    """Write a network with normalisation inside; uint8 (1, 1, size, size) goes in, what `outputs_of` says comes out.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Network in evaluation mode, on the CPU
+    card : dict
+        Its card: `size`, `mean`, `std`
+    file : str | Path
+        ONNX file to write
+    """
     write_graph(GreyInput(model, card), card['size'], file, outputs_of(card))
 
 def write_graph(
@@ -66,7 +84,19 @@ def write_graph(
     file:str|Path,     # ONNX file to write
     gives=('logits',), # Names of what comes out
 ):
-    "Write a network that takes grey images as bytes."
+    """Write a network that takes grey images as bytes.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Takes uint8 (1, 1, size, size)
+    size : int
+        Side in pixels
+    file : str | Path
+        ONNX file to write
+    gives : object, default ('logits',)
+        Names of what comes out
+    """
     image = torch.zeros(1, 1, size, size, dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -75,7 +105,13 @@ def write_graph(
 
 # %% ../../nbs/library/deploy/01_export.ipynb #69be5840
 class Squares:
-    "Images as onnxruntime asks for them."
+    """Images as onnxruntime asks for them.
+
+    Parameters
+    ----------
+    squares : np.ndarray
+        Grey uint8 (n, size, size)
+    """
     def __init__(self,
         squares:np.ndarray, # Grey uint8 (n, size, size)
     ): self.left = iter(squares)
@@ -94,7 +130,15 @@ def quantise(
     file:Path,          # ONNX file of float32; replaced
     squares:np.ndarray, # Training images, grey uint8 (n, size, size)
 ):
-    "Replace an ONNX file by one of eight bits."
+    """Replace an ONNX file by one of eight bits.
+
+    Parameters
+    ----------
+    file : Path
+        ONNX file of float32; replaced
+    squares : np.ndarray
+        Training images, grey uint8 (n, size, size)
+    """
     from onnxruntime.quantization import quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
     whole = file.with_name('whole.onnx')
@@ -105,7 +149,14 @@ def quantise(
 def check_int8(
     arch:str, # A name of `ARCHS`
 ):
-    "Refuse an architecture that is known to fail with eight bits."
+    """Refuse an architecture that is known to fail with eight bits.
+
+    Parameters
+    ----------
+    arch : str
+        A name of `ARCHS` (custom_cnn, custom_cnn_pooled, resnet18, vgg16, densenet121, efficientnet_b0,
+        efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+    """
     if reason := get_arch(arch).no_int8: raise ValueError(f'{arch} cannot be exported with eight bits: {reason}')
 
 # %% ../../nbs/library/deploy/01_export.ipynb #07e09af1
@@ -115,7 +166,20 @@ def run_images(
     run:str|Path, # Folder of a finished run
     data:str='',  # Data source; default: that of the run
 ) -> pd.DataFrame: # Image table with the parts of the run in `split`
-    "Images of a run; others are refused."
+    """Images of a run; others are refused.
+
+    Parameters
+    ----------
+    run : str | Path
+        Folder of a finished run
+    data : str, default ''
+        Data source; default: that of the run
+
+    Returns
+    -------
+    pd.DataFrame
+        Image table with the parts of the run in `split`
+    """
     about = read_run(run)
     source = data or about['config']['data']
     images = load_images(source)
@@ -127,7 +191,20 @@ def drawn(
     images:pd.DataFrame, # Image table with `split`
     *parts:str,          # Parts, the preferred one first
 ) -> pd.DataFrame:       # At most `MOST_IMAGES` rows
-    "Images of some parts, drawn at random, always the same."
+    """Images of some parts, drawn at random, always the same.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table with `split`
+    parts : str
+        Parts, the preferred one first
+
+    Returns
+    -------
+    pd.DataFrame
+        At most `MOST_IMAGES` rows
+    """
     each = [images[images.split == part].sample(frac=1, random_state=0) for part in parts]
     return pd.concat(each).head(MOST_IMAGES)
 
@@ -135,7 +212,20 @@ def squares_of(
     images:pd.DataFrame, # Image table
     card:dict,           # Card of the run
 ) -> np.ndarray:         # Grey uint8 (n, size, size)
-    "Images as the card asks."
+    """Images as the card asks.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+    card : dict
+        Card of the run
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8 (n, size, size)
+    """
     return np.stack(in_threads(partial(grey_square, card=card), images.path, 'reading images', 'image'))
 
 # %% ../../nbs/library/deploy/01_export.ipynb #45a7119f
@@ -145,7 +235,18 @@ LEAST_SAME = .95   # smallest share of the same answers with eight bits
 def in_arrays(
     answers,  # Logits, (n, classes); of the kind `boxes` five arrays
 ) -> tuple:   # List of arrays; and the answer to each image, int (n,)
-    "All numbers of a network, and what it answers."
+    """All numbers of a network, and what it answers.
+
+    Parameters
+    ----------
+    answers : object
+        Logits, (n, classes); of the kind `boxes` five arrays
+
+    Returns
+    -------
+    tuple
+        List of arrays; and the answer to each image, int (n,)
+    """
     if isinstance(answers, np.ndarray): return [answers], answers.argmax(1)
     return list(answers), (answers[3][:, 0] > 0).astype(int)
 
@@ -153,7 +254,20 @@ def parity(
     own,   # Logits of the run, (n, classes); of the kind `boxes` five arrays
     other, # The same of the export for the same images
 ) -> dict: # n, largest_difference; same_answer with its 95 % interval, same_low and same_high, 0–1
-    "How far an export is from its run."
+    """How far an export is from its run.
+
+    Parameters
+    ----------
+    own : object
+        Logits of the run, (n, classes); of the kind `boxes` five arrays
+    other : object
+        The same of the export for the same images
+
+    Returns
+    -------
+    dict
+        n, largest_difference; same_answer with its 95 % interval, same_low and same_high, 0–1
+    """
     (own, mine), (other, its) = map(in_arrays, (own, other))
     same, n = int((mine == its).sum()), len(mine)
     low, high = map(float, wilson(same, n))
@@ -164,7 +278,15 @@ def check_float32(
     found:dict,    # From `parity`
     largest:float, # Largest logit of the run, without its sign
 ):
-    "Refuse an export in float32 that gives other numbers."
+    """Refuse an export in float32 that gives other numbers.
+
+    Parameters
+    ----------
+    found : dict
+        From `parity`
+    largest : float
+        Largest logit of the run, without its sign
+    """
     most = TOLERANCE*max(1, largest)
     if found['largest_difference'] <= most and found['same_answer'] == 1: return
     raise ValueError('the export differs from the run: logits by up to {largest_difference:.1e}, '
@@ -173,7 +295,13 @@ def check_float32(
 def check_same(
     found:dict, # From `parity`
 ):
-    "Refuse an export with eight bits that gives too many other answers."
+    """Refuse an export with eight bits that gives too many other answers.
+
+    Parameters
+    ----------
+    found : dict
+        From `parity`
+    """
     if found['same_answer'] >= LEAST_SAME: return
     raise ValueError('with eight bits only {same_answer:.1%} of {n} answers are the same; nothing was kept, '
                      'export it without --int8'.format(**found))
@@ -184,7 +312,22 @@ def answers(
     logits:np.ndarray, # Logits for the same images, (n, classes)
     card:dict,         # Card of the run: `kind` and `classes`
 ) -> pd.DataFrame:     # Predictions table of the same kind
-    "What logits answer, beside the truth."
+    """What logits answer, beside the truth.
+
+    Parameters
+    ----------
+    rows : pd.DataFrame
+        Predictions table of a run: `name`, `group` and `truth`
+    logits : np.ndarray
+        Logits for the same images, (n, classes)
+    card : dict
+        Card of the run: `kind` and `classes`
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of the same kind
+    """
     keys = rows['name'], rows['group'], rows['truth']
     if card['kind'] == 'boxes':
         return binary_table(*keys[:2], keys[2].map(len) > 0, list(sigmoid(logits[3][:, 0])))
@@ -196,7 +339,20 @@ def accuracies(
     before:pd.DataFrame, # Predictions table of the run
     after:pd.DataFrame,  # That of the export
 ) -> dict:               # accuracy, accuracy_run, difference, low, high
-    "How much accuracy an export loses, with a 95 % interval over groups."
+    """How much accuracy an export loses, with a 95 % interval over groups.
+
+    Parameters
+    ----------
+    before : pd.DataFrame
+        Predictions table of the run
+    after : pd.DataFrame
+        That of the export
+
+    Returns
+    -------
+    dict
+        accuracy, accuracy_run, difference, low, high
+    """
     low, high = paired_difference(after, before)
     own, other = accuracy(before), accuracy(after)
     return dict(accuracy=other, accuracy_run=own, difference=other - own, low=float(low), high=float(high))
@@ -212,7 +368,22 @@ def exported_card(
     file:Path,  # ONNX file
     found:dict, # `float32`, and with eight bits `int8`: from `parity`
 ) -> dict:      # Content of `card.json`
-    "Card of an export."
+    """Card of an export.
+
+    Parameters
+    ----------
+    card : dict
+        Card of the run
+    file : Path
+        ONNX file
+    found : dict
+        `float32`, and with eight bits `int8`: from `parity`
+
+    Returns
+    -------
+    dict
+        Content of `card.json`
+    """
     own = dict(model='model.onnx', precision=list(found)[-1], opset=OPSET, parity=found)
     return dict(card, **own, sha256=file_sha256(file), weights_sha256=card['sha256'])
 
@@ -235,7 +406,18 @@ The weights were made from those images: whether they may be passed on depends o
 def notice(
     card:dict, # Card of an export
 ) -> str:      # Text
-    "What someone who gets an export must know."
+    """What someone who gets an export must know.
+
+    Parameters
+    ----------
+    card : dict
+        Card of an export
+
+    Returns
+    -------
+    str
+        Text
+    """
     weights = card.get('initial_weights') or dict(name='none, at random')
     gives = ', '.join(f'{name} float32 {(1, *shape)}' for name, shape in outputs_of(card).items())
     also = dict(classes=', '.join(card['classes']), gives=gives, packages=' '.join(PACKAGES))
@@ -249,7 +431,18 @@ FORMATS = ('onnx',)
 def new_folder(
     out:str|Path, # Folder to make
 ) -> Path:        # The same
-    "A folder that is not there yet, or empty."
+    """A folder that is not there yet, or empty.
+
+    Parameters
+    ----------
+    out : str | Path
+        Folder to make
+
+    Returns
+    -------
+    Path
+        The same
+    """
     folder = Path(out)
     if not folder.exists() or folder.is_dir() and not any(folder.iterdir()): return folder
     raise ValueError(f'{folder}: is there already; --out names another folder')
@@ -258,7 +451,15 @@ def in_parts(
     network:Callable,   # Grey uint8 (n, size, size) -> logits, or five arrays
     squares:np.ndarray, # Grey uint8 (n, size, size)
 ):                      # The same for all
-    "Logits of many images, a few at a time."
+    """Logits of many images, a few at a time.
+
+    Parameters
+    ----------
+    network : Callable
+        Grey uint8 (n, size, size) -> logits, or five arrays
+    squares : np.ndarray
+        Grey uint8 (n, size, size)
+    """
     parts = [network(squares[i:i + 8]) for i in range(0, len(squares), 8)]
     return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else tuple(map(np.concatenate, zip(*parts)))
 
@@ -270,7 +471,24 @@ def write_gate_graph(
     file:Path,          # ONNX file to write
     squares:np.ndarray, # Grey uint8 (n, GATE_SIDE, GATE_SIDE), on which both are compared
 ) -> dict:              # What the card of the export says of its gate
-    "Write the gate of a run as a graph of its own; one that gives other scores is refused."
+    """Write the gate of a run as a graph of its own; one that gives other scores is refused.
+
+    Parameters
+    ----------
+    run : str | Path
+        Folder of a finished run
+    card : dict
+        Its card, with a `gate`
+    file : Path
+        ONNX file to write
+    squares : np.ndarray
+        Grey uint8 (n, GATE_SIDE, GATE_SIDE), on which both are compared
+
+    Returns
+    -------
+    dict
+        What the card of the export says of its gate
+    """
     from bonefrac.training.gate import GateNetwork, features, gate_scores, read_gate
     numbers = read_gate(described_file(run, 'gate.safetensors', card['gate']['sha256']))
     write_graph(GateNetwork(numbers), GATE_SIDE, file)
@@ -280,7 +498,15 @@ def write_gate_graph(
     return dict(card['gate'], sha256=file_sha256(file), largest_difference=float(found))
 
 class Exporting:
-    "A run on its way to another format."
+    """A run on its way to another format.
+
+    Parameters
+    ----------
+    run : str | Path
+        Folder of a finished run
+    data : str, default ''
+        Data source; default: that of the run
+    """
     def __init__(self,
         run:str|Path, # Folder of a finished run
         data:str='',  # Data source; default: that of the run
@@ -329,7 +555,13 @@ class Exporting:
 def check_format(
     to:str, # What should be a name of `FORMATS`
 ):
-    "Refuse an unknown format, and one whose packages are missing."
+    """Refuse an unknown format, and one whose packages are missing.
+
+    Parameters
+    ----------
+    to : str
+        What should be a name of `FORMATS` (onnx)
+    """
     choose(to, FORMATS, 'format')
     for name in ('onnx', 'onnxscript', 'onnxruntime'): needed(name)
 
@@ -337,7 +569,15 @@ def check_detector(
     card:dict, # Card of a run that says where
     int8:bool, # With eight bits?
 ):
-    "Refuse what is not known to give the boxes of the run."
+    """Refuse what is not known to give the boxes of the run.
+
+    Parameters
+    ----------
+    card : dict
+        Card of a run that says where
+    int8 : bool
+        With eight bits?
+    """
     if int8: raise ValueError('a run that says where is exported without --int8: its boxes were not compared there')
     if card['size'] % STRIDES[-1]:
         raise ValueError(f'size {card["size"]} is no multiple of {STRIDES[-1]}; train with one')
@@ -349,7 +589,26 @@ def export(
     out:str|Path='', # Folder to make; default: the name of the run, with -onnx or -int8
     data:str='',     # Data source of the run; default: the one that it was trained on
 ) -> Path:           # Folder with `model.onnx`, `card.json` and `NOTICE.txt`
-    "Export a finished run, if the export gives the same answers."
+    """Export a finished run, if the export gives the same answers.
+
+    Parameters
+    ----------
+    run : str | Path
+        Folder of a finished run
+    to : str, default 'onnx'
+        A name of `FORMATS` (onnx)
+    int8 : bool, default False
+        With eight bits?
+    out : str | Path, default ''
+        Folder to make; default: the name of the run, with -onnx or -int8
+    data : str, default ''
+        Data source of the run; default: the one that it was trained on
+
+    Returns
+    -------
+    Path
+        Folder with `model.onnx`, `card.json` and `NOTICE.txt`
+    """
     check_format(to)
     folder = new_folder(out or f'{Path(run).name}-{"int8" if int8 else to}')
     card = check_for_patients(load_model(run)[1])
@@ -362,7 +621,18 @@ def export(
 def parity_text(
     found:dict, # `parity` of a card
 ) -> str:       # One line per precision
-    "What the comparison with the run found, in words."
+    """What the comparison with the run found, in words.
+
+    Parameters
+    ----------
+    found : dict
+        `parity` of a card
+
+    Returns
+    -------
+    str
+        One line per precision
+    """
     same = '{same_answer:.1%} of {n} answers ({same_low:.1%} to {same_high:.1%}) are those of the run'
     whole = f'float32: {same}; logits differ by {{largest_difference:.0e}}'.format(**found['float32'])
     if 'int8' not in found: return whole

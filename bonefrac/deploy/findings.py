@@ -32,7 +32,15 @@ def highest(
     scores:list, # Scores of each feature map, float tensors (n, 1, h, w)
     size:int,    # Side of the square in pixels
 ):               # float tensor (n, size, size)
-    "The highest score at each place, of all resolutions."
+    """The highest score at each place, of all resolutions.
+
+    Parameters
+    ----------
+    scores : list
+        Scores of each feature map, float tensors (n, 1, h, w)
+    size : int
+        Side of the square in pixels
+    """
     grown = needed('torch').nn.functional.interpolate
     maps = [grown(one, size=(size, size), mode='bilinear') for one in scores]
     return needed('torch').cat(maps, 1).amax(1)
@@ -41,7 +49,20 @@ def map_network(
     model,     # `Spotter` in evaluation mode
     card:dict, # Card of its run
 ) -> Callable: # Grey uint8 (n, size, size) -> scores, float32 (n, size, size), 0–1
-    "What a run that says where scores at each place of its input."
+    """What a run that says where scores at each place of its input.
+
+    Parameters
+    ----------
+    model : object
+        `Spotter` in evaluation mode
+    card : dict
+        Card of its run
+
+    Returns
+    -------
+    Callable
+        Grey uint8 (n, size, size) -> scores, float32 (n, size, size), 0–1
+    """
     torch, device = needed('torch'), next(model.parameters()).device
     def scores(squares):
         x = torch.from_numpy(normalised(squares, card)).to(device)
@@ -55,7 +76,22 @@ def on_film(
     shape:tuple,       # Height and width of the film in pixels
     how:str='stretch', # A name of `RESIZES`
 ) -> np.ndarray:       # float (height, width)
-    "Values of a square on its film; black bands are cut off."
+    """Values of a square on its film; black bands are cut off.
+
+    Parameters
+    ----------
+    square : np.ndarray
+        Values of a square, float (size, size)
+    shape : tuple
+        Height and width of the film in pixels
+    how : str, default 'stretch'
+        A name of `RESIZES` (stretch, fit)
+
+    Returns
+    -------
+    np.ndarray
+        float (height, width)
+    """
     room = room_of(shape[1], shape[0], how)
     corners = into_square(np.array([[0, 0], [1, 1]]), room)*len(square)
     (x0, y0), (x1, y1) = np.rint(corners).astype(int)
@@ -67,13 +103,42 @@ LEAST = .2 # score from which boxes are shown, where nothing is known of validat
 def least_score(
     run:str|Path, # Folder of a finished run
 ) -> float:       # 0–1
-    "Score from which a box is shown: that of one false alarm per validation film."
+    """Score from which a box is shown: that of one false alarm per validation film.
+
+    Parameters
+    ----------
+    run : str | Path
+        Folder of a finished run
+
+    Returns
+    -------
+    float
+        0–1
+    """
     file = Path(run)/'predictions.parquet'
     if not file.is_file(): return LEAST
     return threshold_at_alarms(part_of(pd.read_parquet(file), 'valid'), 1) or LEAST
 
 class Finding(NamedTuple):
-    "A film, and what a run says of it."
+    """A film, and what a run says of it.
+
+    Parameters
+    ----------
+    path : str
+        Image file
+    film : np.ndarray
+        Grey uint8 (height, width)
+    answer : str
+        Of the run
+    probability : float
+        As `predict` gives it, 0–1
+    classes : dict
+        Class -> probability; empty where the answer has no classes
+    boxes : np.ndarray
+        x0, y0, x1, y1 as shares of the film, and a score, float (k, 5)
+    heat : np.ndarray | None
+        Scores, float32 (height, width), 0–1; None for a run that does not say where
+    """
     path:str            # Image file
     film:np.ndarray     # Grey uint8 (height, width)
     answer:str          # Of the run
@@ -94,13 +159,34 @@ def class_probabilities(
     row:dict,  # Row of a table from `predict`
     card:dict, # Card of the run
 ) -> dict:     # Class -> probability
-    "How likely each class is."
+    """How likely each class is.
+
+    Parameters
+    ----------
+    row : dict
+        Row of a table from `predict`
+    card : dict
+        Card of the run
+
+    Returns
+    -------
+    dict
+        Class -> probability
+    """
     yes = row['probability']
     if card['kind'] == 'binary': return dict(zip(card['classes'], (1 - yes, yes)))
     return {name: row[f'p_{name}'] for name in card['classes']}
 
 class Finder:
-    "What a run sees on films that it has answered for."
+    """What a run sees on films that it has answered for.
+
+    Parameters
+    ----------
+    run : str | Path
+        Folder of a finished run or of an export
+    least : float | None, default None
+        Score from which a box is shown, 0–1; default: `least_score`
+    """
     def __init__(self,
         run:str|Path,           # Folder of a finished run or of an export
         least:float|None=None,  # Score from which a box is shown, 0–1; default: `least_score`
@@ -129,7 +215,22 @@ def findings(
     run:str|Path,          # The run that answered
     least:float|None=None, # Score from which a box is shown, 0–1; default: `least_score`
 ) -> Iterator:             # Of `Finding`, one film at a time
-    "Films with what a run says of each."
+    """Films with what a run says of each.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        From `predict`
+    run : str | Path
+        The run that answered
+    least : float | None, default None
+        Score from which a box is shown, 0–1; default: `least_score`
+
+    Returns
+    -------
+    Iterator
+        Of `Finding`, one film at a time
+    """
     return map(Finder(run, least), table.to_dict('records'))
 
 # %% ../../nbs/library/deploy/02_findings.ipynb #3a0e172f
@@ -137,7 +238,20 @@ def tinted(
     film:np.ndarray, # Grey uint8 (height, width)
     heat:np.ndarray, # float (height, width), 0–1
 ) -> np.ndarray:     # RGB uint8 (height, width, 3)
-    "A film under a map."
+    """A film under a map.
+
+    Parameters
+    ----------
+    film : np.ndarray
+        Grey uint8 (height, width)
+    heat : np.ndarray
+        float (height, width), 0–1
+
+    Returns
+    -------
+    np.ndarray
+        RGB uint8 (height, width, 3)
+    """
     colours = cv2.applyColorMap(np.uint8(255*heat), cv2.COLORMAP_INFERNO)[..., ::-1]
     cover = heat[..., None]**.5*.8
     return np.uint8((1 - cover)*film[..., None] + cover*colours)
@@ -146,7 +260,15 @@ def draw_boxes(
     ax,               # Axes that show a film
     finding:Finding,  # Of the film
 ):
-    "Frames around finds, with their scores."
+    """Frames around finds, with their scores.
+
+    Parameters
+    ----------
+    ax : object
+        Axes that show a film
+    finding : Finding
+        Of the film
+    """
     height, width = finding.film.shape
     for x0, y0, x1, y1, score in finding.boxes*[width, height, width, height, 1]:
         corners = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]
@@ -164,7 +286,17 @@ def draw_outlines(
     shape:tuple,   # Its height and width in pixels
     polygons:list, # As in an image table: class, x, y, x, y, … as shares of the film
 ):
-    "What somebody marked, as dashed lines."
+    """What somebody marked, as dashed lines.
+
+    Parameters
+    ----------
+    ax : object
+        Axes that show a film
+    shape : tuple
+        Its height and width in pixels
+    polygons : list
+        As in an image table: class, x, y, x, y, … as shares of the film
+    """
     for polygon in polygons:
         ax.add_patch(_frame(outline_points(polygon)*shape[::-1], color='white', linestyle='--'))
 
@@ -173,7 +305,17 @@ def draw_finding(
     finding:Finding, # What is drawn
     polygons=(),     # What somebody marked, as in an image table
 ):
-    "A film with its boxes on the left; its map, or its probabilities, on the right."
+    """A film with its boxes on the left; its map, or its probabilities, on the right.
+
+    Parameters
+    ----------
+    axes : object
+        Two axes
+    finding : Finding
+        What is drawn
+    polygons : object, default ()
+        What somebody marked, as in an image table
+    """
     left, right = axes
     for ax in axes: ax.set_axis_off()
     left.imshow(finding.film, cmap='gray', vmin=0, vmax=255)
@@ -193,7 +335,21 @@ def show_findings(
     least:float|None=None, # Score from which a box is shown, 0–1; default: `least_score`
     most:int=12,           # Films to draw at most
 ):                         # Axes, one row per film
-    "Draw films with boxes, map and probability."
+    """Draw films with boxes, map and probability.
+
+    Parameters
+    ----------
+    paths : object
+        Image file, folder, or list of image files
+    run : str | Path
+        Folder of a finished run or of an export
+    truth : object, default None
+        What somebody marked on each film, as in the column `polygons` of an image table
+    least : float | None, default None
+        Score from which a box is shown, 0–1; default: `least_score`
+    most : int, default 12
+        Films to draw at most
+    """
     import matplotlib.pyplot as plt
     table = predict(paths, run).head(most)
     axes = plt.subplots(len(table), 2, figsize=(7, 3.3*len(table)),
@@ -209,7 +365,18 @@ SIDE = 640 # pixels of the longer side of a film on a page
 def smaller(
     image:np.ndarray, # Grey or RGB uint8
 ) -> np.ndarray:      # The same, at most `SIDE` high and wide
-    "A film as large as a page needs it."
+    """A film as large as a page needs it.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey or RGB uint8
+
+    Returns
+    -------
+    np.ndarray
+        The same, at most `SIDE` high and wide
+    """
     if max(image.shape[:2]) <= SIDE: return image
     height, width = size_within(image.shape[:2], SIDE)
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
@@ -217,7 +384,18 @@ def smaller(
 def data_url(
     image:np.ndarray, # Grey or RGB uint8
 ) -> str:             # A JPEG file as text
-    "An image as it stands within a page."
+    """An image as it stands within a page.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey or RGB uint8
+
+    Returns
+    -------
+    str
+        A JPEG file as text
+    """
     small = smaller(image)
     if small.ndim == 3: small = small[..., ::-1] # OpenCV writes blue first
     coded = cv2.imencode('.jpg', small)[1]
@@ -226,14 +404,38 @@ def data_url(
 def escaped(
     text, # From a file
 ) -> str: # Safe within HTML, without control characters
-    "A text of a stranger for a page."
+    """A text of a stranger for a page.
+
+    Parameters
+    ----------
+    text : object
+        From a file
+
+    Returns
+    -------
+    str
+        Safe within HTML, without control characters
+    """
     return html.escape(shown(text))
 
 def box_svg(
     box:np.ndarray, # x0, y0, x1, y1 as shares of the film, and a score
     shape:tuple,    # Height and width of the film
 ) -> str:           # SVG
-    "A frame with its score."
+    """A frame with its score.
+
+    Parameters
+    ----------
+    box : np.ndarray
+        x0, y0, x1, y1 as shares of the film, and a score
+    shape : tuple
+        Height and width of the film
+
+    Returns
+    -------
+    str
+        SVG
+    """
     x0, y0, x1, y1 = box[:4]*[*shape[::-1], *shape[::-1]]
     at = f'x="{x0:.1f}" y="{y0:.1f}"'
     size = f'width="{x1 - x0:.1f}" height="{y1 - y0:.1f}"'
@@ -244,7 +446,18 @@ def box_svg(
 def film_svg(
     finding:Finding, # What is drawn
 ) -> str:            # SVG with the film in it
-    "A film with its boxes."
+    """A film with its boxes.
+
+    Parameters
+    ----------
+    finding : Finding
+        What is drawn
+
+    Returns
+    -------
+    str
+        SVG with the film in it
+    """
     height, width = finding.film.shape
     boxes = ''.join(box_svg(box, (height, width)) for box in finding.boxes)
     film = f'<image href="{data_url(finding.film)}" width="{width}" height="{height}"/>'
@@ -255,7 +468,18 @@ def film_svg(
 def beside(
     finding:Finding, # What is drawn
 ) -> str:            # HTML
-    "What stands beside a film: its map, or its probabilities."
+    """What stands beside a film: its map, or its probabilities.
+
+    Parameters
+    ----------
+    finding : Finding
+        What is drawn
+
+    Returns
+    -------
+    str
+        HTML
+    """
     if finding.heat is not None:
         image = data_url(tinted(finding.film, finding.heat))
         return f'<img src="{image}" alt="The same film under its map of scores">'
@@ -266,7 +490,18 @@ def beside(
 def finding_html(
     finding:Finding, # What is drawn
 ) -> str:            # HTML
-    "A film, its name, and what is said of it."
+    """A film, its name, and what is said of it.
+
+    Parameters
+    ----------
+    finding : Finding
+        What is drawn
+
+    Returns
+    -------
+    str
+        HTML
+    """
     name, says = escaped(Path(finding.path).name), escaped(finding.words())
     pair = f'<div>{film_svg(finding)}{beside(finding)}</div>'
     return f'<figure>{pair}<figcaption><b>{name}</b> {says}</figcaption></figure>'
@@ -284,7 +519,18 @@ SCORES_SAY = ('<p>Frames are drawn around what scores highest; a score ranks the
 def page_head(
     title:str, # Plain text
 ) -> str:      # HTML
-    "The head of a page that loads nothing."
+    """The head of a page that loads nothing.
+
+    Parameters
+    ----------
+    title : str
+        Plain text
+
+    Returns
+    -------
+    str
+        HTML
+    """
     return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escaped(title)}</title>'
             f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
             f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>')
@@ -294,7 +540,22 @@ def page_text(
     run:str|Path,  # Folder of the run
     faults:list,   # Unreadable files and reasons
 ) -> str:          # HTML
-    "What a reader of a page must know."
+    """What a reader of a page must know.
+
+    Parameters
+    ----------
+    card : dict
+        Card of the run
+    run : str | Path
+        Folder of the run
+    faults : list
+        Unreadable files and reasons
+
+    Returns
+    -------
+    str
+        HTML
+    """
     trained = '<p><b>The run was trained on SIMULATED films.</b>'*bool(card.get('simulated'))
     scores = SCORES_SAY*(card['kind'] == 'boxes')
     aside = ''.join(f'<li>{escaped(file)}: {escaped(reason)}' for file, reason in faults)
@@ -307,7 +568,19 @@ def write_findings(
     out:str|Path,          # HTML file to write
     least:float|None=None, # Score from which a box is shown, 0–1; default: `least_score`
 ):
-    "Write films with boxes, maps and probabilities as one page that loads nothing."
+    """Write films with boxes, maps and probabilities as one page that loads nothing.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        From `predict`
+    run : str | Path
+        The run that answered
+    out : str | Path
+        HTML file to write
+    least : float | None, default None
+        Score from which a box is shown, 0–1; default: `least_score`
+    """
     text = page_text(read_card(run), run, table.attrs.get('problems', []))
     films = ''.join(map(finding_html, findings(table, run, least)))
     body = f'<body><h1>Findings</h1>{text}{films}</body></html>\n'

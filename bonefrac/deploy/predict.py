@@ -63,7 +63,18 @@ def _check_channels(name, values, above=-math.inf):
 def checked_calibration(
     found,  # What a card says under `calibration`
 ) -> dict:  # The same: `temperature`, `level` and `limit`
-    "How probabilities are calibrated, if it can be used."
+    """How probabilities are calibrated, if it can be used.
+
+    Parameters
+    ----------
+    found : object
+        What a card says under `calibration`
+
+    Returns
+    -------
+    dict
+        The same: `temperature`, `level` and `limit`
+    """
     if not isinstance(found, dict): raise ValueError(f'calibration must be an object, not {short(found)}')
     for name, most in dict(temperature=100, level=1, limit=1).items():
         value = found.get(name, '')
@@ -81,7 +92,18 @@ def _check_size(size):
 def checked_card(
     card,   # What a file of JSON holds
 ) -> dict:  # The card, complete: what older cards lack is added
-    "A card whose values can be used; a `ValueError` says which one cannot."
+    """A card whose values can be used; a `ValueError` says which one cannot.
+
+    Parameters
+    ----------
+    card : object
+        What a file of JSON holds
+
+    Returns
+    -------
+    dict
+        The card, complete: what older cards lack is added
+    """
     if not isinstance(card, dict): raise ValueError('not a card')
     missing = [key for key in CARD_KEYS if key not in card]
     if missing: raise ValueError(f'no {", ".join(missing)}')
@@ -100,7 +122,18 @@ def checked_card(
 def read_card(
     folder:str|Path, # Folder of a finished run
 ) -> dict:           # See `checked_card`
-    "Card of a run; a `ValueError` names the file and what is wrong with it."
+    """Card of a run; a `ValueError` names the file and what is wrong with it.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a finished run
+
+    Returns
+    -------
+    dict
+        See `checked_card`
+    """
     file = Path(folder)/'card.json'
     if not file.is_file(): raise ValueError(f'{folder}: no card.json; name the folder of a finished run')
     card = read_json(file)
@@ -115,7 +148,13 @@ INSTALLED_BY = dict( # package: what installs it
 def needed(
     name:str, # A name of `INSTALLED_BY`
 ):            # The module
-    "A package that only some folders need, or what installs it."
+    """A package that only some folders need, or what installs it.
+
+    Parameters
+    ----------
+    name : str
+        A name of `INSTALLED_BY` (torch, onnxruntime, captum, None)
+    """
     try: return import_module(name)
     except ImportError: raise ValueError(f'{name} is not installed; {INSTALLED_BY[name]}') from None
 
@@ -124,7 +163,22 @@ def described_file(
     name:str,        # Of the file
     sha256:str,      # That the card says
 ) -> Path:           # The file
-    "A file that a card describes; one that is missing, or another, is refused."
+    """A file that a card describes; one that is missing, or another, is refused.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder with the card
+    name : str
+        Of the file
+    sha256 : str
+        That the card says
+
+    Returns
+    -------
+    Path
+        The file
+    """
     file = Path(folder)/name
     check_regular(file)
     if not file.is_file(): raise ValueError(f'{folder}: no {file.name}; name the folder of a finished run')
@@ -135,7 +189,20 @@ def model_file(
     folder:str|Path, # Folder with the card
     card:dict,       # As `checked_card` gives it
 ) -> Path:           # The file of the network
-    "The network that a card describes."
+    """The network that a card describes.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder with the card
+    card : dict
+        As `checked_card` gives it
+
+    Returns
+    -------
+    Path
+        The file of the network
+    """
     name, sha256 = card['model'], card['sha256']
     return described_file(folder, name, sha256)
 
@@ -144,7 +211,15 @@ def filled_model(
     card:dict, # As `checked_card` gives it
     file:Path, # Its `model.safetensors`
 ):             # `nn.Module`
-    "Network of a card with the weights of a file."
+    """Network of a card with the weights of a file.
+
+    Parameters
+    ----------
+    card : dict
+        As `checked_card` gives it
+    file : Path
+        Its `model.safetensors`
+    """
     from safetensors.torch import load_file
     if card['kind'] == 'boxes': from bonefrac.training.spotter import spot_model as made
     else: from bonefrac.training.models import create_model as made
@@ -155,7 +230,18 @@ def filled_model(
 def load_model(
     folder:str|Path, # Folder of a finished run, or any folder with `model.safetensors` and `card.json`
 ) -> tuple:          # `nn.Module` in evaluation mode on the CPU, and the card as `checked_card` gives it
-    "Model and card of a run."
+    """Model and card of a run.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a finished run, or any folder with `model.safetensors` and `card.json`
+
+    Returns
+    -------
+    tuple
+        `nn.Module` in evaluation mode on the CPU, and the card as `checked_card` gives it
+    """
     from safetensors import SafetensorError
     card = read_card(folder)
     if card['model'] != MODEL_FILES[0]: raise ValueError(f'{folder}: an export; name the folder of the run')
@@ -171,7 +257,20 @@ def varint(
     data,   # Bytes of a protobuf message
     at:int, # Where a number begins
 ) -> tuple: # The number, and where it ends
-    "A whole number of seven bits per byte."
+    """A whole number of seven bits per byte.
+
+    Parameters
+    ----------
+    data : object
+        Bytes of a protobuf message
+    at : int
+        Where a number begins
+
+    Returns
+    -------
+    tuple
+        The number, and where it ends
+    """
     value = 0
     for shift in range(0, 70, 7):
         value |= (data[at] & 127) << shift
@@ -182,7 +281,13 @@ def varint(
 def fields(
     data, # Bytes of a protobuf message
 ):        # Iterator of numbers and values; a value is an int or bytes
-    "Fields of a protobuf message."
+    """Fields of a protobuf message.
+
+    Parameters
+    ----------
+    data : object
+        Bytes of a protobuf message
+    """
     at = 0
     while at < len(data):
         key, at = varint(data, at)
@@ -209,7 +314,15 @@ def messages(
     kind:str, # A name of `PARTS`
     data,     # Its bytes
 ):            # Iterator of names and fields, a list of numbers and values
-    "A message and all messages in it."
+    """A message and all messages in it.
+
+    Parameters
+    ----------
+    kind : str
+        A name of `PARTS` (augment, leave_out, balance, schedule, patience, dropout, wd, resize, rates)
+    data : object
+        Its bytes
+    """
     found = list(fields(data))
     yield kind, found
     for number, value in found:
@@ -218,7 +331,18 @@ def messages(
 def node_fault(
     found:list, # Fields of a node
 ) -> str:       # Empty where it may be computed
-    "Which strange operator a node asks for."
+    """Which strange operator a node asks for.
+
+    Parameters
+    ----------
+    found : list
+        Fields of a node
+
+    Returns
+    -------
+    str
+        Empty where it may be computed
+    """
     name, domain = (str(dict(found).get(number, b''), 'utf8') for number in (4, 7))
     if domain in ('', 'ai.onnx') and name in OPERATORS: return ''
     return f'asks for the operator {shown(f"{domain}:{name}".lstrip(":"))}, which no network here needs'
@@ -226,7 +350,18 @@ def node_fault(
 def tensor_fault(
     found:list, # Fields of a tensor
 ) -> str:       # Empty where its values are in it
-    "Which other file a tensor names."
+    """Which other file a tensor names.
+
+    Parameters
+    ----------
+    found : list
+        Fields of a tensor
+
+    Returns
+    -------
+    str
+        Empty where its values are in it
+    """
     entries = [dict(fields(value)) for number, value in found if number == 13]
     elsewhere = any(number == 14 and value for number, value in found)
     if not entries and not elsewhere: return ''
@@ -238,7 +373,18 @@ FAULTS = dict(node=node_fault, tensor=tensor_fault, function=lambda found: 'brin
 def onnx_fault(
     data:bytes, # Content of an ONNX file
 ) -> str:       # Empty where there is nothing strange in it
-    "What an ONNX file asks for that a network for images does not need."
+    """What an ONNX file asks for that a network for images does not need.
+
+    Parameters
+    ----------
+    data : bytes
+        Content of an ONNX file
+
+    Returns
+    -------
+    str
+        Empty where there is nothing strange in it
+    """
     found = (FAULTS[kind](parts) for kind, parts in messages('model', memoryview(data)) if kind in FAULTS)
     try: return next(filter(None, found), '')
     except (ValueError, LookupError, TypeError, RecursionError): return 'is damaged, or no ONNX file'
@@ -247,7 +393,18 @@ def onnx_fault(
 def softmax(
     logits:np.ndarray, # Float (n, classes)
 ) -> np.ndarray:       # Float64 (n, classes); a row sums to 1
-    "Probabilities of logits."
+    """Probabilities of logits.
+
+    Parameters
+    ----------
+    logits : np.ndarray
+        Float (n, classes)
+
+    Returns
+    -------
+    np.ndarray
+        Float64 (n, classes); a row sums to 1
+    """
     with np.errstate(invalid='ignore'): odds = np.exp(logits - logits.max(-1, keepdims=True).astype(float))
     return odds/odds.sum(-1, keepdims=True)
 
@@ -255,7 +412,15 @@ def onnx_session(
     file:Path,     # ONNX file
     threads:int=0, # Threads of an answer; 0: one per core
 ):                 # `onnxruntime.InferenceSession` on the CPU
-    "An ONNX file that has nothing strange in it, ready to be asked."
+    """An ONNX file that has nothing strange in it, ready to be asked.
+
+    Parameters
+    ----------
+    file : Path
+        ONNX file
+    threads : int, default 0
+        Threads of an answer; 0: one per core
+    """
     ort, content = needed('onnxruntime'), file.read_bytes()
     if fault := onnx_fault(content): raise ValueError(f'{file}: {fault}')
     options = ort.SessionOptions()
@@ -268,7 +433,18 @@ def onnx_session(
 def outputs_of(
     card:dict, # `size` and `classes`; `kind` where it is `boxes`
 ) -> dict:     # Name -> shape for one film, without the film
-    "What the network of an export gives."
+    """What the network of an export gives.
+
+    Parameters
+    ----------
+    card : dict
+        `size` and `classes`; `kind` where it is `boxes`
+
+    Returns
+    -------
+    dict
+        Name -> shape for one film, without the film
+    """
     n, points = len(card['classes']), len(points_of(card['size']))
     if card.get('kind') != 'boxes': return dict(logits=[n])
     maps = dict(scores=[points, 1], edges=[points, 4], centrality=[points, 1])
@@ -279,7 +455,22 @@ def onnx_network(
     card:dict,     # As `outputs_of` takes it
     threads:int=0, # Threads of an answer; 0: one per core
 ) -> Callable:     # Grey uint8 (n, size, size) -> logits, float (n, classes); of the kind `boxes` five arrays
-    "Network of an ONNX file, if it takes and gives what its card says."
+    """Network of an ONNX file, if it takes and gives what its card says.
+
+    Parameters
+    ----------
+    file : Path
+        ONNX file
+    card : dict
+        As `outputs_of` takes it
+    threads : int, default 0
+        Threads of an answer; 0: one per core
+
+    Returns
+    -------
+    Callable
+        Grey uint8 (n, size, size) -> logits, float (n, classes); of the kind `boxes` five arrays
+    """
     session, size = onnx_session(file, threads), card['size']
     gives = [(name, 'tensor(float)', [1, *shape]) for name, shape in outputs_of(card).items()]
     asked = [('image', 'tensor(uint8)', [1, 1, size, size]), *gives]
@@ -294,7 +485,18 @@ def onnx_network(
 def image_files(
     path:str|Path, # Image file, or a folder that is searched at any depth
 ) -> list:         # Paths, sorted
-    "Image files that a path names, told from their content."
+    """Image files that a path names, told from their content.
+
+    Parameters
+    ----------
+    path : str | Path
+        Image file, or a folder that is searched at any depth
+
+    Returns
+    -------
+    list
+        Paths, sorted
+    """
     path = Path(path)
     check_regular(path)
     if path.is_file(): return [path]
@@ -309,7 +511,22 @@ def grey_square(
     card:dict,                 # Card of the run
     change:Callable|None=None, # Grey uint8 (height, width) -> grey uint8; applied first
 ) -> np.ndarray:               # Grey uint8 (size, size)
-    "One image as its card asks, before normalisation."
+    """One image as its card asks, before normalisation.
+
+    Parameters
+    ----------
+    path : str | Path
+        Image file
+    card : dict
+        Card of the run
+    change : Callable | None, default None
+        Grey uint8 (height, width) -> grey uint8; applied first
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8 (size, size)
+    """
     film = read_film(path)
     grey, modality = film.grey, film.facts.get('modality')
     if fault := no_film(modality) or film_fault(grey): raise ValueError(f'{path}: {fault}')
@@ -320,7 +537,20 @@ def normalised(
     squares:np.ndarray, # Grey uint8 (n, size, size)
     card:dict,          # Card of the run: `mean` and `std`
 ) -> np.ndarray:        # Float32 (n, 3, size, size)
-    "Grey images in three channels, normalised as in training."
+    """Grey images in three channels, normalised as in training.
+
+    Parameters
+    ----------
+    squares : np.ndarray
+        Grey uint8 (n, size, size)
+    card : dict
+        Card of the run: `mean` and `std`
+
+    Returns
+    -------
+    np.ndarray
+        Float32 (n, 3, size, size)
+    """
     mean, std = (np.array(card[key], np.float32)[:, None, None] for key in ('mean', 'std'))
     return (squares.astype(np.float32)[:, None]/255 - mean)/std
 
@@ -329,7 +559,17 @@ def network_input(
     card:dict,                 # Card of the run
     change:Callable|None=None, # Grey uint8 (height, width) -> grey uint8; applied first
 ):                             # float32 tensor (3, size, size)
-    "One image as its card asks."
+    """One image as its card asks.
+
+    Parameters
+    ----------
+    path : str | Path
+        Image file
+    card : dict
+        Card of the run
+    change : Callable | None, default None
+        Grey uint8 (height, width) -> grey uint8; applied first
+    """
     return needed('torch').from_numpy(normalised(grey_square(path, card, change)[None], card)[0])
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #f70d29b8
@@ -337,7 +577,20 @@ def at_temperature(
     probs:np.ndarray,  # Probabilities, float (n, classes)
     temperature:float, # Above 0; 1 changes nothing
 ) -> np.ndarray:       # Float (n, classes); a row sums to 1
-    "Probabilities at another temperature."
+    """Probabilities at another temperature.
+
+    Parameters
+    ----------
+    probs : np.ndarray
+        Probabilities, float (n, classes)
+    temperature : float
+        Above 0; 1 changes nothing
+
+    Returns
+    -------
+    np.ndarray
+        Float (n, classes); a row sums to 1
+    """
     logits = np.log(np.clip(probs, 1e-15, 1))
     return softmax(logits/temperature)
 
@@ -345,7 +598,20 @@ def answer_sets(
     probs:np.ndarray, # Calibrated probabilities, float (n, classes)
     card:dict,        # Card of the run: `classes` and `calibration`
 ) -> list:            # Such as `hip or knee`; `none` where no answer looks right
-    "Answers that cannot be excluded, in words."
+    """Answers that cannot be excluded, in words.
+
+    Parameters
+    ----------
+    probs : np.ndarray
+        Calibrated probabilities, float (n, classes)
+    card : dict
+        Card of the run: `classes` and `calibration`
+
+    Returns
+    -------
+    list
+        Such as `hip or knee`; `none` where no answer looks right
+    """
     limit = card['calibration']['limit']
     kept = 1 - probs <= (1 if limit is None else limit)
     names = np.array(card['classes'])
@@ -356,7 +622,22 @@ def answer_table(
     probs:np.ndarray, # Probabilities, float (n, classes); a row sums to 1
     card:dict,        # Card of the run: `kind` and `classes`
 ) -> pd.DataFrame:    # `path`, `answer`, `probability`, `set` where calibrated; for `classes` also `p_<class>`
-    "What a run answers, one row per image."
+    """What a run answers, one row per image.
+
+    Parameters
+    ----------
+    paths : list
+        Image files, length n
+    probs : np.ndarray
+        Probabilities, float (n, classes); a row sums to 1
+    card : dict
+        Card of the run: `kind` and `classes`
+
+    Returns
+    -------
+    pd.DataFrame
+        `path`, `answer`, `probability`, `set` where calibrated; for `classes` also `p_<class>`
+    """
     calibration = card.get('calibration')
     if not calibration: return _plain_answers(list(map(str, paths)), probs, card)
     probs = at_temperature(probs, calibration['temperature'])
@@ -379,7 +660,20 @@ def torch_network(
     model,     # `nn.Module` in evaluation mode
     card:dict, # As `checked_card` gives it
 ) -> Callable: # Grey uint8 (n, size, size) -> logits, float (n, classes)
-    "Network of a run."
+    """Network of a run.
+
+    Parameters
+    ----------
+    model : object
+        `nn.Module` in evaluation mode
+    card : dict
+        As `checked_card` gives it
+
+    Returns
+    -------
+    Callable
+        Grey uint8 (n, size, size) -> logits, float (n, classes)
+    """
     torch, device = needed('torch'), next(model.parameters()).device
     def logits(squares):
         x = torch.from_numpy(normalised(squares, card))
@@ -390,7 +684,20 @@ def torch_maps(
     model,     # `Spotter` in evaluation mode
     card:dict, # As `checked_card` gives it
 ) -> Callable: # Grey uint8 (n, size, size) -> five arrays, as `outputs_of` says
-    "Network of a run that says where."
+    """Network of a run that says where.
+
+    Parameters
+    ----------
+    model : object
+        `Spotter` in evaluation mode
+    card : dict
+        As `checked_card` gives it
+
+    Returns
+    -------
+    Callable
+        Grey uint8 (n, size, size) -> five arrays, as `outputs_of` says
+    """
     torch, device = needed('torch'), next(model.parameters()).device
     def answers(squares):
         x = torch.from_numpy(normalised(squares, card)).to(device)
@@ -401,7 +708,20 @@ def spot_network(
     network:Callable, # Grey uint8 (n, size, size) -> five arrays, of a run or of an export
     card:dict,        # As `checked_card` gives it
 ) -> Callable:        # Grey uint8 (n, size, size) -> DataFrame: answer, probability, boxes of the square, `p_<class>`
-    "What five arrays say, in a table."
+    """What five arrays say, in a table.
+
+    Parameters
+    ----------
+    network : Callable
+        Grey uint8 (n, size, size) -> five arrays, of a run or of an export
+    card : dict
+        As `checked_card` gives it
+
+    Returns
+    -------
+    Callable
+        Grey uint8 (n, size, size) -> DataFrame: answer, probability, boxes of the square, `p_<class>`
+    """
     def answers(squares):
         *where, there, region = network(squares)
         yes = sigmoid(there[:, 0])
@@ -413,7 +733,18 @@ def spot_network(
 def best_box(
     boxes:list, # [x0, y0, x1, y1, score] of an image, the best first
 ) -> str:       # Such as `x 31–45%, y 50–62%, score 0.62`; empty without a box
-    "The best box of an image in words."
+    """The best box of an image in words.
+
+    Parameters
+    ----------
+    boxes : list
+        [x0, y0, x1, y1, score] of an image, the best first
+
+    Returns
+    -------
+    str
+        Such as `x 31–45%, y 50–62%, score 0.62`; empty without a box
+    """
     if not len(boxes): return ''
     x0, y0, x1, y1, score = boxes[0]
     return f'x {x0:.0%}–{x1:.0%}, y {y0:.0%}–{y1:.0%}, score {score:.2f}'.replace('%–', '–')
@@ -423,7 +754,22 @@ def spot_answers(
     table:pd.DataFrame, # From the function that `spot_network` gives
     card:dict,          # Card of the run
 ) -> pd.DataFrame:      # path, answer, probability, boxes as shares of each film, `p_<class>`
-    "What a run that says where answers, one row per image."
+    """What a run that says where answers, one row per image.
+
+    Parameters
+    ----------
+    paths : list
+        Image files, length n
+    table : pd.DataFrame
+        From the function that `spot_network` gives
+    card : dict
+        Card of the run
+
+    Returns
+    -------
+    pd.DataFrame
+        path, answer, probability, boxes as shares of each film, `p_<class>`
+    """
     def of_film(path, boxes):
         height, width = load_grey(path).shape
         corners = np.array(boxes).reshape(-1, 5)
@@ -434,7 +780,18 @@ def spot_answers(
 def load_network(
     folder:str|Path, # Folder of a finished run or of an export
 ) -> tuple:          # Grey uint8 (n, size, size) -> logits, float (n, classes); and the card
-    "What answers for prepared images, and its card."
+    """What answers for prepared images, and its card.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a finished run or of an export
+
+    Returns
+    -------
+    tuple
+        Grey uint8 (n, size, size) -> logits, float (n, classes); and the card
+    """
     card = read_card(folder)
     boxes = card['kind'] == 'boxes'
     if card['model'] == 'model.onnx': network = onnx_network(model_file(folder, card), card)
@@ -450,7 +807,18 @@ NOT_MEASURED = 'not a simulated film: this run was trained on those alone, and n
 def simulated_scales(
     folder:Path, # Folder that may hold simulated films
 ) -> dict:       # Path of an image -> side of a pixel in mm; empty for any other folder
-    "Scales of simulated films."
+    """Scales of simulated films.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder that may hold simulated films
+
+    Returns
+    -------
+    dict
+        Path of an image -> side of a pixel in mm; empty for any other folder
+    """
     files = folder/'phantom.json', folder/'truth.csv'
     if not all(file.is_file() for file in files): return {}
     truth = pd.read_csv(files[1])
@@ -460,7 +828,18 @@ def simulated_scales(
 def scale_of(
     path:str|Path, # Image file
 ) -> float|None:   # Side of a pixel in mm; None for a film that nobody simulated here
-    "The scale of a simulated film."
+    """The scale of a simulated film.
+
+    Parameters
+    ----------
+    path : str | Path
+        Image file
+
+    Returns
+    -------
+    float | None
+        Side of a pixel in mm; None for a film that nobody simulated here
+    """
     path = Path(path).resolve()
     found = (simulated_scales(folder).get(str(path)) for folder in list(path.parents)[:3])
     return next(filter(None, found), None)
@@ -468,7 +847,18 @@ def scale_of(
 def check_for_patients(
     card:dict, # Card of a run
 ) -> dict:     # The same
-    "Refuse a run that has no number for a film of a patient."
+    """Refuse a run that has no number for a film of a patient.
+
+    Parameters
+    ----------
+    card : dict
+        Card of a run
+
+    Returns
+    -------
+    dict
+        The same
+    """
     if card['kind'] == 'numbers': raise ValueError('this run measures simulated films only; it is not for patients')
     return card
 
@@ -477,7 +867,22 @@ def number_answers(
     outputs:np.ndarray, # Of the network, float (n, numbers)
     card:dict,          # Card of the run
 ) -> pd.DataFrame:      # path, answer (`measured` or `refused`), refused (why, or empty), one column per number
-    "What a run measures, one row per image; a film that it cannot vouch for gets no number."
+    """What a run measures, one row per image; a film that it cannot vouch for gets no number.
+
+    Parameters
+    ----------
+    paths : list
+        Image files, length n
+    outputs : np.ndarray
+        Of the network, float (n, numbers)
+    card : dict
+        Card of the run
+
+    Returns
+    -------
+    pd.DataFrame
+        path, answer (`measured` or `refused`), refused (why, or empty), one column per number
+    """
     sides = np.array([(scale_of(path) or np.nan)*max(load_grey(path).shape) for path in paths])
     numbers, known = outputs*units(card['classes'], sides), np.isfinite(sides)
     numbers[~known] = np.nan
@@ -487,7 +892,15 @@ def number_answers(
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #056ab630
 class Asked:
-    "Films that paths stand for; volumes become projections."
+    """Films that paths stand for; volumes become projections.
+
+    Parameters
+    ----------
+    paths : object
+        Image file, volume, folder, or list of these
+    aside : str | Path
+        Folder for the projections
+    """
     def __init__(self,
         paths,          # Image file, volume, folder, or list of these
         aside:str|Path, # Folder for the projections
@@ -533,7 +946,20 @@ def gate_network(
     folder:str|Path, # Folder of a finished run or of an export
     card:dict,       # Its card, with a `gate`
 ) -> Callable:       # Grey uint8 (n, GATE_SIDE, GATE_SIDE) -> float (n, 2)
-    "What scores squares for the gate of a card."
+    """What scores squares for the gate of a card.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a finished run or of an export
+    card : dict
+        Its card, with a `gate`
+
+    Returns
+    -------
+    Callable
+        Grey uint8 (n, GATE_SIDE, GATE_SIDE) -> float (n, 2)
+    """
     entry, onnx = card['gate'], card['model'] == 'model.onnx'
     file = described_file(folder, f'gate.{"onnx" if onnx else "safetensors"}', entry['sha256'])
     if onnx: return onnx_network(file, dict(size=GATE_SIDE, classes=REASONS))
@@ -547,7 +973,20 @@ def load_gate(
     folder:str|Path, # Folder of a finished run or of an export
     card:dict,       # Its card, as `checked_card` gives it
 ) -> Callable|None:  # Image files -> reasons, empty for a film that passes; None for a run without a gate
-    "What refuses pictures that a run cannot know."
+    """What refuses pictures that a run cannot know.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a finished run or of an export
+    card : dict
+        Its card, as `checked_card` gives it
+
+    Returns
+    -------
+    Callable | None
+        Image files -> reasons, empty for a film that passes; None for a run without a gate
+    """
     if not card.get('gate') or card['kind'] == 'numbers': return None # those refuse by where a film is from
     network = gate_network(folder, card)
     def reasons(paths):
@@ -561,7 +1000,20 @@ def with_reasons(
     table:pd.DataFrame, # Answers
     reasons:list,       # One per row; empty where a film passes
 ) -> pd.DataFrame:      # The same with the column `refused`
-    "Answers without those that are refused; nothing that looks like an answer is left there."
+    """Answers without those that are refused; nothing that looks like an answer is left there.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Answers
+    reasons : list
+        One per row; empty where a film passes
+
+    Returns
+    -------
+    pd.DataFrame
+        The same with the column `refused`
+    """
     out = np.array([bool(reason) for reason in reasons])
     table = table.assign(answer=np.where(out, 'refused', table.answer))
     for name in table.columns[2:]: table[name] = [None if no else one for no, one in zip(out, table[name])]
@@ -606,7 +1058,24 @@ def answers_said(
     answers,      # What its network gives
     card:dict,    # Its card
 ) -> pd.DataFrame: # See `answer_table`, `spot_answers` and `number_answers`
-    "What a network says, as a table."
+    """What a network says, as a table.
+
+    Parameters
+    ----------
+    paths : list
+        Image files, length n
+    run : str | Path
+        Folder of the run
+    answers : object
+        What its network gives
+    card : dict
+        Its card
+
+    Returns
+    -------
+    pd.DataFrame
+        See `answer_table`, `spot_answers` and `number_answers`
+    """
     if card['kind'] == 'boxes':
         _check_finite(answers[['probability']].to_numpy(), paths, run)
         return spot_answers(paths, answers, card)
@@ -631,7 +1100,24 @@ def predict(
     batch_size:int=32,         # Images per batch, at least 1
     change:Callable|None=None, # Grey uint8 (height, width) -> grey uint8; applied to each image first
 ) -> pd.DataFrame:             # See `answer_table`; `attrs['problems']` lists unreadable files
-    "What a finished run answers for each image."
+    """What a finished run answers for each image.
+
+    Parameters
+    ----------
+    paths : object
+        Image file, volume, folder that is searched at any depth, or list of these
+    run : str | Path
+        Folder of a finished run or of an export
+    batch_size : int, default 32
+        Images per batch, at least 1
+    change : Callable | None, default None
+        Grey uint8 (height, width) -> grey uint8; applied to each image first
+
+    Returns
+    -------
+    pd.DataFrame
+        See `answer_table`; `attrs['problems']` lists unreadable files
+    """
     with TemporaryDirectory() as aside:
         asked = Asked(paths, aside)
         batches = _batches(asked.files, batch_size)

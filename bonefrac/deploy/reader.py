@@ -35,7 +35,18 @@ from .predict import best_box, check_for_patients, needed, predict, read_card
 def film_shares(
     picture:Picture, # From `picture_in`
 ) -> np.ndarray:     # Float32 (height, width); 0 black, 1 white, others outside of the file's own window
-    "A film with all its grey values, as shares of what is shown."
+    """A film with all its grey values, as shares of what is shown.
+
+    Parameters
+    ----------
+    picture : Picture
+        From `picture_in`
+
+    Returns
+    -------
+    np.ndarray
+        Float32 (height, width); 0 black, 1 white, others outside of the file's own window
+    """
     if picture.values.dtype == np.uint8: return grey_of(picture)/np.float32(255)
     values = luma(picture.values)
     low, high = picture.shown or value_range(values)
@@ -46,7 +57,22 @@ def windowed(
     level:float=.5,    # Share that becomes middle grey
     window:float=1.,   # Shares from black to white, above 0
 ) -> np.ndarray:       # Grey uint8 of the same shape
-    "A film through a window."
+    """A film through a window.
+
+    Parameters
+    ----------
+    shares : np.ndarray
+        From `film_shares`
+    level : float, default 0.5
+        Share that becomes middle grey
+    window : float, default 1.0
+        Shares from black to white, above 0
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8 of the same shape
+    """
     if not window > 0: raise ValueError(f'window must be above 0, not {window}')
     return (((shares - level)/window + .5).clip(0, 1)*255).round().astype(np.uint8)
 
@@ -57,7 +83,20 @@ def for_screen(
     image:np.ndarray, # (height, width), float32 or uint8
     side:int=SIDE,    # Longest side, in pixels
 ) -> np.ndarray:      # The same, or smaller
-    "An image that is no larger than a screen."
+    """An image that is no larger than a screen.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        (height, width), float32 or uint8
+    side : int, default SIDE
+        Longest side, in pixels
+
+    Returns
+    -------
+    np.ndarray
+        The same, or smaller
+    """
     scale = side/max(image.shape)
     if scale >= 1: return image
     height, width = (max(1, round(length*scale)) for length in image.shape)
@@ -66,7 +105,18 @@ def for_screen(
 def png_of(
     image:np.ndarray, # Grey uint8 (height, width), or BGR (height, width, 3)
 ) -> bytes:           # Content of a PNG file
-    "An image as PNG."
+    """An image as PNG.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8 (height, width), or BGR (height, width, 3)
+
+    Returns
+    -------
+    bytes
+        Content of a PNG file
+    """
     return cv2.imencode('.png', image, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 # %% ../../nbs/library/deploy/05_reader.ipynb #1863eab1
@@ -75,7 +125,20 @@ def laid_down(
     name:str,   # Name that a browser gave, any text
     data:bytes, # Content of the file
 ) -> Iterator[Path]: # A file with that content and the same ending; gone at the end
-    "A file for as long as it is needed."
+    """A file for as long as it is needed.
+
+    Parameters
+    ----------
+    name : str
+        Name that a browser gave, any text
+    data : bytes
+        Content of the file
+
+    Returns
+    -------
+    Iterator[Path]
+        A file with that content and the same ending; gone at the end
+    """
     end = Path(name.replace('\0', '')).suffix.lower()
     with TemporaryDirectory(prefix='bonefrac-') as folder:
         path = Path(folder)/f'film{end if end in IMAGE_SUFFIXES else ""}'
@@ -84,7 +147,23 @@ def laid_down(
 
 # %% ../../nbs/library/deploy/05_reader.ipynb #fcddf47c
 class Seen(NamedTuple):
-    "What is kept of a film."
+    """What is kept of a film.
+
+    Parameters
+    ----------
+    name : str
+        Of its file
+    fault : str, default ''
+        Why it has no answer; empty where it has one
+    shares : np.ndarray, default np.zeros((0, 0), np.float32)
+        Float32 (height, width), at most `SIDE` high and wide
+    png : bytes, default b''
+        The whole film, grey uint8, as PNG
+    size : str, default ''
+        Such as `1500 × 2000`
+    answer : dict, default {}
+        Column of `predict` -> value
+    """
     name:str          # Of its file
     fault:str=''      # Why it has no answer; empty where it has one
     shares:np.ndarray=np.zeros((0, 0), np.float32) # Float32 (height, width), at most `SIDE` high and wide
@@ -99,7 +178,20 @@ def film_of(
     name:str,   # Name that a browser gave
     data:bytes, # Content of the file
 ) -> Seen:      # Without an answer
-    "A film of a file; a `ValueError` says what is wrong with it, without a path."
+    """A film of a file; a `ValueError` says what is wrong with it, without a path.
+
+    Parameters
+    ----------
+    name : str
+        Name that a browser gave
+    data : bytes
+        Content of the file
+
+    Returns
+    -------
+    Seen
+        Without an answer
+    """
     with laid_down(name, data) as path:
         try: grey, shares = read_film(path).grey, film_shares(picture_in(path))
         except ValueError as e: raise ValueError(str(e).removeprefix(f'{path}: ')) from None
@@ -112,7 +204,23 @@ def asked(
     run:str|Path,  # Folder of a finished run or of an export
     filter:str='none', # A name of `FILTERS`, applied before what the card asks
 ) -> dict:         # Column of `predict` -> value
-    "What a run answers for a film."
+    """What a run answers for a film.
+
+    Parameters
+    ----------
+    film : Seen
+        From `film_of`
+    run : str | Path
+        Folder of a finished run or of an export
+    filter : str, default 'none'
+        A name of `FILTERS`, applied before what the card asks (none, clahe, median, bilateral, clahe_median,
+        gaussian)
+
+    Returns
+    -------
+    dict
+        Column of `predict` -> value
+    """
     with laid_down('film.png', film.png) as path:
         row = predict([path], run, change=choose(filter, FILTERS, 'filter')).iloc[0]
     return row.drop('path').to_dict()
@@ -122,7 +230,22 @@ def see(
     data:bytes,   # Content of the file
     run:str|Path, # Folder of a finished run or of an export
 ) -> Seen:        # With an answer or a fault
-    "What there is to see of a file."
+    """What there is to see of a file.
+
+    Parameters
+    ----------
+    name : str
+        Name that a browser gave
+    data : bytes
+        Content of the file
+    run : str | Path
+        Folder of a finished run or of an export
+
+    Returns
+    -------
+    Seen
+        With an answer or a fault
+    """
     try:
         film = film_of(name, data)
         return film._replace(answer=asked(film, run))
@@ -135,14 +258,40 @@ def boxes_above(
     answer:dict,     # Of a film
     threshold:float, # Lowest score that is shown, 0–1
 ) -> list:           # x0, y0, x1, y1 as shares of the film, and a score, the best first
-    "Boxes of an answer from a score on."
+    """Boxes of an answer from a score on.
+
+    Parameters
+    ----------
+    answer : dict
+        Of a film
+    threshold : float
+        Lowest score that is shown, 0–1
+
+    Returns
+    -------
+    list
+        x0, y0, x1, y1 as shares of the film, and a score, the best first
+    """
     return [list(map(float, box)) for box in answer.get('boxes', []) if box[4] >= threshold]
 
 def start_threshold(
     run:str|Path, # Folder of a finished run or of an export
     card:dict,    # Its card
 ) -> float:       # Score, 0–1
-    "Where the slider starts."
+    """Where the slider starts.
+
+    Parameters
+    ----------
+    run : str | Path
+        Folder of a finished run or of an export
+    card : dict
+        Its card
+
+    Returns
+    -------
+    float
+        Score, 0–1
+    """
     from bonefrac.experiment.run import read_predictions
     if card['kind'] != 'boxes' or not (Path(run)/'predictions.parquet').is_file(): return START
     return round(threshold_at_alarms(read_predictions(run, 'valid')) or START, 3)
@@ -151,28 +300,76 @@ def start_threshold(
 def safe(
     text, # Anything
 ) -> str: # HTML that shows it, and nothing else
-    "A text of a stranger in a page."
+    """A text of a stranger in a page.
+
+    Parameters
+    ----------
+    text : object
+        Anything
+
+    Returns
+    -------
+    str
+        HTML that shows it, and nothing else
+    """
     return escape(shown(text))
 
 def bar(
     name:str,    # What is probable
     share:float, # Its probability, 0–1
 ) -> str:        # HTML
-    "A probability as a bar."
+    """A probability as a bar.
+
+    Parameters
+    ----------
+    name : str
+        What is probable
+    share : float
+        Its probability, 0–1
+
+    Returns
+    -------
+    str
+        HTML
+    """
     return (f'<div class="bf-bar"><span>{safe(name)}</span><meter min="0" max="1" value="{share:.4f}" '
             f'aria-label="{safe(name)}"></meter><span>{share:.2f}</span></div>')
 
 def asked_for(
     card:dict, # As `read_card` gives it
 ) -> str:      # Name
-    "What the `probability` of an answer with two values is that of."
+    """What the `probability` of an answer with two values is that of.
+
+    Parameters
+    ----------
+    card : dict
+        As `read_card` gives it
+
+    Returns
+    -------
+    str
+        Name
+    """
     return card['classes'][1] if card['kind'] == 'binary' else 'annotated'
 
 def probabilities(
     answer:dict, # Of a film
     card:dict,   # As `read_card` gives it
 ) -> dict:       # Name -> probability; the likeliest class first
-    "All that an answer says is probable."
+    """All that an answer says is probable.
+
+    Parameters
+    ----------
+    answer : dict
+        Of a film
+    card : dict
+        As `read_card` gives it
+
+    Returns
+    -------
+    dict
+        Name -> probability; the likeliest class first
+    """
     classes = {name[2:]: value for name, value in answer.items() if name.startswith('p_')}
     first = {} if card['kind'] == 'classes' else {asked_for(card): answer['probability']}
     return first | dict(sorted(classes.items(), key=lambda one: -one[1]))
@@ -181,7 +378,20 @@ def answer_html(
     answer:dict, # Of a film
     card:dict,   # As `read_card` gives it
 ) -> str:        # HTML
-    "An answer as a heading and bars."
+    """An answer as a heading and bars.
+
+    Parameters
+    ----------
+    answer : dict
+        Of a film
+    card : dict
+        As `read_card` gives it
+
+    Returns
+    -------
+    str
+        HTML
+    """
     bars = ''.join(bar(name, share) for name, share in probabilities(answer, card).items())
     return f'<h3>{safe(answer["answer"])}</h3>{bars}'
 
@@ -191,7 +401,22 @@ def change_words(
     after:dict,      # Answer with it
     threshold:float, # Lowest score of a box, 0–1
 ) -> str:            # One sentence
-    "What a filter changed."
+    """What a filter changed.
+
+    Parameters
+    ----------
+    before : dict
+        Answer without the filter
+    after : dict
+        Answer with it
+    threshold : float
+        Lowest score of a box, 0–1
+
+    Returns
+    -------
+    str
+        One sentence
+    """
     same = 'the same answer' if before['answer'] == after['answer'] else f'{after["answer"]}, not {before["answer"]}'
     words = f'{same}, probability {after["probability"]:.2f} instead of {before["probability"]:.2f}'
     if 'boxes' not in after: return words
@@ -203,7 +428,20 @@ def film_row(
     film:Seen,       # With an answer or a fault
     threshold:float, # Lowest score of a box, 0–1
 ) -> dict:           # Row of the table
-    "What the table says of a film."
+    """What the table says of a film.
+
+    Parameters
+    ----------
+    film : Seen
+        With an answer or a fault
+    threshold : float
+        Lowest score of a box, 0–1
+
+    Returns
+    -------
+    dict
+        Row of the table
+    """
     row = {name: value for name, value in film.answer.items() if name != 'boxes'}
     if 'boxes' in film.answer:
         found = boxes_above(film.answer, threshold)
@@ -213,7 +451,18 @@ def film_row(
 def safe_cell(
     value, # Cell of the table
 ) -> str:  # HTML
-    "A cell in a page."
+    """A cell in a page.
+
+    Parameters
+    ----------
+    value : object
+        Cell of the table
+
+    Returns
+    -------
+    str
+        HTML
+    """
     if pd.isna(value): return ''
     return f'{value:.2f}' if isinstance(value, float) else safe(value)
 
@@ -221,7 +470,20 @@ def film_table(
     films:list,      # `Seen`, one per film
     threshold:float, # Lowest score of a box, 0–1
 ) -> pd.DataFrame:   # One row per film
-    "What is known of all films."
+    """What is known of all films.
+
+    Parameters
+    ----------
+    films : list
+        `Seen`, one per film
+    threshold : float
+        Lowest score of a box, 0–1
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per film
+    """
     table = pd.DataFrame([film_row(film, threshold) for film in films])
     if 'boxes' in table: table['boxes'] = table.boxes.astype('Int64') # a film without an answer has no number
     return table[[name for name in table if name != 'problem'] + ['problem']] if len(films) else table
@@ -231,13 +493,35 @@ ON_PAGE = 'film', 'answer', 'probability', 'boxes', 'problem' # columns; a saved
 def table_html(
     table:pd.DataFrame, # From `film_table`, or some of its columns
 ) -> str:               # HTML
-    "A table in a page."
+    """A table in a page.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        From `film_table`, or some of its columns
+
+    Returns
+    -------
+    str
+        HTML
+    """
     return table.astype(object).map(safe_cell).to_html(index=False, escape=False, border=0) if len(table) else ''
 
 def csv_of(
     table:pd.DataFrame, # From `film_table`
 ) -> bytes:             # Content of a CSV file
-    "A table as CSV that no spreadsheet runs."
+    """A table as CSV that no spreadsheet runs.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        From `film_table`
+
+    Returns
+    -------
+    bytes
+        Content of a CSV file
+    """
     return changed_cells(table, guarded).to_csv(index=False).encode()
 
 # %% ../../nbs/library/deploy/05_reader.ipynb #1d5246a2
@@ -247,7 +531,20 @@ def film_picture(
     film:Seen,       # With an answer
     threshold:float, # Lowest score of a box, 0–1
 ) -> bytes:          # Content of a PNG file
-    "A film with its boxes."
+    """A film with its boxes.
+
+    Parameters
+    ----------
+    film : Seen
+        With an answer
+    threshold : float
+        Lowest score of a box, 0–1
+
+    Returns
+    -------
+    bytes
+        Content of a PNG file
+    """
     image = cv2.cvtColor(windowed(for_screen(film.shares, 512)), cv2.COLOR_GRAY2BGR)
     size = np.array(image.shape[1::-1])
     for x0, y0, x1, y1, _ in boxes_above(film.answer, threshold):
@@ -428,7 +725,21 @@ def slider(
     high:float,  # Greatest value
     step:float=.01, # Smallest move
 ):               # `ipywidgets.FloatSlider`
-    "A slider that tells of every move."
+    """A slider that tells of every move.
+
+    Parameters
+    ----------
+    name : str
+        What it moves
+    value : float
+        Where it starts
+    low : float
+        Least value
+    high : float
+        Greatest value
+    step : float, default 0.01
+        Smallest move
+    """
     widgets = needed('ipywidgets')
     return widgets.FloatSlider(value, min=low, max=high, step=step, description=name, readout_format='.2f',
                                layout=dict(width='98%'))
@@ -440,7 +751,20 @@ def controls(
     card:dict,       # As `read_card` gives it
     threshold:float, # Where the slider starts
 ) -> SimpleNamespace: # Widgets
-    "All that can be moved, pressed and read beside a film."
+    """All that can be moved, pressed and read beside a film.
+
+    Parameters
+    ----------
+    card : dict
+        As `read_card` gives it
+    threshold : float
+        Where the slider starts
+
+    Returns
+    -------
+    SimpleNamespace
+        Widgets
+    """
     w = needed('ipywidgets')
     html = {name: w.HTML() for name in ('where', 'answer', 'changed', 'table', 'faults')}
     buttons = {name: w.Button(description=says) for name, says in BUTTONS.items()}
@@ -455,7 +779,15 @@ def laid_out(
     w:SimpleNamespace, # From `controls`
     says:str,          # What the run was asked, from its card
 ):                     # `ipywidgets.VBox`
-    "The widgets on a page."
+    """The widgets on a page.
+
+    Parameters
+    ----------
+    w : SimpleNamespace
+        From `controls`
+    says : str
+        What the run was asked, from its card
+    """
     from ipywidgets import HTML, HBox, VBox
     right = [w.where, HBox([w.back, w.on]), w.answer, w.threshold, w.level, w.window, w.reset, w.filter, w.changed,
              w.films]
@@ -470,7 +802,13 @@ def laid_out(
 MOST_BYTES = 500_000_000 # of one file
 
 class Reader:
-    "A page for films: they are dropped, answered, looked at, and listed in a table."
+    """A page for films: they are dropped, answered, looked at, and listed in a table.
+
+    Parameters
+    ----------
+    run : str | Path
+        Folder of a finished run or of an export
+    """
     def __init__(self,
         run:str|Path, # Folder of a finished run or of an export
     ):
@@ -635,7 +973,20 @@ def app_notebook(
     chapter:dict,  # Content of a notebook with a cell tagged `parameters`
     **parameters,  # Values that replace its own
 ) -> dict:         # Content of a notebook
-    "What is shown as an app: a chapter up to its first section."
+    """What is shown as an app: a chapter up to its first section.
+
+    Parameters
+    ----------
+    chapter : dict
+        Content of a notebook with a cell tagged `parameters`
+    parameters : object
+        Values that replace its own
+
+    Returns
+    -------
+    dict
+        Content of a notebook
+    """
     from bonefrac.experiment.notebooks import is_parameters
     cells = list(takewhile(lambda cell: not ''.join(cell['source']).startswith('## '), chapter['cells']))
     values = [f'{name} = {value!r}' for name, value in parameters.items()]
@@ -646,7 +997,20 @@ def settings(
     port:int,          # From 1 to 65535
     browser:bool=True, # Open the page in a browser?
 ) -> dict:             # Configuration of Voilà
-    "How Voilà is asked to serve: to this machine only, and no file but the page."
+    """How Voilà is asked to serve: to this machine only, and no file but the page.
+
+    Parameters
+    ----------
+    port : int
+        From 1 to 65535
+    browser : bool, default True
+        Open the page in a browser?
+
+    Returns
+    -------
+    dict
+        Configuration of Voilà
+    """
     policy = {'headers': {'Content-Security-Policy': POLICY}}
     own = dict(ip='127.0.0.1', port=port, auto_token=True, open_browser=browser, tornado_settings=policy)
     return dict(Voila=own, VoilaConfiguration=dict(file_allowlist=['$^'], strip_sources=True))
@@ -656,7 +1020,17 @@ def serve(
     port:int=8866,     # Port of this machine
     browser:bool=True, # Open the page in a browser?
 ):
-    "Serve the reader to this machine, until it is interrupted."
+    """Serve the reader to this machine, until it is interrupted.
+
+    Parameters
+    ----------
+    run : str | Path
+        Folder of a finished run or of an export
+    port : int, default 8866
+        Port of this machine
+    browser : bool, default True
+        Open the page in a browser?
+    """
     from bonefrac.experiment.notebooks import notebook_path
     check_for_patients(read_card(run))
     app = needed('voila.app').Voila
@@ -670,7 +1044,13 @@ def serve(
 SHOWN = dict(task='spot', data='phantom:300:0.6', size=128, epochs=14, batch_size=8) # the run of the chapter
 
 def small_run() -> Path: # Folder of a finished run
-    "A run that is made where none is named; it saw simulated films only."
+    """A run that is made where none is named; it saw simulated films only.
+
+    Returns
+    -------
+    Path
+        Folder of a finished run
+    """
     from bonefrac.experiment.config import run_config
     from bonefrac.experiment.run import run
     return run(run_config(**SHOWN), cache_dir('reader'))
@@ -680,7 +1060,17 @@ def opened(
     films:str='', # Films to open: a file, a folder, or a source such as `phantom:12`; empty: none
     most:int=12,  # Most films that are opened
 ) -> Reader:
-    "A reader with some films in it."
+    """A reader with some films in it.
+
+    Parameters
+    ----------
+    run : str, default ''
+        Folder of a finished run or of an export; empty: `small_run`
+    films : str, default ''
+        Films to open: a file, a folder, or a source such as `phantom:12`; empty: none
+    most : int, default 12
+        Most films that are opened
+    """
     from bonefrac.data.sources import load_images
     reader = Reader(run or small_run())
     paths = load_images(films).path[:most] if films else []

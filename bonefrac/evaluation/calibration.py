@@ -34,13 +34,35 @@ from .metrics import log_loss
 def answers_of(
     df:pd.DataFrame, # Predictions table
 ) -> list:           # Class names, or False and True
-    "Answers that are possible in a predictions table."
+    """Answers that are possible in a predictions table.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    list
+        Class names, or False and True
+    """
     return classes_of(df) or [False, True]
 
 def answer_probabilities(
     df:pd.DataFrame, # Predictions table
 ) -> np.ndarray:     # 0–1, float (n, answers)
-    "Probability of each possible answer, in the order of `answers_of`."
+    """Probability of each possible answer, in the order of `answers_of`.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    np.ndarray
+        0–1, float (n, answers)
+    """
     if kind_of(df) == 'classes': return probabilities(df)
     yes = df['probability'].to_numpy(float)
     return np.stack([1 - yes, yes], axis=1)
@@ -48,28 +70,74 @@ def answer_probabilities(
 def truth_columns(
     df:pd.DataFrame, # Predictions table
 ) -> np.ndarray:     # int (n,)
-    "Place of the truth among `answers_of`."
+    """Place of the truth among `answers_of`.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    np.ndarray
+        int (n,)
+    """
     answers = pd.Index(answers_of(df))
     return answers.get_indexer(df['truth'])
 
 def given_probabilities(
     df:pd.DataFrame, # Predictions table
 ) -> np.ndarray:     # 0–1, float (n,)
-    "Probability that the truth was given."
+    """Probability that the truth was given.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    np.ndarray
+        0–1, float (n,)
+    """
     rows = np.arange(len(df))
     return answer_probabilities(df)[rows, truth_columns(df)]
 
 def certainties(
     df:pd.DataFrame, # Predictions table
 ) -> np.ndarray:     # 0–1, float (n,)
-    "Probability of the answer of each image."
+    """Probability of the answer of each image.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    np.ndarray
+        0–1, float (n,)
+    """
     return answer_probabilities(df).max(1)
 
 def with_probabilities(
     df:pd.DataFrame,  # Predictions table
     probs:np.ndarray, # 0–1, float (n, answers)
 ) -> pd.DataFrame:    # Predictions table
-    "The same images with other probabilities."
+    """The same images with other probabilities.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+    probs : np.ndarray
+        0–1, float (n, answers)
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table
+    """
     if kind_of(df) == 'binary': return df.assign(probability=probs[:, 1])
     columns = {f'p_{name}': column for name, column in zip(classes_of(df), probs.T)}
     return df.assign(**columns)
@@ -79,7 +147,20 @@ def calibrated(
     df:pd.DataFrame,   # Predictions table
     temperature:float, # Above 0; 1 changes nothing
 ) -> pd.DataFrame:     # The same images with new probabilities
-    "Predictions at another temperature."
+    """Predictions at another temperature.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+    temperature : float
+        Above 0; 1 changes nothing
+
+    Returns
+    -------
+    pd.DataFrame
+        The same images with new probabilities
+    """
     if not temperature > 0:
         raise ValueError(f'a temperature is above 0, not {temperature}')
     logits = np.log(answer_probabilities(df).clip(1e-15))
@@ -91,7 +172,18 @@ TEMPERATURES = (.05, 20) # the lowest and the highest that is tried
 def fit_temperature(
     df:pd.DataFrame, # Predictions table, such as the validation part
 ) -> float:          # An end of `TEMPERATURES` where every answer is right, or none is better than chance
-    "Temperature with the lowest log loss."
+    """Temperature with the lowest log loss.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table, such as the validation part
+
+    Returns
+    -------
+    float
+        An end of `TEMPERATURES` where every answer is right, or none is better than chance
+    """
     check_predictions(df)
     def loss(log_temperature): return log_loss(calibrated(df, np.exp(log_temperature)))
     found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method='bounded')
@@ -101,7 +193,18 @@ def fit_temperature(
 def claims(
     df:pd.DataFrame, # Predictions table
 ) -> tuple:          # Probability, float (n,), and what came of it, float 0 or 1 (n,)
-    "What a network claims of each image, and whether it holds."
+    """What a network claims of each image, and whether it holds.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    tuple
+        Probability, float (n,), and what came of it, float 0 or 1 (n,)
+    """
     if kind_of(df) == 'binary': said, truth = df['probability'], df['truth']
     else: said, truth = certainties(df), correct(df)
     return np.asarray(said, float), np.asarray(truth, float)
@@ -111,7 +214,22 @@ def equal_bins(
     outcome:np.ndarray, # 0 or 1, float (n,)
     bins:int=15,        # Number of bins, 1 to n
 ) -> tuple:             # Images, mean claim and mean outcome of each bin, (bins,)
-    "Bins of equally many images, by claim."
+    """Bins of equally many images, by claim.
+
+    Parameters
+    ----------
+    claim : np.ndarray
+        0–1, float (n,)
+    outcome : np.ndarray
+        0 or 1, float (n,)
+    bins : int, default 15
+        Number of bins, 1 to n
+
+    Returns
+    -------
+    tuple
+        Images, mean claim and mean outcome of each bin, (bins,)
+    """
     if not 1 <= bins <= len(claim): raise ValueError(f'{bins} bins of {len(claim)} images')
     order = np.argsort(claim, kind='stable')
     starts = np.arange(bins)*len(claim)//bins
@@ -123,7 +241,20 @@ def reliability(
     df:pd.DataFrame, # Predictions table
     bins:int=15,     # Number of bins, 1 to n
 ) -> pd.DataFrame:   # One row per bin: n, claimed, observed, low, high (Wilson, images taken as independent)
-    "What is claimed and what is observed, bin by bin."
+    """What is claimed and what is observed, bin by bin.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+    bins : int, default 15
+        Number of bins, 1 to n
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per bin: n, claimed, observed, low, high (Wilson, images taken as independent)
+    """
     claim, outcome = claims(check_predictions(df))
     sizes, claimed, observed = equal_bins(claim, outcome, bins)
     table = pd.DataFrame(dict(n=sizes, claimed=claimed, observed=observed))
@@ -136,7 +267,22 @@ def calibration_error(
     outcome:np.ndarray, # 0 or 1, float (n,)
     bins:int=15,        # Number of bins, 1 to n
 ) -> float:             # 0–1
-    "Expected calibration error: mean distance of claimed and observed, weighted by images."
+    """Expected calibration error: mean distance of claimed and observed, weighted by images.
+
+    Parameters
+    ----------
+    claim : np.ndarray
+        0–1, float (n,)
+    outcome : np.ndarray
+        0 or 1, float (n,)
+    bins : int, default 15
+        Number of bins, 1 to n
+
+    Returns
+    -------
+    float
+        0–1
+    """
     sizes, claimed, observed = equal_bins(claim, outcome, bins)
     total = sizes @ np.abs(claimed - observed)
     return float(total/len(claim))
@@ -148,7 +294,24 @@ def expected_error(
     n_draws:int=500,  # Number of simulated outcomes
     seed:int=0,       # Seed of the draws
 ) -> float:           # 0–1
-    "Mean `calibration_error` if every claim were exactly true."
+    """Mean `calibration_error` if every claim were exactly true.
+
+    Parameters
+    ----------
+    claim : np.ndarray
+        0–1, float (n,)
+    bins : int, default 15
+        Number of bins, 1 to n
+    n_draws : int, default 500
+        Number of simulated outcomes
+    seed : int, default 0
+        Seed of the draws
+
+    Returns
+    -------
+    float
+        0–1
+    """
     draws = np.random.default_rng(seed).random((n_draws, len(claim)))
     errors = [calibration_error(claim, draw < claim, bins) for draw in draws]
     return float(np.mean(errors))
@@ -158,7 +321,22 @@ def debiased_error(
     outcome:np.ndarray, # 0 or 1, float (n,)
     bins:int=15,        # Number of bins, 1 to n/2
 ) -> float:             # 0–1; 0 where noise explains all of it
-    "Root mean square distance of claimed and observed, without the part that is noise."
+    """Root mean square distance of claimed and observed, without the part that is noise.
+
+    Parameters
+    ----------
+    claim : np.ndarray
+        0–1, float (n,)
+    outcome : np.ndarray
+        0 or 1, float (n,)
+    bins : int, default 15
+        Number of bins, 1 to n/2
+
+    Returns
+    -------
+    float
+        0–1; 0 where noise explains all of it
+    """
     sizes, claimed, observed = equal_bins(claim, outcome, bins)
     noise = observed*(1 - observed)/(sizes - 1)
     squared = sizes @ ((claimed - observed)**2 - noise)/len(claim)
@@ -168,13 +346,35 @@ def debiased_error(
 def row_loss(
     df:pd.DataFrame, # Predictions table
 ) -> np.ndarray:     # Nats, float (n,)
-    "Negative log probability of the truth, image by image."
+    """Negative log probability of the truth, image by image.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    np.ndarray
+        Nats, float (n,)
+    """
     return -np.log(given_probabilities(df).clip(1e-15))
 
 def row_brier(
     df:pd.DataFrame, # Predictions table
 ) -> np.ndarray:     # 0–2 for classes, 0–1 for yes or no, float (n,)
-    "Squared distance of the probabilities from the truth, image by image."
+    """Squared distance of the probabilities from the truth, image by image.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    np.ndarray
+        0–2 for classes, 0–1 for yes or no, float (n,)
+    """
     probs = answer_probabilities(df)
     truth = np.eye(probs.shape[1])[truth_columns(df)]
     squared = ((probs - truth)**2).sum(1)
@@ -185,7 +385,20 @@ def centred_interval(
     value:float,      # Score of a table, at least 0
     drawn:np.ndarray, # Score of each resample, float (n_boot,)
 ) -> tuple:           # (low, high), at least 0
-    "95 % percentile interval of a score, without what resamples have too much on average."
+    """95 % percentile interval of a score, without what resamples have too much on average.
+
+    Parameters
+    ----------
+    value : float
+        Score of a table, at least 0
+    drawn : np.ndarray
+        Score of each resample, float (n_boot,)
+
+    Returns
+    -------
+    tuple
+        (low, high), at least 0
+    """
     low, high = percentile_interval(drawn)
     excess = np.mean(drawn) - value
     return max(0, low - excess), max(0, high - excess)
@@ -200,7 +413,26 @@ def row_draws(
     n_boot:int=2000,     # Number of resamples
     seed:int=0,          # Seed of the draws
 ) -> np.ndarray:         # float (n_boot,)
-    "A statistic of columns in resamples of whole groups."
+    """A statistic of columns in resamples of whole groups.
+
+    Parameters
+    ----------
+    groups : pd.Series
+        Group of each row, length n
+    statistic : Callable
+        Columns -> number
+    columns : np.ndarray
+        Each (n,)
+    n_boot : int, default 2000
+        Number of resamples
+    seed : int, default 0
+        Seed of the draws
+
+    Returns
+    -------
+    np.ndarray
+        float (n_boot,)
+    """
     rows = np.arange(len(groups))
     def once(weights):
         drawn = np.repeat(rows, weights)
@@ -212,7 +444,22 @@ def with_interval(
     groups:pd.Series,  # Group of each row, length n
     n_boot:int=2000,   # Number of resamples of groups
 ) -> tuple:            # (mean, low, high), 95 %
-    "Mean over rows with its interval."
+    """Mean over rows with its interval.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        One number per row, (n,)
+    groups : pd.Series
+        Group of each row, length n
+    n_boot : int, default 2000
+        Number of resamples of groups
+
+    Returns
+    -------
+    tuple
+        (mean, low, high), 95 %
+    """
     mean = float(np.mean(values))
     return mean, *mean_bootstrap(values, groups, n_boot)
 
@@ -220,14 +467,38 @@ def interval_table(
     rows:dict,          # Name -> (value, low, high)
     value:str='value',  # Name of the first column
 ) -> pd.DataFrame:      # One row per name
-    "Numbers with their intervals."
+    """Numbers with their intervals.
+
+    Parameters
+    ----------
+    rows : dict
+        Name -> (value, low, high)
+    value : str, default 'value'
+        Name of the first column
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per name
+    """
     columns = [value, 'low', 'high']
     return pd.DataFrame.from_dict(rows, orient='index', columns=columns)
 
 def row_measures(
     df:pd.DataFrame, # Predictions table
 ) -> dict:           # Name -> float (n,)
-    "Measures of calibration that are means over images."
+    """Measures of calibration that are means over images.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    dict
+        Name -> float (n,)
+    """
     claim, outcome = claims(df)
     return {'claimed − observed': claim - outcome,
             'log loss': row_loss(df),
@@ -242,7 +513,22 @@ def bin_score(
     df:pd.DataFrame, # Predictions table
     n_boot:int=2000, # Number of resamples of groups
 ) -> tuple:          # (value, low, high), 95 %
-    "Measure of calibration that needs bins, with its interval."
+    """Measure of calibration that needs bins, with its interval.
+
+    Parameters
+    ----------
+    name : str
+        A name of `BIN_MEASURES`
+    df : pd.DataFrame
+        Predictions table
+    n_boot : int, default 2000
+        Number of resamples of groups
+
+    Returns
+    -------
+    tuple
+        (value, low, high), 95 %
+    """
     measure, columns = BIN_MEASURES[name], claims(df)
     value = measure(*columns)
     return value, *centred_interval(value, row_draws(df['group'], measure, *columns, n_boot=n_boot))
@@ -251,7 +537,20 @@ def calibration_scores(
     df:pd.DataFrame, # Predictions table
     n_boot:int=2000, # Number of resamples of groups
 ) -> pd.DataFrame:   # One row per measure: value, low, high (95 %)
-    "How well probabilities are calibrated."
+    """How well probabilities are calibrated.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+    n_boot : int, default 2000
+        Number of resamples of groups
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per measure: value, low, high (95 %)
+    """
     measures = row_measures(check_predictions(df))
     rows = {name: with_interval(values, df['group'], n_boot) for name, values in measures.items()}
     rows |= {name: bin_score(name, df, n_boot) for name in BIN_MEASURES}
@@ -263,7 +562,22 @@ def calibration_change(
     after:pd.DataFrame,  # The same images in the same order
     n_boot:int=2000,     # Number of resamples of groups
 ) -> pd.DataFrame:       # Log loss and Brier score: difference, low, high (95 %); below 0 is better
-    "What other probabilities change, paired by image."
+    """What other probabilities change, paired by image.
+
+    Parameters
+    ----------
+    before : pd.DataFrame
+        Predictions table
+    after : pd.DataFrame
+        The same images in the same order
+    n_boot : int, default 2000
+        Number of resamples of groups
+
+    Returns
+    -------
+    pd.DataFrame
+        Log loss and Brier score: difference, low, high (95 %); below 0 is better
+    """
     if list(before['name']) != list(after['name']): raise ValueError('not the same images in the same order')
     measures = {'log loss': row_loss, 'Brier score': row_brier}
     rows = {name: with_interval(measure(after) - measure(before), before['group'], n_boot)
@@ -274,35 +588,92 @@ def calibration_change(
 def temperatures(
     folds:list, # One dict per fold: `valid` and `test`, predictions tables
 ) -> list:      # One temperature per fold
-    "Temperature of each fold, from its validation part."
+    """Temperature of each fold, from its validation part.
+
+    Parameters
+    ----------
+    folds : list
+        One dict per fold: `valid` and `test`, predictions tables
+
+    Returns
+    -------
+    list
+        One temperature per fold
+    """
     parts = [fold['valid'] for fold in folds]
     return [fit_temperature(part) for part in parts]
 
 def calibrated_folds(
     folds:list, # One dict per fold: `valid` and `test`, predictions tables
 ) -> list:      # The same with new probabilities
-    "Folds at the temperatures that their validation parts prefer."
+    """Folds at the temperatures that their validation parts prefer.
+
+    Parameters
+    ----------
+    folds : list
+        One dict per fold: `valid` and `test`, predictions tables
+
+    Returns
+    -------
+    list
+        The same with new probabilities
+    """
     return [{part: calibrated(table, temperature) for part, table in fold.items()}
             for fold, temperature in zip(folds, temperatures(folds))]
 
 def pooled_test(
     folds:list,    # One dict per fold
 ) -> pd.DataFrame: # One predictions table
-    "Test parts of all folds."
+    """Test parts of all folds.
+
+    Parameters
+    ----------
+    folds : list
+        One dict per fold
+
+    Returns
+    -------
+    pd.DataFrame
+        One predictions table
+    """
     return pool_folds([fold['test'] for fold in folds])
 
 # %% ../../nbs/library/evaluation/08_calibration.ipynb #626bdbc2
 def truth_scores(
     df:pd.DataFrame, # Predictions table
 ) -> np.ndarray:     # 0–1, float (n,); high where the truth looked strange
-    "Score of the truth of each image."
+    """Score of the truth of each image.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    np.ndarray
+        0–1, float (n,); high where the truth looked strange
+    """
     return 1 - given_probabilities(df)
 
 def limit_rank(
     n:int,       # Calibration images
     level:float, # Wanted share of sets that hold the truth, 0–1
 ) -> int:        # 1 to n + 1
-    "Place of the limit among ascending scores."
+    """Place of the limit among ascending scores.
+
+    Parameters
+    ----------
+    n : int
+        Calibration images
+    level : float
+        Wanted share of sets that hold the truth, 0–1
+
+    Returns
+    -------
+    int
+        1 to n + 1
+    """
     if not 0 < level < 1:
         raise ValueError(f'level must be between 0 and 1, not {level}')
     return ceil(round((n + 1)*level, 9))
@@ -311,7 +682,20 @@ def conformal_limit(
     scores:np.ndarray, # Scores of the truths of calibration images, float (n,)
     level:float=.9,    # Wanted share of sets that hold the truth, 0–1
 ) -> float:            # Infinite where there are too few images: then every answer is in the set
-    "Score that the truth of a new image exceeds with a chance of at most 1 − `level`."
+    """Score that the truth of a new image exceeds with a chance of at most 1 − `level`.
+
+    Parameters
+    ----------
+    scores : np.ndarray
+        Scores of the truths of calibration images, float (n,)
+    level : float, default 0.9
+        Wanted share of sets that hold the truth, 0–1
+
+    Returns
+    -------
+    float
+        Infinite where there are too few images: then every answer is in the set
+    """
     rank = limit_rank(len(scores), level)
     if rank > len(scores): return np.inf
     return float(np.sort(scores)[rank - 1])
@@ -321,7 +705,20 @@ def set_table(
     df:pd.DataFrame,   # Predictions table
     inside:np.ndarray, # bool (n, answers)
 ) -> pd.DataFrame:     # name, group, truth, `in_<answer>` (bool), size, covered (bool)
-    "Sets of answers, one per image."
+    """Sets of answers, one per image.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+    inside : np.ndarray
+        bool (n, answers)
+
+    Returns
+    -------
+    pd.DataFrame
+        name, group, truth, `in_<answer>` (bool), size, covered (bool)
+    """
     answers = pd.DataFrame(inside, df.index, [f'in_{answer}' for answer in answers_of(df)])
     covered = inside[np.arange(len(df)), truth_columns(df)]
     table = df[['name', 'group', 'truth']].join(answers)
@@ -331,7 +728,20 @@ def prediction_sets(
     df:pd.DataFrame, # Predictions table
     limit:float,     # From `conformal_limit`
 ) -> pd.DataFrame:   # From `set_table`
-    "Answers whose score does not exceed a limit."
+    """Answers whose score does not exceed a limit.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+    limit : float
+        From `conformal_limit`
+
+    Returns
+    -------
+    pd.DataFrame
+        From `set_table`
+    """
     scores = 1 - answer_probabilities(df)
     return set_table(df, scores <= limit)
 
@@ -339,7 +749,18 @@ def prediction_sets(
 def size_scores(
     sets:pd.DataFrame, # From `set_table`
 ) -> dict:             # size (mean), empty, single (shares, 0–1)
-    "How large sets are."
+    """How large sets are.
+
+    Parameters
+    ----------
+    sets : pd.DataFrame
+        From `set_table`
+
+    Returns
+    -------
+    dict
+        size (mean), empty, single (shares, 0–1)
+    """
     size = sets['size']
     shares = {name: float((size == k).mean()) for k, name in enumerate(('empty', 'single'))}
     return dict(size=float(size.mean()), **shares)
@@ -348,7 +769,20 @@ def set_scores(
     sets:pd.DataFrame, # From `set_table`
     n_boot:int=2000,   # Number of resamples of groups
 ) -> dict:             # n, groups, coverage, low, high (95 %), size (mean), empty, single (shares, 0–1)
-    "Coverage and size of sets."
+    """Coverage and size of sets.
+
+    Parameters
+    ----------
+    sets : pd.DataFrame
+        From `set_table`
+    n_boot : int, default 2000
+        Number of resamples of groups
+
+    Returns
+    -------
+    dict
+        n, groups, coverage, low, high (95 %), size (mean), empty, single (shares, 0–1)
+    """
     covered, groups = sets['covered'], sets['group']
     mean, low, high = with_interval(covered, groups, n_boot)
     counts = dict(n=len(sets), groups=groups.nunique())
@@ -358,7 +792,20 @@ def coverage_by(
     sets:pd.DataFrame, # From `set_table`
     column:str,        # Such as `truth` or `fold`
 ) -> pd.DataFrame:     # One row per value: n, coverage, low, high (Wilson, images taken as independent), size
-    "Coverage of some of the sets."
+    """Coverage of some of the sets.
+
+    Parameters
+    ----------
+    sets : pd.DataFrame
+        From `set_table`
+    column : str
+        Such as `truth` or `fold`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per value: n, coverage, low, high (Wilson, images taken as independent), size
+    """
     rows = sets.groupby(column)
     table = pd.DataFrame(dict(n=rows.size(), coverage=rows['covered'].mean(), size=rows['size'].mean()))
     limits = [wilson(int(part['covered'].sum()), len(part)) for _, part in rows]
@@ -372,7 +819,24 @@ def coverage_range(
     level:float=.9,    # Wanted coverage, 0–1
     share:float=.95,   # Share of cases that the range holds, 0–1
 ) -> tuple:            # (low, high), 0–1
-    "Coverages that sound sets show on a test set, by chance."
+    """Coverages that sound sets show on a test set, by chance.
+
+    Parameters
+    ----------
+    n_calibration : int
+        Calibration images
+    n_test : int
+        Test images
+    level : float, default 0.9
+        Wanted coverage, 0–1
+    share : float, default 0.95
+        Share of cases that the range holds, 0–1
+
+    Returns
+    -------
+    tuple
+        (low, high), 0–1
+    """
     rank = limit_rank(n_calibration, level)
     if rank > n_calibration: return 1., 1.
     chance = betabinom(n_test, rank, n_calibration + 1 - rank)
@@ -383,7 +847,20 @@ def coverage_expected(
     n_calibration:int, # Calibration images
     level:float=.9,    # Wanted coverage, 0–1
 ) -> float:            # 0–1, at least `level`
-    "Mean coverage of sound sets; few images round it up."
+    """Mean coverage of sound sets; few images round it up.
+
+    Parameters
+    ----------
+    n_calibration : int
+        Calibration images
+    level : float, default 0.9
+        Wanted coverage, 0–1
+
+    Returns
+    -------
+    float
+        0–1, at least `level`
+    """
     rank = limit_rank(n_calibration, level)
     return min(1., rank/(n_calibration + 1))
 
@@ -394,7 +871,15 @@ def conformal_classifier(
     scores:np.ndarray, # Scores of the truths of calibration images, float (n,)
     classes:np.ndarray, # Place of each truth, int (n,)
 ):                     # `crepes.ConformalClassifier`
-    "Class-conditional conformal classifier of crepes."
+    """Class-conditional conformal classifier of crepes.
+
+    Parameters
+    ----------
+    scores : np.ndarray
+        Scores of the truths of calibration images, float (n,)
+    classes : np.ndarray
+        Place of each truth, int (n,)
+    """
     try: from crepes import ConformalClassifier
     except ImportError: raise ImportError(NO_CREPES) from None
     return ConformalClassifier().fit(scores, bins=classes)
@@ -404,7 +889,22 @@ def by_class_sets(
     test:pd.DataFrame,        # Predictions table of other images
     level:float=.9,           # Wanted coverage of each class, 0–1
 ) -> pd.DataFrame:            # From `set_table`
-    "Sets that hold the truth as often in each class."
+    """Sets that hold the truth as often in each class.
+
+    Parameters
+    ----------
+    calibration : pd.DataFrame
+        Predictions table
+    test : pd.DataFrame
+        Predictions table of other images
+    level : float, default 0.9
+        Wanted coverage of each class, 0–1
+
+    Returns
+    -------
+    pd.DataFrame
+        From `set_table`
+    """
     scores, classes = 1 - answer_probabilities(test), truth_columns(calibration)
     fitted = conformal_classifier(truth_scores(calibration), classes)
     def inside(k):
@@ -418,7 +918,20 @@ def one_per_group(
     df:pd.DataFrame, # Table with the column `group`
     seed:int=0,      # Seed of the choice
 ) -> pd.DataFrame:   # Some of its rows, in their order
-    "One image of each group, at random."
+    """One image of each group, at random.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Table with the column `group`
+    seed : int, default 0
+        Seed of the choice
+
+    Returns
+    -------
+    pd.DataFrame
+        Some of its rows, in their order
+    """
     shuffled = df.sample(frac=1, random_state=seed)
     first = shuffled.drop_duplicates('group')
     return first.sort_index()
@@ -427,7 +940,20 @@ def halves(
     df:pd.DataFrame, # Predictions table
     seed:int=0,      # Seed of the choice
 ) -> list:           # Both orders of two tables that share no group
-    "Two halves of a table, by groups."
+    """Two halves of a table, by groups.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+    seed : int, default 0
+        Seed of the choice
+
+    Returns
+    -------
+    list
+        Both orders of two tables that share no group
+    """
     groups = np.random.default_rng(seed).permutation(df['group'].unique())
     first = df['group'].isin(groups[::2])
     return [(df[first], df[~first]), (df[~first], df[first])]
@@ -452,7 +978,23 @@ def expected_over_folds(
     level:float=.9,                # Wanted coverage, 0–1
     source:str='validation part',  # A name of `SOURCES`
 ) -> float:                        # 0–1
-    "Mean coverage of sound sets of these sizes."
+    """Mean coverage of sound sets of these sizes.
+
+    Parameters
+    ----------
+    folds : list
+        One dict per fold: `valid` and `test`, predictions tables
+    level : float, default 0.9
+        Wanted coverage, 0–1
+    source : str, default 'validation part'
+        A name of `SOURCES` (validation part, validation part, one image per examination, other half of the test
+        part, test parts of other folds)
+
+    Returns
+    -------
+    float
+        0–1
+    """
     pairs = [pair for k in range(len(folds)) for pair in SOURCES[source](folds, k, 0)]
     expected = [coverage_expected(len(calibration), level) for calibration, _ in pairs]
     return float(np.average(expected, weights=[len(test) for _, test in pairs]))
@@ -463,7 +1005,24 @@ def calibrated_sets(
     level:float=.9,           # Wanted coverage, 0–1
     by_class:bool=False,      # One limit per class?
 ) -> pd.DataFrame:            # From `set_table`
-    "Sets for some images with limits from others."
+    """Sets for some images with limits from others.
+
+    Parameters
+    ----------
+    calibration : pd.DataFrame
+        Predictions table
+    test : pd.DataFrame
+        Predictions table of other images
+    level : float, default 0.9
+        Wanted coverage, 0–1
+    by_class : bool, default False
+        One limit per class?
+
+    Returns
+    -------
+    pd.DataFrame
+        From `set_table`
+    """
     if by_class: return by_class_sets(calibration, test, level)
     limit = conformal_limit(truth_scores(calibration), level)
     return prediction_sets(test, limit)
@@ -475,7 +1034,27 @@ def cross_sets(
     by_class:bool=False,           # One limit per class?
     seed:int=0,                    # Seed of the choice of images, where there is one
 ) -> pd.DataFrame:                 # From `set_table`, with the column `fold`
-    "Sets for the test images of all folds."
+    """Sets for the test images of all folds.
+
+    Parameters
+    ----------
+    folds : list
+        One dict per fold: `valid` and `test`, predictions tables
+    level : float, default 0.9
+        Wanted coverage, 0–1
+    source : str, default 'validation part'
+        A name of `SOURCES` (validation part, validation part, one image per examination, other half of the test
+        part, test parts of other folds)
+    by_class : bool, default False
+        One limit per class?
+    seed : int, default 0
+        Seed of the choice of images, where there is one
+
+    Returns
+    -------
+    pd.DataFrame
+        From `set_table`, with the column `fold`
+    """
     pairs = [(k, *pair) for k in range(len(folds)) for pair in SOURCES[source](folds, k, seed)]
     made = [calibrated_sets(calibration, test, level, by_class).assign(fold=k) for k, calibration, test in pairs]
     return pd.concat(made, ignore_index=True)
@@ -487,7 +1066,24 @@ def coverage_shifted(
     level:float=.9,            # Wanted coverage, 0–1
     n:int=860,                 # Images of each
 ) -> pd.DataFrame:             # From `set_scores`, one row per accuracy
-    "What sets of a simulated network are worth where it is worse than where it was calibrated."
+    """What sets of a simulated network are worth where it is worse than where it was calibrated.
+
+    Parameters
+    ----------
+    before : float, default 0.92
+        Accuracy of the simulated network on calibration images, 0–1
+    after : tuple, default (0.92, 0.8, 0.6)
+        Its accuracies on test images
+    level : float, default 0.9
+        Wanted coverage, 0–1
+    n : int, default 860
+        Images of each
+
+    Returns
+    -------
+    pd.DataFrame
+        From `set_scores`, one row per accuracy
+    """
     limit = conformal_limit(truth_scores(synth_predictions(n, before, seed=1, run=1)), level)
     rows = {one: set_scores(prediction_sets(synth_predictions(n, one, seed=2, run=2), limit)) for one in after}
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('accuracy')
@@ -498,7 +1094,22 @@ def miss_bound(
     n:int,                # Positive images
     confidence:float=.95, # 0–1
 ) -> float:               # 0–1
-    "Upper Clopper–Pearson bound of the share that is missed."
+    """Upper Clopper–Pearson bound of the share that is missed.
+
+    Parameters
+    ----------
+    k : int
+        Positive images that are missed, 0–n
+    n : int
+        Positive images
+    confidence : float, default 0.95
+        0–1
+
+    Returns
+    -------
+    float
+        0–1
+    """
     if k >= n: return 1.
     return float(beta.ppf(confidence, k + 1, n - k))
 
@@ -507,7 +1118,22 @@ def controlled_threshold(
     miss:float=.1,        # Share of positive images that may be missed, 0–1
     confidence:float=.95, # Chance that the promise holds, 0–1
 ) -> float|None:          # Yes from this probability on; None where there are too few positive images
-    "Highest threshold that keeps misses rare."
+    """Highest threshold that keeps misses rare.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `binary`, one image per group
+    miss : float, default 0.1
+        Share of positive images that may be missed, 0–1
+    confidence : float, default 0.95
+        Chance that the promise holds, 0–1
+
+    Returns
+    -------
+    float | None
+        Yes from this probability on; None where there are too few positive images
+    """
     positive = np.sort(check_predictions(df, 'binary').query('truth')['probability'])
     n = len(positive)
     allowed = sum(miss_bound(k, n, confidence) <= miss for k in range(n))
@@ -517,7 +1143,20 @@ def missed(
     df:pd.DataFrame,      # Predictions table of kind `binary`
     threshold:float|None, # Yes from this probability on; None: always yes
 ) -> dict:                # positives, missed, low, high (95 %, exact), alarms (share of negative images that get a yes)
-    "Share of positive images that a threshold misses."
+    """Share of positive images that a threshold misses.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `binary`
+    threshold : float | None
+        Yes from this probability on; None: always yes
+
+    Returns
+    -------
+    dict
+        positives, missed, low, high (95 %, exact), alarms (share of negative images that get a yes)
+    """
     yes = df['probability'] >= (threshold or 0)
     truth = df['truth'].astype(bool)
     k, n = int((truth & ~yes).sum()), int(truth.sum())
@@ -529,7 +1168,18 @@ def missed(
 def selective_curve(
     df:pd.DataFrame, # Predictions table
 ) -> pd.DataFrame:   # One row per threshold, highest first: threshold, coverage, accuracy (0–1)
-    "Accuracy of answers that are kept, from the most certain on."
+    """Accuracy of answers that are kept, from the most certain on.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per threshold, highest first: threshold, coverage, accuracy (0–1)
+    """
     certainty = certainties(check_predictions(df))
     order = np.argsort(-certainty, kind='stable')
     kept = np.arange(1, len(df) + 1)
@@ -541,7 +1191,20 @@ def curve_area(
     certainty:np.ndarray, # Of the answer, 0–1, float (n,)
     right:np.ndarray,     # bool (n,)
 ) -> float:               # 0–1
-    "Mean accuracy over all shares of answers that are kept."
+    """Mean accuracy over all shares of answers that are kept.
+
+    Parameters
+    ----------
+    certainty : np.ndarray
+        Of the answer, 0–1, float (n,)
+    right : np.ndarray
+        bool (n,)
+
+    Returns
+    -------
+    float
+        0–1
+    """
     order = np.argsort(-certainty, kind='stable')
     kept = np.arange(1, len(right) + 1)
     return float((right[order].cumsum()/kept).mean())
@@ -551,7 +1214,20 @@ def refusal_threshold(
     df:pd.DataFrame, # Predictions table, such as the validation part
     wanted:float,    # Accuracy of the answers that are kept, 0–1
 ) -> float|None:     # Answers are kept from this certainty on; None where no threshold will do
-    "Lowest threshold at which kept answers are as accurate as wanted."
+    """Lowest threshold at which kept answers are as accurate as wanted.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table, such as the validation part
+    wanted : float
+        Accuracy of the answers that are kept, 0–1
+
+    Returns
+    -------
+    float | None
+        Answers are kept from this certainty on; None where no threshold will do
+    """
     curve = selective_curve(df)
     enough = curve[curve['accuracy'] >= wanted]
     return None if enough.empty else float(enough['threshold'].min())
@@ -560,7 +1236,20 @@ def with_refusals(
     df:pd.DataFrame,      # Predictions table
     threshold:float|None, # Answers are kept from this certainty on; None: none is
 ) -> pd.DataFrame:        # name, group, threshold, kept, correct
-    "Which answers are kept."
+    """Which answers are kept.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+    threshold : float | None
+        Answers are kept from this certainty on; None: none is
+
+    Returns
+    -------
+    pd.DataFrame
+        name, group, threshold, kept, correct
+    """
     least = np.inf if threshold is None else threshold
     kept = certainties(df) >= least
     return df[['name', 'group']].assign(threshold=threshold, kept=kept, correct=correct(df))
@@ -569,7 +1258,20 @@ def refused_folds(
     folds:list,    # One dict per fold: `valid` and `test`, predictions tables
     wanted:float,  # Accuracy of the answers that are kept, 0–1
 ) -> pd.DataFrame: # One row per test image: from `with_refusals`, with the column `fold`
-    "Which test answers each fold keeps, by the threshold of its validation part."
+    """Which test answers each fold keeps, by the threshold of its validation part.
+
+    Parameters
+    ----------
+    folds : list
+        One dict per fold: `valid` and `test`, predictions tables
+    wanted : float
+        Accuracy of the answers that are kept, 0–1
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per test image: from `with_refusals`, with the column `fold`
+    """
     thresholds = [refusal_threshold(fold['valid'], wanted) for fold in folds]
     rows = [with_refusals(fold['test'], one).assign(fold=k) for k, (fold, one) in enumerate(zip(folds, thresholds))]
     return pd.concat(rows, ignore_index=True)
@@ -578,7 +1280,20 @@ def kept_scores(
     refused:pd.DataFrame, # From `refused_folds`
     n_boot:int=2000,      # Number of resamples of groups
 ) -> dict:                # n (kept), coverage (share kept), accuracy of those, low, high (95 %); NaN where none is
-    "How accurate the kept answers are."
+    """How accurate the kept answers are.
+
+    Parameters
+    ----------
+    refused : pd.DataFrame
+        From `refused_folds`
+    n_boot : int, default 2000
+        Number of resamples of groups
+
+    Returns
+    -------
+    dict
+        n (kept), coverage (share kept), accuracy of those, low, high (95 %); NaN where none is
+    """
     kept = refused[refused['kept']]
     found = dict(n=len(kept), coverage=len(kept)/len(refused))
     if kept['group'].nunique() < 2: return found | dict.fromkeys(('accuracy', 'low', 'high'), np.nan)

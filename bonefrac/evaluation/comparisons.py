@@ -24,7 +24,20 @@ def mcnemar_p(
     only_a:int, # Number of images that only `a` answers correctly
     only_b:int, # Number of images that only `b` answers correctly
 ) -> float:     # p value, 0–1
-    "Exact two-sided p value of equal accuracy, from the discordant images."
+    """Exact two-sided p value of equal accuracy, from the discordant images.
+
+    Parameters
+    ----------
+    only_a : int
+        Number of images that only `a` answers correctly
+    only_b : int
+        Number of images that only `b` answers correctly
+
+    Returns
+    -------
+    float
+        p value, 0–1
+    """
     n = only_a + only_b
     return float(binomtest(only_a, n).pvalue) if n else 1.
 
@@ -32,7 +45,20 @@ def mcnemar(
     a:pd.DataFrame, # Predictions table
     b:pd.DataFrame, # Predictions table of the same images
 ) -> dict:          # n, only_a, only_b, accuracy_a, accuracy_b, difference (a − b), p
-    "Exact two-sided McNemar test of equal accuracy; `only_a` counts the images that only `a` answers correctly."
+    """Exact two-sided McNemar test of equal accuracy; `only_a` counts the images that only `a` answers correctly.
+
+    Parameters
+    ----------
+    a : pd.DataFrame
+        Predictions table
+    b : pd.DataFrame
+        Predictions table of the same images
+
+    Returns
+    -------
+    dict
+        n, only_a, only_b, accuracy_a, accuracy_b, difference (a − b), p
+    """
     right_a, right_b = map(correct, matched(a, b))
     only_a = int((right_a & ~right_b).sum())
     only_b = int((right_b & ~right_a).sum())
@@ -49,7 +75,26 @@ def paired_difference(
     level:float=.95, # Confidence level, 0–1
     seed:int=0,      # Seed of the draws
 ) -> tuple:          # (low, high) of accuracy(a) − accuracy(b), −1 to 1
-    "Cluster bootstrap interval of the difference in accuracy."
+    """Cluster bootstrap interval of the difference in accuracy.
+
+    Parameters
+    ----------
+    a : pd.DataFrame
+        Predictions table of at least 2 groups
+    b : pd.DataFrame
+        Predictions table of the same images
+    n_boot : int, default 2000
+        Number of resamples
+    level : float, default 0.95
+        Confidence level, 0–1
+    seed : int, default 0
+        Seed of the draws
+
+    Returns
+    -------
+    tuple
+        (low, high) of accuracy(a) − accuracy(b), −1 to 1
+    """
     a, b = matched(a, b)
     values = correct(a).astype(int) - correct(b).astype(int)
     return mean_bootstrap(values, a['group'], n_boot, level, seed)
@@ -61,7 +106,24 @@ def sign_flip_p(
     n_flips:int=9999, # Number of random turns of the groups' signs
     seed:int=0,       # Seed of the turns
 ) -> float:           # p value, 1/(1 + n_flips) to 1
-    "Two-sided permutation test of a mean difference of 0, with the sign of whole groups turned."
+    """Two-sided permutation test of a mean difference of 0, with the sign of whole groups turned.
+
+    Parameters
+    ----------
+    values : pd.Series
+        Difference of `a` and `b` on each image, such as −1, 0 or 1
+    groups : pd.Series
+        Group of each image
+    n_flips : int, default 9999
+        Number of random turns of the groups' signs
+    seed : int, default 0
+        Seed of the turns
+
+    Returns
+    -------
+    float
+        p value, 1/(1 + n_flips) to 1
+    """
     by_group = pd.Series(values).groupby(np.asarray(groups))
     sums = by_group.sum().to_numpy()
     signs = np.random.default_rng(seed).choice([-1, 1], (n_flips, len(sums)))
@@ -72,7 +134,18 @@ def sign_flip_p(
 def holm(
     pvalues:list,  # p values of m tests, 0–1
 ) -> np.ndarray:   # Adjusted p values in the given order, float (m,)
-    "Holm's step-down adjustment for several tests."
+    """Holm's step-down adjustment for several tests.
+
+    Parameters
+    ----------
+    pvalues : list
+        p values of m tests, 0–1
+
+    Returns
+    -------
+    np.ndarray
+        Adjusted p values in the given order, float (m,)
+    """
     p = np.asarray(pvalues, float)
     within = (p >= 0) & (p <= 1)
     if not within.all():
@@ -103,7 +176,18 @@ def _named_tables(runs, other):
 def common_kind(
     runs:dict, # Name of a run → its predictions table; at least one
 ) -> str:      # A name of `KINDS`
-    "Kind of answer that all runs have."
+    """Kind of answer that all runs have.
+
+    Parameters
+    ----------
+    runs : dict
+        Name of a run → its predictions table; at least one
+
+    Returns
+    -------
+    str
+        A name of `KINDS` (transverse, oblique, spiral, comminuted, greenstick, buckle, avulsion)
+    """
     kinds = sorted({kind_of(df) for df in runs.values()})
     if len(kinds) == 1: return kinds[0]
     found = ', '.join(kinds)
@@ -112,7 +196,18 @@ def common_kind(
 def compared_kind(
     runs:dict, # Name of a run → its predictions table; at least one
 ) -> str:      # A name of `SHOWN`
-    "Kind of answer that all runs have, if `compare` knows its scores."
+    """Kind of answer that all runs have, if `compare` knows its scores.
+
+    Parameters
+    ----------
+    runs : dict
+        Name of a run → its predictions table; at least one
+
+    Returns
+    -------
+    str
+        A name of `SHOWN` (place, sees, n, found, computed, gain)
+    """
     kind = common_kind(runs)
     if kind in SHOWN: return kind
     raise ValueError(f'compare has no scores for {kind}: use bonefrac.evaluation.detection')
@@ -131,7 +226,26 @@ def compare(
     seed:int=0,                   # Seed of the bootstrap
     label:str|None=None,          # Class of the majority baseline; default: the most frequent truth of each table
 ) -> pd.DataFrame:                # One row per run, the most accurate first; index `run`
-    "Main scores of several runs side by side; it does not test whether they differ, `compare_pairs` does."
+    """Main scores of several runs side by side; it does not test whether they differ, `compare_pairs` does.
+
+    Parameters
+    ----------
+    runs : dict | pd.DataFrame
+        Name of a run → its predictions table; or the table of run `a`
+    other : pd.DataFrame | None, default None
+        Table of run `b`, if `runs` is a table
+    n_boot : int, default 2000
+        Number of bootstrap resamples
+    seed : int, default 0
+        Seed of the bootstrap
+    label : str | None, default None
+        Class of the majority baseline; default: the most frequent truth of each table
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per run, the most accurate first; index `run`
+    """
     runs = _named_tables(runs, other)
     kind = compared_kind(runs)
     score = partial(binary_metrics, n_boot=n_boot, seed=seed)
@@ -149,7 +263,22 @@ def compare_pairs(
     n_boot:int=2000, # Number of bootstrap resamples
     seed:int=0,      # Seed of the bootstrap
 ) -> pd.DataFrame:   # a, b, n, difference (a − b), low, high, only_a, only_b, p (McNemar), p_holm; one row per pair
-    "Paired difference and test of every two runs, in the given order."
+    """Paired difference and test of every two runs, in the given order.
+
+    Parameters
+    ----------
+    runs : dict
+        Name of a run → its predictions table; at least 2, all of the same images
+    n_boot : int, default 2000
+        Number of bootstrap resamples
+    seed : int, default 0
+        Seed of the bootstrap
+
+    Returns
+    -------
+    pd.DataFrame
+        a, b, n, difference (a − b), low, high, only_a, only_b, p (McNemar), p_holm; one row per pair
+    """
     if len(runs) < 2: raise ValueError(f'a pair needs 2 runs, not {len(runs)}')
     rows = []
     for a, b in combinations(runs, 2):
@@ -167,7 +296,24 @@ def independent_difference(
     n_boot:int=2000, # Number of bootstrap resamples
     seed:int=0,      # Seed of the bootstrap
 ) -> tuple:          # (difference of the means a − b, low, high)
-    "Difference of two accuracies on different images, with a cluster-bootstrap interval."
+    """Difference of two accuracies on different images, with a cluster-bootstrap interval.
+
+    Parameters
+    ----------
+    a : pd.DataFrame
+        Columns `group` and `correct` (0–1), such as a result of `mean_correct`
+    b : pd.DataFrame
+        The same of other images
+    n_boot : int, default 2000
+        Number of bootstrap resamples
+    seed : int, default 0
+        Seed of the bootstrap
+
+    Returns
+    -------
+    tuple
+        (difference of the means a − b, low, high)
+    """
     mean = float(a['correct'].mean() - b['correct'].mean())
     drawn_a = mean_draws(a['correct'], a['group'], n_boot, seed)
     drawn_b = mean_draws(b['correct'], b['group'], n_boot, seed + 1)
@@ -183,7 +329,20 @@ def discordant_limits(
     p_a:float, # Accuracy of one model, 0–1
     p_b:float, # Accuracy of the other, 0–1
 ) -> tuple:    # (least, most), 0–1
-    "Least and largest share of images that only one of two models can answer correctly."
+    """Least and largest share of images that only one of two models can answer correctly.
+
+    Parameters
+    ----------
+    p_a : float
+        Accuracy of one model, 0–1
+    p_b : float
+        Accuracy of the other, 0–1
+
+    Returns
+    -------
+    tuple
+        (least, most), 0–1
+    """
     return abs(p_a - p_b), min(p_a + p_b, 2 - p_a - p_b)
 
 def discordant_share(
@@ -191,7 +350,22 @@ def discordant_share(
     p_b:float,              # Accuracy of the other, 0–1
     share:float|None=None,  # The share, if it is known; default: of independent errors
 ) -> float:                 # 0–1
-    "Share of images that only one of two models answers correctly, as far as their accuracies allow."
+    """Share of images that only one of two models answers correctly, as far as their accuracies allow.
+
+    Parameters
+    ----------
+    p_a : float
+        Accuracy of one model, 0–1
+    p_b : float
+        Accuracy of the other, 0–1
+    share : float | None, default None
+        The share, if it is known; default: of independent errors
+
+    Returns
+    -------
+    float
+        0–1
+    """
     if share is None: return p_a*(1 - p_b) + p_b*(1 - p_a)
     least, most = discordant_limits(p_a, p_b)
     if least - 1e-12 <= share <= most + 1e-12: return share
@@ -205,7 +379,26 @@ def images_needed(
     power:float=.8,              # Chance that the test finds the difference, `level`–1
     level:float=.05,             # Two-sided level of the test, 0–1
 ) -> int:                        # Number of images
-    "Test images that a McNemar test needs to distinguish two accuracies."
+    """Test images that a McNemar test needs to distinguish two accuracies.
+
+    Parameters
+    ----------
+    p_a : float
+        Accuracy of one model, 0–1, exclusive
+    p_b : float
+        Accuracy of the other, 0–1, exclusive
+    discordant : float | None, default None
+        Share of images that only one answers correctly, 0–1; default: of independent errors
+    power : float, default 0.8
+        Chance that the test finds the difference, `level`–1
+    level : float, default 0.05
+        Two-sided level of the test, 0–1
+
+    Returns
+    -------
+    int
+        Number of images
+    """
     if not (0 < p_a < 1 and 0 < p_b < 1) or p_a == p_b:
         raise ValueError(f'two different accuracies within 0 and 1 are needed, not {p_a} and {p_b}')
     _check_test(power, level)
@@ -222,7 +415,19 @@ def detectable_difference(
     power:float=.8,    # Chance that the test finds the difference, `level`–1
     level:float=.05,   # Two-sided level of all comparisons together, 0–1
 ):                     # In the unit of `half_width`
-    "Smallest true difference, between these trained networks, that a test finds with the given power."
+    """Smallest true difference, between these trained networks, that a test finds with the given power.
+
+    Parameters
+    ----------
+    half_width : object
+        Half-width of an unadjusted 95 % interval of a difference; float or array
+    comparisons : int, default 1
+        Comparisons that share the level
+    power : float, default 0.8
+        Chance that the test finds the difference, `level`–1
+    level : float, default 0.05
+        Two-sided level of all comparisons together, 0–1
+    """
     if comparisons < 1:
         raise ValueError(f'comparisons must be at least 1, not {comparisons}')
     _check_test(power, level)
@@ -235,7 +440,22 @@ def pareto(
     cost:str,           # Column of which less is better
     gain:str,           # Column of which more is better
 ) -> pd.Series:         # One bool per row; False where cost or gain is missing
-    "Rows that no other row beats in one of cost and gain without being worse in the other."
+    """Rows that no other row beats in one of cost and gain without being worse in the other.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        One row per candidate
+    cost : str
+        Column of which less is better
+    gain : str
+        Column of which more is better
+
+    Returns
+    -------
+    pd.Series
+        One bool per row; False where cost or gain is missing
+    """
     costs, gains = table[[cost, gain]].to_numpy(float).T
     own_cost, own_gain = costs[:, None], gains[:, None]
     as_good = (costs <= own_cost) & (gains >= own_gain)

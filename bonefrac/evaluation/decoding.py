@@ -19,7 +19,20 @@ def points_of(
     size:int,              # Side of the input in pixels
     strides:tuple=STRIDES, # Pixels of the input for one point of each map
 ) -> np.ndarray:           # x, y and stride of each point, float64 (points, 3)
-    "Where the points of all maps lie."
+    """Where the points of all maps lie.
+
+    Parameters
+    ----------
+    size : int
+        Side of the input in pixels
+    strides : tuple, default STRIDES
+        Pixels of the input for one point of each map
+
+    Returns
+    -------
+    np.ndarray
+        x, y and stride of each point, float64 (points, 3)
+    """
     each = []
     for stride in strides:
         grid = math.ceil(size/stride)
@@ -33,14 +46,38 @@ LEAST_SCORE, MOST_OVERLAP, MOST_BOXES = .005, .4, 10
 def sigmoid(
     logits:np.ndarray, # Any shape
 ) -> np.ndarray:       # The same shape, 0–1
-    "Probabilities of logits."
+    """Probabilities of logits.
+
+    Parameters
+    ----------
+    logits : np.ndarray
+        Any shape
+
+    Returns
+    -------
+    np.ndarray
+        The same shape, 0–1
+    """
     return 1/(1 + np.exp(-np.float64(logits)))
 
 def edges_at(
     points:np.ndarray, # From `points_of`
     edges:np.ndarray,  # Distances to the left, upper, right and lower edge in strides, (points, 4)
 ) -> np.ndarray:       # x0, y0, x1, y1 in pixels, float64 (points, 4)
-    "Boxes around points."
+    """Boxes around points.
+
+    Parameters
+    ----------
+    points : np.ndarray
+        From `points_of`
+    edges : np.ndarray
+        Distances to the left, upper, right and lower edge in strides, (points, 4)
+
+    Returns
+    -------
+    np.ndarray
+        x0, y0, x1, y1 in pixels, float64 (points, 4)
+    """
     x, y, stride = points.T[..., None]
     return np.concatenate([x, y, x, y], 1) + stride*edges*[-1, -1, 1, 1]
 
@@ -48,7 +85,20 @@ def best_apart(
     boxes:np.ndarray,  # x0, y0, x1, y1, float (n, 4)
     scores:np.ndarray, # Float (n,)
 ) -> np.ndarray:       # Rows of the boxes that are kept, the best first
-    "The best of boxes that overlap."
+    """The best of boxes that overlap.
+
+    Parameters
+    ----------
+    boxes : np.ndarray
+        x0, y0, x1, y1, float (n, 4)
+    scores : np.ndarray
+        Float (n,)
+
+    Returns
+    -------
+    np.ndarray
+        Rows of the boxes that are kept, the best first
+    """
     sides = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
     kept = cv2.dnn.NMSBoxes(sides.tolist(), scores.tolist(), LEAST_SCORE, MOST_OVERLAP)
     return np.array(kept, int).reshape(-1)[:MOST_BOXES]
@@ -58,7 +108,22 @@ def boxes_decoded(
     size:int,              # Side of the input in pixels
     strides:tuple=STRIDES, # Pixels of the input for one point of each map
 ) -> np.ndarray:           # float64 (k, 5): x0, y0, x1, y1 as shares of the square, and a score
-    "Boxes of a film, the best first."
+    """Boxes of a film, the best first.
+
+    Parameters
+    ----------
+    answers : tuple
+        Of one film: logits (points, 1), edges (points, 4), logits of centrality (points, 1)
+    size : int
+        Side of the input in pixels
+    strides : tuple, default STRIDES
+        Pixels of the input for one point of each map
+
+    Returns
+    -------
+    np.ndarray
+        float64 (k, 5): x0, y0, x1, y1 as shares of the square, and a score
+    """
     logits, edges, centrality = answers
     scores = np.sqrt(sigmoid(logits)*sigmoid(centrality))[:, 0]
     boxes = edges_at(points_of(size, strides), edges).clip(0, size)

@@ -27,14 +27,38 @@ from .metrics import named_limits, weighted_auc
 def area(
     boxes:np.ndarray, # x0, y0, x1, y1 first, float (…, 4 or 5)
 ) -> np.ndarray:      # float (…)
-    "Area of boxes."
+    """Area of boxes.
+
+    Parameters
+    ----------
+    boxes : np.ndarray
+        x0, y0, x1, y1 first, float (…, 4 or 5)
+
+    Returns
+    -------
+    np.ndarray
+        float (…)
+    """
     return (boxes[..., 2:4] - boxes[..., :2]).prod(-1)
 
 def iou(
     a:np.ndarray, # x0, y0, x1, y1 first, float (…, 4 or 5)
     b:np.ndarray, # The same; the leading axes are broadcast
 ) -> np.ndarray:  # 0–1, float (…)
-    "Intersection over union of boxes, pair by pair."
+    """Intersection over union of boxes, pair by pair.
+
+    Parameters
+    ----------
+    a : np.ndarray
+        x0, y0, x1, y1 first, float (…, 4 or 5)
+    b : np.ndarray
+        The same; the leading axes are broadcast
+
+    Returns
+    -------
+    np.ndarray
+        0–1, float (…)
+    """
     low = np.maximum(a[..., :2], b[..., :2])
     high = np.minimum(a[..., 2:4], b[..., 2:4])
     common = (high - low).clip(0).prod(-1)
@@ -44,7 +68,20 @@ def iou_matrix(
     a:np.ndarray, # float (k, 4 or 5)
     b:np.ndarray, # float (m, 4 or 5)
 ) -> np.ndarray:  # 0–1, float (k, m)
-    "Intersection over union of each box of `a` with each of `b`."
+    """Intersection over union of each box of `a` with each of `b`.
+
+    Parameters
+    ----------
+    a : np.ndarray
+        float (k, 4 or 5)
+    b : np.ndarray
+        float (m, 4 or 5)
+
+    Returns
+    -------
+    np.ndarray
+        0–1, float (k, m)
+    """
     a, b = np.asarray(a, float), np.asarray(b, float)
     return iou(a[:, None], b[None])
 
@@ -52,14 +89,38 @@ def iou_matrix(
 def centres(
     boxes:np.ndarray, # x0, y0, x1, y1 first, float (…, 4 or 5)
 ) -> np.ndarray:      # x, y, float (…, 2)
-    "Centres of boxes."
+    """Centres of boxes.
+
+    Parameters
+    ----------
+    boxes : np.ndarray
+        x0, y0, x1, y1 first, float (…, 4 or 5)
+
+    Returns
+    -------
+    np.ndarray
+        x, y, float (…, 2)
+    """
     return (boxes[..., :2] + boxes[..., 2:4])/2
 
 def contains(
     boxes:np.ndarray,  # x0, y0, x1, y1 first, float (…, 4 or 5)
     points:np.ndarray, # x, y, float (…, 2); the leading axes are broadcast
 ) -> np.ndarray:       # bool (…)
-    "Which boxes have a point inside or on the edge."
+    """Which boxes have a point inside or on the edge.
+
+    Parameters
+    ----------
+    boxes : np.ndarray
+        x0, y0, x1, y1 first, float (…, 4 or 5)
+    points : np.ndarray
+        x, y, float (…, 2); the leading axes are broadcast
+
+    Returns
+    -------
+    np.ndarray
+        bool (…)
+    """
     inside = (boxes[..., :2] <= points) & (points <= boxes[..., 2:4])
     return np.all(inside, axis=-1)
 
@@ -71,14 +132,40 @@ def pixel_size(
     rows:np.ndarray,   # Row of each box, int (k,)
     share:np.ndarray,  # Share of the image that each box covers, 0–1, float (k,)
 ) -> np.ndarray:       # Pixels, float (k,)
-    "Square root of the area of boxes in pixels of the original."
+    """Square root of the area of boxes in pixels of the original.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table with columns width and height
+    rows : np.ndarray
+        Row of each box, int (k,)
+    share : np.ndarray
+        Share of the image that each box covers, 0–1, float (k,)
+
+    Returns
+    -------
+    np.ndarray
+        Pixels, float (k,)
+    """
     pixels = (df['width']*df['height']).to_numpy(float)
     return np.sqrt(share*pixels[rows])
 
 def truths(
     df:pd.DataFrame, # Predictions table of kind `boxes`
 ) -> pd.DataFrame:   # image (row number), name, x0, y0, x1, y1 (0–1), size (0–1); pixels, if `df` has sizes
-    "All true boxes, one row each."
+    """All true boxes, one row each.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `boxes`
+
+    Returns
+    -------
+    pd.DataFrame
+        image (row number), name, x0, y0, x1, y1 (0–1), size (0–1); pixels, if `df` has sizes
+    """
     rows, boxes = all_boxes(df, 'truth')
     table = pd.DataFrame(boxes, columns=CORNERS)
     table.insert(0, 'image', rows)
@@ -90,7 +177,18 @@ def truths(
 def detections(
     df:pd.DataFrame, # Predictions table of kind `boxes`
 ) -> pd.DataFrame:   # image (row number), name, x0, y0, x1, y1, score (0–1)
-    "All predicted boxes, one row each, the highest score first."
+    """All predicted boxes, one row each, the highest score first.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `boxes`
+
+    Returns
+    -------
+    pd.DataFrame
+        image (row number), name, x0, y0, x1, y1, score (0–1)
+    """
     rows, boxes = all_boxes(df, 'boxes')
     table = pd.DataFrame(boxes, columns=list(BOX_NUMBERS))
     table.insert(0, 'image', rows)
@@ -107,7 +205,20 @@ def candidates(
     boxes:pd.DataFrame,  # From `detections`
     truths:pd.DataFrame, # From `truths`
 ) -> pd.DataFrame:       # box, truth (their row numbers), image, iou (0–1), centre (is it inside?)
-    "Each box of an image with each of its true boxes."
+    """Each box of an image with each of its true boxes.
+
+    Parameters
+    ----------
+    boxes : pd.DataFrame
+        From `detections`
+    truths : pd.DataFrame
+        From `truths`
+
+    Returns
+    -------
+    pd.DataFrame
+        box, truth (their row numbers), image, iou (0–1), centre (is it inside?)
+    """
     left = boxes[['image']].assign(box=np.arange(len(boxes)))
     right = truths[['image']].assign(truth=np.arange(len(truths)))
     pairs = left.merge(right, on='image')
@@ -119,7 +230,20 @@ def greedy(
     pairs:pd.DataFrame, # Rows of `candidates` that may be matched
     n_boxes:int,        # Number of boxes, matched or not
 ) -> np.ndarray:        # Truth that each box takes, int (n_boxes,); −1 for none
-    "Match boxes with truths, the highest score first; each takes the free truth of the highest IoU."
+    """Match boxes with truths, the highest score first; each takes the free truth of the highest IoU.
+
+    Parameters
+    ----------
+    pairs : pd.DataFrame
+        Rows of `candidates` that may be matched
+    n_boxes : int
+        Number of boxes, matched or not
+
+    Returns
+    -------
+    np.ndarray
+        Truth that each box takes, int (n_boxes,); −1 for none
+    """
     order = pairs.sort_values(['box', 'iou', 'truth'], ascending=[True, False, False])
     taken, free = np.full(n_boxes, -1), set(order['truth'])
     for box, truth in zip(order['box'], order['truth']):
@@ -130,14 +254,40 @@ def greedy(
 
 # %% ../../nbs/library/evaluation/05_detection.ipynb #9a8324a1
 class Flat(NamedTuple):
-    "A predictions table of boxes, laid flat."
+    """A predictions table of boxes, laid flat.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        name, group, truths (number of true boxes); one row per image
+    boxes : pd.DataFrame
+        From `detections`
+    truths : pd.DataFrame
+        From `truths`
+    pairs : pd.DataFrame
+        From `candidates`
+    """
     images:pd.DataFrame # name, group, truths (number of true boxes); one row per image
     boxes:pd.DataFrame  # From `detections`
     truths:pd.DataFrame # From `truths`
     pairs:pd.DataFrame  # From `candidates`
 
 class Hits(NamedTuple):
-    "Boxes that found a true box under one rule, the highest score first."
+    """Boxes that found a true box under one rule, the highest score first.
+
+    Parameters
+    ----------
+    box : np.ndarray
+        Row of `detections`, int (k,)
+    truth : np.ndarray
+        Row of `truths`, int (k,)
+    image : np.ndarray
+        Row of the table, int (k,)
+    end : np.ndarray
+        Last box of the same score, int (k,)
+    upto : np.ndarray
+        Number of hits up to that box, int (k,)
+    """
     box:np.ndarray   # Row of `detections`, int (k,)
     truth:np.ndarray # Row of `truths`, int (k,)
     image:np.ndarray # Row of the table, int (k,)
@@ -147,7 +297,13 @@ class Hits(NamedTuple):
 def lay_flat(
     df:pd.DataFrame, # Predictions table of kind `boxes`; names may repeat, as in a resample
 ) -> Flat:
-    "Images, boxes, true boxes and their pairs."
+    """Images, boxes, true boxes and their pairs.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `boxes`; names may repeat, as in a resample
+    """
     boxes, true_boxes = detections(df), truths(df)
     images = df[['name', 'group']].reset_index(drop=True)
     images['truths'] = np.bincount(true_boxes['image'], minlength=len(df))
@@ -158,7 +314,17 @@ def find_hits(
     rule:str='iou',  # A name of `RULES`
     at:float=.5,     # Least intersection over union, 0–1; the rule `centre` ignores it
 ) -> Hits:
-    "Boxes that found a true box under a rule."
+    """Boxes that found a true box under a rule.
+
+    Parameters
+    ----------
+    flat : Flat
+        From `lay_flat`
+    rule : str, default 'iou'
+        A name of `RULES` (iou, centre)
+    at : float, default 0.5
+        Least intersection over union, 0–1; the rule `centre` ignores it
+    """
     may_match = RULES[rule](flat.pairs, at)
     taken = greedy(flat.pairs[may_match], len(flat.boxes))
     box = np.flatnonzero(taken >= 0)
@@ -169,7 +335,19 @@ def find_hits(
 
 # %% ../../nbs/library/evaluation/05_detection.ipynb #234be36e
 class Curve(NamedTuple):
-    "What is found as the threshold falls from hit to hit, for many weightings at once."
+    """What is found as the threshold falls from hit to hit, for many weightings at once.
+
+    Parameters
+    ----------
+    found : np.ndarray
+        Weight of the truths found, float (resamples, hits)
+    called : np.ndarray
+        Weight of the boxes believed, float (resamples, hits)
+    truths : np.ndarray
+        Weight of all truths, float (resamples,)
+    images : np.ndarray
+        Weight of all images, float (resamples,)
+    """
     found:np.ndarray  # Weight of the truths found, float (resamples, hits)
     called:np.ndarray # Weight of the boxes believed, float (resamples, hits)
     truths:np.ndarray # Weight of all truths, float (resamples,)
@@ -178,14 +356,38 @@ class Curve(NamedTuple):
 def ones(
     flat:Flat,     # From `lay_flat`
 ) -> np.ndarray:   # int (1, images)
-    "Weights of the table as it is."
+    """Weights of the table as it is.
+
+    Parameters
+    ----------
+    flat : Flat
+        From `lay_flat`
+
+    Returns
+    -------
+    np.ndarray
+        int (1, images)
+    """
     return np.ones((1, len(flat.images)), int)
 
 def boxes_called(
     flat:Flat,          # From `lay_flat`
     weights:np.ndarray, # At least 0, (resamples, images)
 ) -> np.ndarray:        # (resamples, boxes)
-    "Weight of all boxes that score at least as high."
+    """Weight of all boxes that score at least as high.
+
+    Parameters
+    ----------
+    flat : Flat
+        From `lay_flat`
+    weights : np.ndarray
+        At least 0, (resamples, images)
+
+    Returns
+    -------
+    np.ndarray
+        (resamples, boxes)
+    """
     return weights[:, flat.boxes['image']].cumsum(1)
 
 def truths_found(
@@ -193,7 +395,22 @@ def truths_found(
     weights:np.ndarray,      # At least 0, (resamples, images)
     among:np.ndarray|None=None, # Which truths to count, bool (truths,); default: all
 ) -> np.ndarray:             # (resamples, hits)
-    "Weight of the truths that are found when the threshold is at each hit."
+    """Weight of the truths that are found when the threshold is at each hit.
+
+    Parameters
+    ----------
+    hits : Hits
+        From `find_hits`
+    weights : np.ndarray
+        At least 0, (resamples, images)
+    among : np.ndarray | None, default None
+        Which truths to count, bool (truths,); default: all
+
+    Returns
+    -------
+    np.ndarray
+        (resamples, hits)
+    """
     weight = weights[:, hits.image]
     if among is not None: weight = weight*among[hits.truth]
     return weight.cumsum(1)[:, hits.upto - 1]
@@ -204,7 +421,19 @@ def trace(
     weights:np.ndarray, # At least 0, (resamples, images)
     called:np.ndarray|None=None, # From `boxes_called`, if it is there already
 ) -> Curve:
-    "Curve of the hits of one rule."
+    """Curve of the hits of one rule.
+
+    Parameters
+    ----------
+    flat : Flat
+        From `lay_flat`
+    hits : Hits
+        From `find_hits`
+    weights : np.ndarray
+        At least 0, (resamples, images)
+    called : np.ndarray | None, default None
+        From `boxes_called`, if it is there already
+    """
     if called is None: called = boxes_called(flat, weights)
     return Curve(truths_found(hits, weights), called[:, hits.end],
                  weights @ flat.images['truths'].to_numpy(), weights.sum(1))
@@ -216,13 +445,32 @@ def share(
     part:np.ndarray,  # float (resamples,) or (resamples, k)
     whole:np.ndarray, # The same, or one column fewer
 ) -> np.ndarray:      # NaN where `whole` is 0
-    "Part of a whole."
+    """Part of a whole.
+
+    Parameters
+    ----------
+    part : np.ndarray
+        float (resamples,) or (resamples, k)
+    whole : np.ndarray
+        The same, or one column fewer
+
+    Returns
+    -------
+    np.ndarray
+        NaN where `whole` is 0
+    """
     with np.errstate(invalid='ignore', divide='ignore'): return part/whole
 
 def best_precision(
     curve:Curve,
 ) -> np.ndarray: # 0–1, float (resamples, hits + 1); the last column is 0
-    "Highest precision of a threshold that finds at least as much as the one at each hit."
+    """Highest precision of a threshold that finds at least as much as the one at each hit.
+
+    Returns
+    -------
+    np.ndarray
+        0–1, float (resamples, hits + 1); the last column is 0
+    """
     precision = curve.found/curve.called.clip(1e-9)
     none = np.zeros((len(precision), 1))
     back = np.hstack([precision, none])[:, ::-1]
@@ -231,7 +479,13 @@ def best_precision(
 def average_precision(
     curve:Curve,
 ) -> np.ndarray: # 0–1, float (resamples,); NaN where nothing is to be found
-    "Average precision over 101 levels of recall, as COCO computes it."
+    """Average precision over 101 levels of recall, as COCO computes it.
+
+    Returns
+    -------
+    np.ndarray
+        0–1, float (resamples,); NaN where nothing is to be found
+    """
     recall = share(curve.found, curve.truths[:, None])
     steps = np.array([row.searchsorted(LEVELS) for row in recall])
     level = np.take_along_axis(best_precision(curve), steps, axis=1)
@@ -244,7 +498,18 @@ def hits_kept(
     curve:Curve,
     per_image:float, # False alarms per image that are accepted, at least 0
 ) -> np.ndarray:     # int (resamples,)
-    "Number of hits at the lowest threshold with at most so many false alarms."
+    """Number of hits at the lowest threshold with at most so many false alarms.
+
+    Parameters
+    ----------
+    per_image : float
+        False alarms per image that are accepted, at least 0
+
+    Returns
+    -------
+    np.ndarray
+        int (resamples,)
+    """
     false = curve.called - curve.found
     return (false <= per_image*curve.images[:, None]).sum(1)
 
@@ -252,7 +517,20 @@ def value_after(
     values:np.ndarray, # Value at each hit, (resamples, hits)
     kept:np.ndarray,   # Number of hits, int (resamples,)
 ) -> np.ndarray:       # 0 where no hit is kept, (resamples,)
-    "Value at the last hit that is kept."
+    """Value at the last hit that is kept.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        Value at each hit, (resamples, hits)
+    kept : np.ndarray
+        Number of hits, int (resamples,)
+
+    Returns
+    -------
+    np.ndarray
+        0 where no hit is kept, (resamples,)
+    """
     none = np.zeros((len(values), 1))
     columns = np.hstack([none, values])
     return np.take_along_axis(columns, kept[:, None], axis=1)[:, 0]
@@ -261,14 +539,31 @@ def sensitivity_at(
     curve:Curve,
     per_image:float, # False alarms per image that are accepted, at least 0
 ) -> np.ndarray:     # 0–1, float (resamples,); NaN where nothing is to be found
-    "Share of the truths that are found with at most so many false alarms per image."
+    """Share of the truths that are found with at most so many false alarms per image.
+
+    Parameters
+    ----------
+    per_image : float
+        False alarms per image that are accepted, at least 0
+
+    Returns
+    -------
+    np.ndarray
+        0–1, float (resamples,); NaN where nothing is to be found
+    """
     kept = hits_kept(curve, per_image)
     return share(value_after(curve.found, kept), curve.truths)
 
 def cpm(
     curve:Curve,
 ) -> np.ndarray: # 0–1, float (resamples,); NaN where nothing is to be found
-    "Mean sensitivity at 1/8 to 8 false alarms per image."
+    """Mean sensitivity at 1/8 to 8 false alarms per image.
+
+    Returns
+    -------
+    np.ndarray
+        0–1, float (resamples,); NaN where nothing is to be found
+    """
     return np.mean([sensitivity_at(curve, k) for k in FALSE_ALARMS], axis=0)
 
 # %% ../../nbs/library/evaluation/05_detection.ipynb #21d0c293
@@ -277,7 +572,22 @@ def operating_points(
     rule:str='centre', # A name of `RULES`
     at:float=.5,       # Least intersection over union, for the rule `iou`
 ) -> pd.DataFrame:     # threshold, false_alarms (per image), sensitivity; one row per score that finds something
-    "FROC curve of a table."
+    """FROC curve of a table.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `boxes`
+    rule : str, default 'centre'
+        A name of `RULES` (iou, centre)
+    at : float, default 0.5
+        Least intersection over union, for the rule `iou`
+
+    Returns
+    -------
+    pd.DataFrame
+        threshold, false_alarms (per image), sensitivity; one row per score that finds something
+    """
     flat = lay_flat(check_predictions(df, 'boxes'))
     hits = find_hits(flat, rule, at)
     curve = trace(flat, hits, ones(flat))
@@ -292,7 +602,24 @@ def threshold_at_alarms(
     rule:str='centre',  # A name of `RULES`
     at:float=.5,        # Least intersection over union, for the rule `iou`
 ) -> float|None:        # Score, 0–1; None if nothing is found with so few false alarms
-    "Lowest score from which on to believe a box that still finds something new."
+    """Lowest score from which on to believe a box that still finds something new.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `boxes`, such as the validation part
+    per_image : float, default 1
+        False alarms per image that are accepted, at least 0
+    rule : str, default 'centre'
+        A name of `RULES` (iou, centre)
+    at : float, default 0.5
+        Least intersection over union, for the rule `iou`
+
+    Returns
+    -------
+    float | None
+        Score, 0–1; None if nothing is found with so few false alarms
+    """
     points = operating_points(df, rule, at)
     allowed = points['threshold'][points['false_alarms'] <= per_image]
     return None if allowed.empty else float(allowed.min())
@@ -302,7 +629,20 @@ def afroc_rows(
     flat:Flat, # From `lay_flat`
     hits:Hits, # From `find_hits`
 ) -> pd.DataFrame: # image, positive (is it a true box?), score (−1 for none), share (of the image's weight)
-    "One row per true box, and one per image without any."
+    """One row per true box, and one per image without any.
+
+    Parameters
+    ----------
+    flat : Flat
+        From `lay_flat`
+    hits : Hits
+        From `find_hits`
+
+    Returns
+    -------
+    pd.DataFrame
+        image, positive (is it a true box?), score (−1 for none), share (of the image's weight)
+    """
     scores = flat.boxes.set_index('image')['score']
     counts, image = flat.images['truths'], flat.truths['image']
     normal = counts.index[counts == 0]
@@ -317,7 +657,20 @@ def wafroc(
     rows:pd.DataFrame,  # From `afroc_rows`
     weights:np.ndarray, # At least 0, (resamples, images)
 ) -> np.ndarray:        # 0–1, float (resamples,); NaN where there is only one kind of image
-    "Area under the weighted alternative FROC curve."
+    """Area under the weighted alternative FROC curve.
+
+    Parameters
+    ----------
+    rows : pd.DataFrame
+        From `afroc_rows`
+    weights : np.ndarray
+        At least 0, (resamples, images)
+
+    Returns
+    -------
+    np.ndarray
+        0–1, float (resamples,); NaN where there is only one kind of image
+    """
     positive, score = rows['positive'].to_numpy(), rows['score'].to_numpy()
     shares = weights[:, rows['image']]*rows['share'].to_numpy()
     return weighted_auc(positive, score, shares)
@@ -326,7 +679,18 @@ def wafroc(
 def covered(
     boxes:np.ndarray, # float (k, 4)
 ) -> float:           # 0–1
-    "Share of the image that boxes cover together."
+    """Share of the image that boxes cover together.
+
+    Parameters
+    ----------
+    boxes : np.ndarray
+        float (k, 4)
+
+    Returns
+    -------
+    float
+        0–1
+    """
     xs, ys = np.unique(boxes[:, [0, 2]]), np.unique(boxes[:, [1, 3]])
     middle = np.stack(np.meshgrid((xs[1:] + xs[:-1])/2, (ys[1:] + ys[:-1])/2), axis=-1)
     inside = contains(boxes[:, None, None], middle).any(0)
@@ -335,7 +699,18 @@ def covered(
 def best_box_hits(
     flat:Flat,   # From `lay_flat`
 ) -> np.ndarray: # Row numbers of images
-    "Images whose box of the highest score has its centre in a true box; of equal scores the first counts."
+    """Images whose box of the highest score has its centre in a true box; of equal scores the first counts.
+
+    Parameters
+    ----------
+    flat : Flat
+        From `lay_flat`
+
+    Returns
+    -------
+    np.ndarray
+        Row numbers of images
+    """
     best = flat.boxes.drop_duplicates('image').index
     pairs = flat.pairs
     return pairs.loc[pairs['centre'] & pairs['box'].isin(best), 'image'].unique()
@@ -345,7 +720,18 @@ POINTERS = ('pointing', 'pointing_centre_prior', 'pointing_random_prior')
 def pointing_table(
     flat:Flat,     # From `lay_flat`
 ) -> pd.DataFrame: # Columns as `POINTERS`, 0–1; one row per image with truth, index: its row number
-    "Does the best box, the image's centre or a random point lie in a true box?"
+    """Does the best box, the image's centre or a random point lie in a true box?
+
+    Parameters
+    ----------
+    flat : Flat
+        From `lay_flat`
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns as `POINTERS`, 0–1; one row per image with truth, index: its row number
+    """
     by_image = flat.truths.groupby('image')[CORNERS]
     middle = np.array([.5, .5])
     table = pd.DataFrame(index=flat.images.index[flat.images['truths'] > 0])
@@ -358,7 +744,20 @@ def pointing(
     table:pd.DataFrame, # From `pointing_table`
     weights:np.ndarray, # At least 0, (resamples, images)
 ) -> np.ndarray:        # Columns as `POINTERS`, 0–1, float (resamples, 3); NaN where nothing is to be found
-    "Share of the images with truth at which each pointer is right."
+    """Share of the images with truth at which each pointer is right.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        From `pointing_table`
+    weights : np.ndarray
+        At least 0, (resamples, images)
+
+    Returns
+    -------
+    np.ndarray
+        Columns as `POINTERS`, 0–1, float (resamples, 3); NaN where nothing is to be found
+    """
     weights = weights[:, table.index]
     return share(weights @ table.to_numpy(float), weights.sum(1)[:, None])
 
@@ -367,7 +766,23 @@ IOUS = np.linspace(.5, .95, 10) # Whose average precisions COCO averages
 DETECTION = ('ap50', 'ap30', 'ap', 'sensitivity_1fp', 'sensitivity_1fp_centre', 'cpm', 'wafroc', *POINTERS)
 
 class Matches(NamedTuple):
-    "A predictions table of boxes, matched once under each rule."
+    """A predictions table of boxes, matched once under each rule.
+
+    Parameters
+    ----------
+    flat : Flat
+        The table
+    at : list
+        `Hits` at each of `IOUS`
+    at30 : Hits
+        At IoU .3
+    centre : Hits
+        By the rule of centres
+    afroc : pd.DataFrame
+        From `afroc_rows`, rule of centres
+    pointing : pd.DataFrame
+        From `pointing_table`
+    """
     flat:Flat             # The table
     at:list               # `Hits` at each of `IOUS`
     at30:Hits             # At IoU .3
@@ -378,7 +793,13 @@ class Matches(NamedTuple):
 def match(
     df:pd.DataFrame, # Predictions table of kind `boxes`; names may repeat, as in a resample
 ) -> Matches:
-    "Match all boxes under each rule."
+    """Match all boxes under each rule.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `boxes`; names may repeat, as in a resample
+    """
     flat = lay_flat(df)
     at = [find_hits(flat, 'iou', level) for level in IOUS]
     centre = find_hits(flat, 'centre')
@@ -389,7 +810,20 @@ def detection_scores(
     matches:Matches,    # From `match`
     weights:np.ndarray, # At least 0, (resamples, images)
 ) -> np.ndarray:        # Columns as `DETECTION`, 0–1, float (resamples, 10); NaN where undefined
-    "Every score of weighted images, for many weightings at once."
+    """Every score of weighted images, for many weightings at once.
+
+    Parameters
+    ----------
+    matches : Matches
+        From `match`
+    weights : np.ndarray
+        At least 0, (resamples, images)
+
+    Returns
+    -------
+    np.ndarray
+        Columns as `DETECTION`, 0–1, float (resamples, 10); NaN where undefined
+    """
     called = boxes_called(matches.flat, weights)
     curves = [trace(matches.flat, hits, weights, called) for hits in (*matches.at, matches.at30, matches.centre)]
     *at, at30, centre = curves
@@ -402,7 +836,18 @@ def detection_scores(
 def detection_counts(
     flat:Flat, # From `lay_flat`
 ) -> dict:     # n, groups, annotated, truths, boxes
-    "How many images, groups and boxes a table has."
+    """How many images, groups and boxes a table has.
+
+    Parameters
+    ----------
+    flat : Flat
+        From `lay_flat`
+
+    Returns
+    -------
+    dict
+        n, groups, annotated, truths, boxes
+    """
     images = flat.images
     return dict(n=len(images), groups=int(images['group'].nunique()), annotated=int((images['truths'] > 0).sum()),
                 truths=len(flat.truths), boxes=len(flat.boxes))
@@ -412,7 +857,22 @@ def detection_metrics(
     n_boot:int=1000, # Number of bootstrap resamples; 0: no intervals
     seed:int=0,      # Seed of the bootstrap
 ) -> dict:           # Flat and ready for JSON: counts int, scores float, None where undefined
-    "Every score of one run that answers with boxes."
+    """Every score of one run that answers with boxes.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `boxes`
+    n_boot : int, default 1000
+        Number of bootstrap resamples; 0: no intervals
+    seed : int, default 0
+        Seed of the bootstrap
+
+    Returns
+    -------
+    dict
+        Flat and ready for JSON: counts int, scores float, None where undefined
+    """
     matches, draws = match(check_predictions(df, 'boxes')), None
     counts = detection_counts(matches.flat)
     statistic = partial(detection_scores, matches)
@@ -425,7 +885,20 @@ def interval_words(
     scores:dict, # From `detection_metrics`
     name:str,    # A name of `DETECTION`
 ) -> str:        # Such as `0.41 (0.35 to 0.48)`
-    "A score and its interval."
+    """A score and its interval.
+
+    Parameters
+    ----------
+    scores : dict
+        From `detection_metrics`
+    name : str
+        A name of `DETECTION` (ap50, ap30, ap, sensitivity_1fp, sensitivity_1fp_centre, cpm, wafroc)
+
+    Returns
+    -------
+    str
+        Such as `0.41 (0.35 to 0.48)`
+    """
     value, low, high = (scores[name + end] for end in ('', '_low', '_high'))
     if low is None: return f'{value:.2f}'
     return f'{value:.2f} ({low:.2f} to {high:.2f})'
@@ -433,7 +906,18 @@ def interval_words(
 def detection_sentence(
     scores:dict, # From `detection_metrics`
 ) -> str:        # Plain text
-    "Average precision and sensitivity, with intervals, n and what a guess reaches."
+    """Average precision and sensitivity, with intervals, n and what a guess reaches.
+
+    Parameters
+    ----------
+    scores : dict
+        From `detection_metrics`
+
+    Returns
+    -------
+    str
+        Plain text
+    """
     images = f'{scores["n"]} images of {scores["groups"]} groups with {scores["truths"]} true boxes'
     if not scores['truths']: return f'Nothing to be found: {images}.'
     words = {name: interval_words(scores, name) for name in ('ap50', 'sensitivity_1fp_centre', 'pointing')}
@@ -446,7 +930,18 @@ def detection_sentence(
 def annotated(
     df:pd.DataFrame, # Predictions table of kind `boxes`
 ) -> pd.DataFrame:   # Its rows with at least one true box, index 0…n−1
-    "Images with truth."
+    """Images with truth.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `boxes`
+
+    Returns
+    -------
+    pd.DataFrame
+        Its rows with at least one true box, index 0…n−1
+    """
     boxed = check_predictions(df, 'boxes')['truth'].map(len) > 0
     if not boxed.any(): raise ValueError(f'none of {len(df)} images has a true box')
     return df[boxed].reset_index(drop=True)
@@ -456,7 +951,22 @@ def all_and_annotated(
     n_boot:int=1000, # Number of bootstrap resamples
     seed:int=0,      # Seed of the bootstrap
 ) -> pd.DataFrame:   # Keys of `detection_metrics` as rows; columns `all images`, `annotated images`
-    "Every score on all images, and on the images with truth alone."
+    """Every score on all images, and on the images with truth alone.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `boxes`, at least one image with truth
+    n_boot : int, default 1000
+        Number of bootstrap resamples
+    seed : int, default 0
+        Seed of the bootstrap
+
+    Returns
+    -------
+    pd.DataFrame
+        Keys of `detection_metrics` as rows; columns `all images`, `annotated images`
+    """
     tables = {'all images': df, 'annotated images': annotated(df)}
     return pd.DataFrame({
         name: detection_metrics(table, n_boot, seed)
@@ -466,7 +976,18 @@ def all_and_annotated(
 def truth_kinds(
     flat:Flat, # From `lay_flat`
 ) -> dict:     # Name → which truths are meant, bool (truths,)
-    "True boxes by thirds of their size, and by the number in their image."
+    """True boxes by thirds of their size, and by the number in their image.
+
+    Parameters
+    ----------
+    flat : Flat
+        From `lay_flat`
+
+    Returns
+    -------
+    dict
+        Name → which truths are meant, bool (truths,)
+    """
     size = flat.truths['size'].to_numpy()
     alone = flat.images['truths'].to_numpy()[flat.truths['image']] == 1
     third, two_thirds = np.quantile(size, [1/3, 2/3]) if len(size) else (0, 0)
@@ -483,7 +1004,26 @@ def sensitivity_among(
     weights:np.ndarray, # At least 0, (resamples, images)
     among:np.ndarray,   # Which truths to count, bool (truths,)
 ) -> np.ndarray:        # 0–1, float (resamples,); NaN where there are no such truths
-    "Share of some truths that is found by the hits that are kept."
+    """Share of some truths that is found by the hits that are kept.
+
+    Parameters
+    ----------
+    flat : Flat
+        From `lay_flat`
+    hits : Hits
+        From `find_hits`
+    kept : np.ndarray
+        Number of hits that are kept, from `hits_kept`, int (resamples,)
+    weights : np.ndarray
+        At least 0, (resamples, images)
+    among : np.ndarray
+        Which truths to count, bool (truths,)
+
+    Returns
+    -------
+    np.ndarray
+        0–1, float (resamples,); NaN where there are no such truths
+    """
     found = value_after(truths_found(hits, weights, among), kept)
     return share(found, weights[:, flat.truths['image']] @ among)
 
@@ -492,7 +1032,22 @@ def size_scores(
     hits:Hits,          # From `find_hits`
     weights:np.ndarray, # At least 0, (resamples, images)
 ) -> np.ndarray:        # Columns as `truth_kinds`, float (resamples, 5)
-    "Sensitivity of each kind of truth at one false alarm per image."
+    """Sensitivity of each kind of truth at one false alarm per image.
+
+    Parameters
+    ----------
+    flat : Flat
+        From `lay_flat`
+    hits : Hits
+        From `find_hits`
+    weights : np.ndarray
+        At least 0, (resamples, images)
+
+    Returns
+    -------
+    np.ndarray
+        Columns as `truth_kinds`, float (resamples, 5)
+    """
     kept = hits_kept(trace(flat, hits, weights), 1)
     kinds = truth_kinds(flat).values()
     columns = [sensitivity_among(flat, hits, kept, weights, among) for among in kinds]
@@ -504,7 +1059,24 @@ def size_limits(
     n_boot:int,  # Number of bootstrap resamples
     seed:int,    # Seed of the bootstrap
 ) -> np.ndarray: # Sensitivity, low, high of each kind of truth, 0–1, float (5, 3); NaN where undefined
-    "Sensitivities at one false alarm per image, with 95 % intervals."
+    """Sensitivities at one false alarm per image, with 95 % intervals.
+
+    Parameters
+    ----------
+    flat : Flat
+        From `lay_flat`
+    rule : str
+        A name of `RULES` (iou, centre)
+    n_boot : int
+        Number of bootstrap resamples
+    seed : int
+        Seed of the bootstrap
+
+    Returns
+    -------
+    np.ndarray
+        Sensitivity, low, high of each kind of truth, 0–1, float (5, 3); NaN where undefined
+    """
     statistic, groups = partial(size_scores, flat, find_hits(flat, rule)), flat.images['group']
     draws = weighted_draws(groups, statistic, n_boot, seed) if groups.nunique() > 1 else None
     names = list(truth_kinds(flat))
@@ -516,7 +1088,22 @@ def by_size(
     n_boot:int=1000, # Number of bootstrap resamples
     seed:int=0,      # Seed of the bootstrap
 ) -> pd.DataFrame:   # n, smallest, largest, sensitivity (IoU .5) and centre, each with _low and _high; 5 rows
-    "How many small and large, single and several truths are found at one false alarm per image."
+    """How many small and large, single and several truths are found at one false alarm per image.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `boxes`
+    n_boot : int, default 1000
+        Number of bootstrap resamples
+    seed : int, default 0
+        Seed of the bootstrap
+
+    Returns
+    -------
+    pd.DataFrame
+        n, smallest, largest, sensitivity (IoU .5) and centre, each with _low and _high; 5 rows
+    """
     flat = lay_flat(check_predictions(df, 'boxes'))
     size = flat.truths.get('pixels', flat.truths['size'])
     rows = {name: dict(n=int(among.sum()), smallest=size[among].min(), largest=size[among].max())
@@ -536,7 +1123,26 @@ def froc(
     n_boot:int=0,      # Number of bootstrap resamples; 0: no intervals
     seed:int=0,        # Seed of the bootstrap
 ) -> pd.DataFrame:     # sensitivity, with resamples also low and high, 0–1; index false_alarms, per image, as `GRID`
-    "FROC curve on a grid of false alarms, with a pointwise interval."
+    """FROC curve on a grid of false alarms, with a pointwise interval.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `boxes`
+    rule : str, default 'centre'
+        A name of `RULES` (iou, centre)
+    at : float, default 0.5
+        Least intersection over union, for the rule `iou`
+    n_boot : int, default 0
+        Number of bootstrap resamples; 0: no intervals
+    seed : int, default 0
+        Seed of the bootstrap
+
+    Returns
+    -------
+    pd.DataFrame
+        sensitivity, with resamples also low and high, 0–1; index false_alarms, per image, as `GRID`
+    """
     flat = lay_flat(check_predictions(df, 'boxes'))
     hits = find_hits(flat, rule, at)
     def statistic(weights):
@@ -554,7 +1160,24 @@ def detection_difference(
     n_boot:int=1000, # Number of bootstrap resamples
     seed:int=0,      # Seed of the bootstrap
 ) -> pd.DataFrame:   # difference (a − b), low, high; one row per name of `DETECTION`; NaN where undefined
-    "Difference of every score of two runs, with its 95 % paired cluster bootstrap interval."
+    """Difference of every score of two runs, with its 95 % paired cluster bootstrap interval.
+
+    Parameters
+    ----------
+    a : pd.DataFrame
+        Predictions table of kind `boxes`, at least 2 groups
+    b : pd.DataFrame
+        Predictions table of the same images
+    n_boot : int, default 1000
+        Number of bootstrap resamples
+    seed : int, default 0
+        Seed of the bootstrap
+
+    Returns
+    -------
+    pd.DataFrame
+        difference (a − b), low, high; one row per name of `DETECTION`; NaN where undefined
+    """
     a, b = matched(a, b)
     first, second = match(check_predictions(a, 'boxes')), match(check_predictions(b, 'boxes'))
     def statistic(weights): return detection_scores(first, weights) - detection_scores(second, weights)

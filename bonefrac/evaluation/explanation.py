@@ -24,7 +24,18 @@ POINT = 1e-5 # half the side of a box that stands for a point, as a share of the
 def peak(
     heat:np.ndarray, # float (height, width)
 ) -> np.ndarray:     # x, y as shares of width and height
-    "Where a map is highest; of equal pixels the first counts."
+    """Where a map is highest; of equal pixels the first counts.
+
+    Parameters
+    ----------
+    heat : np.ndarray
+        float (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        x, y as shares of width and height
+    """
     y, x = np.unravel_index(heat.argmax(), heat.shape)
     return (np.array([x, y]) + .5)/heat.shape[::-1]
 
@@ -32,7 +43,20 @@ def pointed(
     films:pd.DataFrame, # name, group, truth (boxes as shares of the film)
     maps:np.ndarray,    # One per film, float (n, height, width)
 ) -> pd.DataFrame:      # Predictions table of kind `boxes`
-    "The highest place of each map as a table of boxes."
+    """The highest place of each map as a table of boxes.
+
+    Parameters
+    ----------
+    films : pd.DataFrame
+        name, group, truth (boxes as shares of the film)
+    maps : np.ndarray
+        One per film, float (n, height, width)
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of kind `boxes`
+    """
     points = [[[*(at - POINT), *(at + POINT), 1.]] for at in map(peak, maps)]
     return boxes_table(films['name'], films['group'], films['truth'], points)
 
@@ -40,7 +64,20 @@ def pointing_row(
     scores:dict, # From `detection_metrics`
     name:str,    # A name of `POINTERS`
 ) -> dict:       # n, rate, low, high
-    "How often something pointed right."
+    """How often something pointed right.
+
+    Parameters
+    ----------
+    scores : dict
+        From `detection_metrics`
+    name : str
+        A name of `POINTERS` (pointing, pointing_centre_prior, pointing_random_prior)
+
+    Returns
+    -------
+    dict
+        n, rate, low, high
+    """
     rate, low, high = (scores[name + end] for end in ('', '_low', '_high'))
     return dict(n=scores['annotated'], rate=rate, low=low, high=high)
 
@@ -48,7 +85,20 @@ def pointing_rates(
     films:pd.DataFrame, # name, group, truth (boxes as shares of the film)
     maps:dict,          # Name -> maps, float (n, height, width)
 ) -> pd.DataFrame:      # n, rate, low, high; one row per map, then the middle and a random point
-    "How often the highest place of each map lies in a true box."
+    """How often the highest place of each map lies in a true box.
+
+    Parameters
+    ----------
+    films : pd.DataFrame
+        name, group, truth (boxes as shares of the film)
+    maps : dict
+        Name -> maps, float (n, height, width)
+
+    Returns
+    -------
+    pd.DataFrame
+        n, rate, low, high; one row per map, then the middle and a random point
+    """
     found = {name: detection_metrics(pointed(films, one)) for name, one in maps.items()}
     rows = {name: pointing_row(scores, 'pointing') for name, scores in found.items()}
     guesses = zip(('middle of the film', 'random point'), POINTERS[1:])
@@ -61,7 +111,22 @@ def pointing_gains(
     maps:dict,          # Name -> maps, float (n, height, width)
     base:str,           # Name of the one that the others are compared with
 ) -> pd.DataFrame:      # difference (`base` minus other), low, high; one row per other map
-    "How much more often one map points right than each other, film by film."
+    """How much more often one map points right than each other, film by film.
+
+    Parameters
+    ----------
+    films : pd.DataFrame
+        name, group, truth (boxes as shares of the film)
+    maps : dict
+        Name -> maps, float (n, height, width)
+    base : str
+        Name of the one that the others are compared with
+
+    Returns
+    -------
+    pd.DataFrame
+        difference (`base` minus other), low, high; one row per other map
+    """
     tables = {name: pointed(films, one) for name, one in maps.items()}
     first = tables.pop(base)
     rows = {name: detection_difference(first, one).loc['pointing']
@@ -72,14 +137,38 @@ def pointing_gains(
 def scaled(
     heat:np.ndarray, # float (height, width), at least 0
 ) -> np.ndarray:     # The same, at most 1
-    "A map as it is shown."
+    """A map as it is shown.
+
+    Parameters
+    ----------
+    heat : np.ndarray
+        float (height, width), at least 0
+
+    Returns
+    -------
+    np.ndarray
+        The same, at most 1
+    """
     return heat/max(heat.max(), np.finfo(np.float32).tiny)
 
 def similarity(
     first:np.ndarray, # float (n, height, width), at least 0
     other:np.ndarray, # The same shape
 ) -> np.ndarray:      # At most 1, float (n,)
-    "Structural similarity of maps, film by film."
+    """Structural similarity of maps, film by film.
+
+    Parameters
+    ----------
+    first : np.ndarray
+        float (n, height, width), at least 0
+    other : np.ndarray
+        The same shape
+
+    Returns
+    -------
+    np.ndarray
+        At most 1, float (n,)
+    """
     from skimage.metrics import structural_similarity
     how = dict(data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
     pairs = zip(map(scaled, first), map(scaled, other))
@@ -88,14 +177,38 @@ def similarity(
 def unrelated(
     maps:np.ndarray, # float (n, height, width), at least 0, of at least two films
 ) -> np.ndarray:     # At most 1, float (n,)
-    "Similarity of each map with that of the film before."
+    """Similarity of each map with that of the film before.
+
+    Parameters
+    ----------
+    maps : np.ndarray
+        float (n, height, width), at least 0, of at least two films
+
+    Returns
+    -------
+    np.ndarray
+        At most 1, float (n,)
+    """
     return similarity(maps, np.roll(maps, 1, 0))
 
 def mean_row(
     values:np.ndarray, # One number per film
     groups:pd.Series,  # Group of each film, at least two
 ) -> dict:             # mean, low, high
-    "A mean with its 95 % bootstrap interval over groups."
+    """A mean with its 95 % bootstrap interval over groups.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        One number per film
+    groups : pd.Series
+        Group of each film, at least two
+
+    Returns
+    -------
+    dict
+        mean, low, high
+    """
     values = pd.Series(np.asarray(values, float))
     low, high = mean_bootstrap(values, groups.reset_index(drop=True))
     return dict(mean=float(values.mean()), low=low, high=high)
@@ -104,7 +217,20 @@ def similarity_curve(
     stages:dict,      # Share of the layers that are random -> maps, float (n, height, width); the first is as trained
     groups:pd.Series, # Group of each film
 ) -> pd.DataFrame:    # mean, low, high, floor; one row per share
-    "How like the map of the trained network is to those of ever more random ones."
+    """How like the map of the trained network is to those of ever more random ones.
+
+    Parameters
+    ----------
+    stages : dict
+        Share of the layers that are random -> maps, float (n, height, width); the first is as trained
+    groups : pd.Series
+        Group of each film
+
+    Returns
+    -------
+    pd.DataFrame
+        mean, low, high, floor; one row per share
+    """
     own = next(iter(stages.values()))
     rows = {at: mean_row(similarity(own, one), groups) for at, one in stages.items()}
     return pd.DataFrame(rows).T.assign(floor=unrelated(own).mean())
@@ -116,7 +242,20 @@ def ranks(
     heat:np.ndarray, # float (height, width)
     seed:int=0,      # Of the order of equal pixels
 ) -> np.ndarray:     # float (height, width), 0 to just below 1
-    "Share of the pixels that are warmer than each pixel."
+    """Share of the pixels that are warmer than each pixel.
+
+    Parameters
+    ----------
+    heat : np.ndarray
+        float (height, width)
+    seed : int, default 0
+        Of the order of equal pixels
+
+    Returns
+    -------
+    np.ndarray
+        float (height, width), 0 to just below 1
+    """
     by_chance = np.random.default_rng(seed).random(heat.size)
     order, ranked = np.lexsort((by_chance, -heat.ravel())), np.empty(heat.size)
     ranked[order] = np.arange(heat.size)/heat.size
@@ -128,7 +267,24 @@ def answer_curve(
     others:np.ndarray,   # What pixels are replaced by, of the same shape
     maps:np.ndarray,     # float (n, size, size)
 ) -> np.ndarray:         # Answers, float (n, len(SHARES))
-    "Answers as the warmest pixels are replaced."
+    """Answers as the warmest pixels are replaced.
+
+    Parameters
+    ----------
+    score : Callable
+        Grey uint8 (n, size, size) -> answers, float (n,)
+    squares : np.ndarray
+        Grey uint8 (n, size, size)
+    others : np.ndarray
+        What pixels are replaced by, of the same shape
+    maps : np.ndarray
+        float (n, size, size)
+
+    Returns
+    -------
+    np.ndarray
+        Answers, float (n, len(SHARES))
+    """
     order = np.stack([ranks(one) for one in maps])
     return np.stack([score(np.where(order < share, others, squares)) for share in SHARES], axis=1)
 
@@ -136,7 +292,20 @@ def blurred(
     squares:np.ndarray, # Grey uint8 (n, size, size)
     width:float=.1,     # Standard deviation of the blur, as a share of the side
 ) -> np.ndarray:        # The same shape
-    "Films without detail."
+    """Films without detail.
+
+    Parameters
+    ----------
+    squares : np.ndarray
+        Grey uint8 (n, size, size)
+    width : float, default 0.1
+        Standard deviation of the blur, as a share of the side
+
+    Returns
+    -------
+    np.ndarray
+        The same shape
+    """
     return np.stack([cv2.GaussianBlur(one, (0, 0), width*len(one)) for one in squares])
 
 def fidelity(
@@ -144,7 +313,22 @@ def fidelity(
     squares:np.ndarray, # Grey uint8 (n, size, size)
     maps:np.ndarray,    # float (n, size, size)
 ) -> pd.DataFrame:      # deletion, insertion: mean answer on the way; one row per film
-    "How much the answers depend on what a map shows."
+    """How much the answers depend on what a map shows.
+
+    Parameters
+    ----------
+    score : Callable
+        Grey uint8 (n, size, size) -> answers, float (n,)
+    squares : np.ndarray
+        Grey uint8 (n, size, size)
+    maps : np.ndarray
+        float (n, size, size)
+
+    Returns
+    -------
+    pd.DataFrame
+        deletion, insertion: mean answer on the way; one row per film
+    """
     soft = blurred(squares)
     pairs = dict(deletion=(squares, soft), insertion=(soft, squares))
     return pd.DataFrame({name: np.trapezoid(answer_curve(score, *pair, maps), SHARES)
@@ -156,7 +340,24 @@ def fidelity_table(
     maps:dict,          # Name -> maps, float (n, size, size)
     groups:pd.Series,   # Group of each film
 ) -> pd.DataFrame:      # One row per map; columns (deletion or insertion, mean or low or high)
-    "Deletion and insertion of several maps."
+    """Deletion and insertion of several maps.
+
+    Parameters
+    ----------
+    score : Callable
+        Grey uint8 (n, size, size) -> answers, float (n,)
+    squares : np.ndarray
+        Grey uint8 (n, size, size)
+    maps : dict
+        Name -> maps, float (n, size, size)
+    groups : pd.Series
+        Group of each film
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per map; columns (deletion or insertion, mean or low or high)
+    """
     rows = {}
     for name, one in maps.items():
         found = fidelity(score, squares, one)
@@ -171,7 +372,24 @@ def blind_maps(
     patches:int=5, # Random patches along each side
     seed:int=0,    # Of the patches
 ) -> dict:         # Name -> maps, float32 (n, size, size), 0–1
-    "Maps that know nothing of a film."
+    """Maps that know nothing of a film.
+
+    Parameters
+    ----------
+    n : int
+        Number of films
+    size : int
+        Side of the square in pixels
+    patches : int, default 5
+        Random patches along each side
+    seed : int, default 0
+        Of the patches
+
+    Returns
+    -------
+    dict
+        Name -> maps, float32 (n, size, size), 0–1
+    """
     line = np.linspace(-1, 1, size)
     middle = 1 - np.hypot(line, line[:, None])/2**.5
     drawn = np.random.default_rng(seed).random((n, patches, patches), dtype=np.float32)
@@ -183,7 +401,20 @@ def inside(
     maps:np.ndarray, # float (n, height, width)
     truth:list,      # Boxes of each film as shares, [x0, y0, x1, y1]; at least one
 ) -> np.ndarray:     # float (n,)
-    "Mean of each map within the boxes of its film."
+    """Mean of each map within the boxes of its film.
+
+    Parameters
+    ----------
+    maps : np.ndarray
+        float (n, height, width)
+    truth : list
+        Boxes of each film as shares, [x0, y0, x1, y1]; at least one
+
+    Returns
+    -------
+    np.ndarray
+        float (n,)
+    """
     def mean(heat, boxes):
         mask = np.zeros(heat.shape, bool)
         for x0, y0, x1, y1 in np.array(boxes)*[*heat.shape[::-1]*2]:
@@ -196,7 +427,22 @@ def change_row(
     gone:np.ndarray,   # The same of its film without
     groups:pd.Series,  # Group of each film
 ) -> dict:             # n, there, gone, fell (share of the pairs), low, high
-    "How often a value falls as the cause is taken away."
+    """How often a value falls as the cause is taken away.
+
+    Parameters
+    ----------
+    there : np.ndarray
+        A value of each film with its finding, float (n,)
+    gone : np.ndarray
+        The same of its film without
+    groups : pd.Series
+        Group of each film
+
+    Returns
+    -------
+    dict
+        n, there, gone, fell (share of the pairs), low, high
+    """
     fell = mean_row(np.less(gone, there), groups)
     return dict(n=len(there), there=np.mean(there), gone=np.mean(gone),
                 fell=fell['mean'], low=fell['low'], high=fell['high'])
@@ -205,7 +451,20 @@ def change_table(
     pairs:dict,       # Name -> (values of films with their finding, of the same films without)
     groups:pd.Series, # Group of each film
 ) -> pd.DataFrame:    # One row per name, from `change_row`
-    "What taking the cause away changes."
+    """What taking the cause away changes.
+
+    Parameters
+    ----------
+    pairs : dict
+        Name -> (values of films with their finding, of the same films without)
+    groups : pd.Series
+        Group of each film
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per name, from `change_row`
+    """
     rows = {name: change_row(*pair, groups) for name, pair in pairs.items()}
     return pd.DataFrame(rows).T.astype(dict(n=int))
 
@@ -214,13 +473,37 @@ def with_limits(
     table:pd.DataFrame, # With `low` and `high`
     value:str,          # Column of the value
 ) -> list:              # Texts such as `0.41 (0.35 to 0.48)`
-    "Values with their intervals."
+    """Values with their intervals.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        With `low` and `high`
+    value : str
+        Column of the value
+
+    Returns
+    -------
+    list
+        Texts such as `0.41 (0.35 to 0.48)`
+    """
     rows = zip(table[value], table['low'], table['high'])
     return [f'{mean:.2f} ({low:.2f} to {high:.2f})' for mean, low, high in rows]
 
 def told_apart(
     table:pd.DataFrame, # With `low` and `high`, of differences
 ) -> list:              # Words
-    "What intervals of differences say."
+    """What intervals of differences say.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        With `low` and `high`, of differences
+
+    Returns
+    -------
+    list
+        Words
+    """
     signs = [table['low'] > 0, table['high'] < 0]
     return np.select(signs, ['better', 'worse'], 'not told apart').tolist()

@@ -26,7 +26,15 @@ def plot_confusion(
     df:pd.DataFrame, # Predictions table of kind `classes`
     ax=None,         # Axes to draw into; default: a new figure
 ):                   # The axes
-    "Confusion matrix: shaded by share of the row, labelled with counts."
+    """Confusion matrix: shaded by share of the row, labelled with counts.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `classes`
+    ax : object, default None
+        Axes to draw into; default: a new figure
+    """
     counts = confusion(check_predictions(df, 'classes'))
     totals = counts.sum(axis=1).clip(lower=1)
     shares = counts.div(totals, axis=0)
@@ -49,7 +57,15 @@ def plot_roc(
     df:pd.DataFrame, # Predictions table of kind `binary`, with positive and negative images
     ax=None,         # Axes to draw into; default: a new figure
 ):                   # The axes
-    "ROC curve, with the area under it and its 95 % interval."
+    """ROC curve, with the area under it and its 95 % interval.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `binary`, with positive and negative images
+    ax : object, default None
+        Axes to draw into; default: a new figure
+    """
     scores = binary_metrics(df)
     if scores['auroc'] is None:
         raise ValueError(f'no ROC curve: {scores["positives"]} of {len(df)} images are positive')
@@ -67,7 +83,15 @@ def plot_probabilities(
     df:pd.DataFrame, # Predictions table of kind `binary`
     ax=None,         # Axes to draw into; default: a new figure
 ):                   # The axes
-    "Histogram of the probability of yes, for positive and for negative images."
+    """Histogram of the probability of yes, for positive and for negative images.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `binary`
+    ax : object, default None
+        Axes to draw into; default: a new figure
+    """
     yes = check_predictions(df, 'binary')['truth'].to_numpy(bool)
     ax = _axes(ax, 6, 3)
     colors = sns.color_palette('colorblind')
@@ -82,7 +106,18 @@ def plot_probabilities(
 def alarm_word(
     k:float, # False alarms per image, a power of 2
 ) -> str:    # Such as `1/8` or `4`
-    "Number of false alarms as people write it."
+    """Number of false alarms as people write it.
+
+    Parameters
+    ----------
+    k : float
+        False alarms per image, a power of 2
+
+    Returns
+    -------
+    str
+        Such as `1/8` or `4`
+    """
     return f'{k:g}' if k >= 1 else f'1/{1/k:g}'
 
 def draw_froc(
@@ -91,7 +126,19 @@ def draw_froc(
     name:str,          # Of the run
     color,             # Of line and band
 ):
-    "One FROC curve, with its band if it has one."
+    """One FROC curve, with its band if it has one.
+
+    Parameters
+    ----------
+    ax : object
+        Axes
+    curve : pd.DataFrame
+        From `froc`
+    name : str
+        Of the run
+    color : object
+        Of line and band
+    """
     mean = curve['sensitivity'].iloc[::8].mean()    # the grid has eight steps per doubling
     ax.plot(curve.index, curve['sensitivity'], color=color, label=f'{name} CPM {mean:.2f}'.strip())
     if 'low' not in curve: return
@@ -103,7 +150,19 @@ def plot_froc(
     n_boot:int=0,             # Number of bootstrap resamples of the band; 0: no band
     ax=None,                  # Axes to draw into; default: a new figure
 ):                            # The axes
-    "FROC curves: share of the true boxes that is found, by false alarms per image."
+    """FROC curves: share of the true boxes that is found, by false alarms per image.
+
+    Parameters
+    ----------
+    tables : dict | pd.DataFrame
+        Name → predictions table of kind `boxes`; or one table
+    rule : str, default 'centre'
+        A name of `bonefrac.evaluation.detection.RULES`
+    n_boot : int, default 0
+        Number of bootstrap resamples of the band; 0: no band
+    ax : object, default None
+        Axes to draw into; default: a new figure
+    """
     if isinstance(tables, pd.DataFrame): tables = {'': tables}
     ax = _axes(ax, 5, 3.8)
     for (name, df), color in zip(tables.items(), sns.color_palette('colorblind', len(tables))):
@@ -119,7 +178,18 @@ def plot_froc(
 def kept_epoch(
     history:pd.DataFrame, # Columns epoch, train_loss, valid_loss, accuracy (0–1); one row per epoch
 ) -> int:                 # Value of `epoch`
-    "Epoch of the lowest validation loss in the second half, whose weights a whole training keeps."
+    """Epoch of the lowest validation loss in the second half, whose weights a whole training keeps.
+
+    Parameters
+    ----------
+    history : pd.DataFrame
+        Columns epoch, train_loss, valid_loss, accuracy (0–1); one row per epoch
+
+    Returns
+    -------
+    int
+        Value of `epoch`
+    """
     missing = {'epoch', 'train_loss', 'valid_loss', 'accuracy'} - set(history.columns)
     if missing: raise ValueError(f"history has no column {', '.join(sorted(missing))}")
     late = history['valid_loss'][len(history)//2:]
@@ -131,7 +201,17 @@ def plot_history(
     kept:int|None=None,   # Epoch whose weights were kept; None: `kept_epoch`
     axes=None,            # Two axes to draw into; default: a new figure
 ):                        # The two axes: loss, accuracy
-    "Loss and accuracy by epoch, kept epoch marked."
+    """Loss and accuracy by epoch, kept epoch marked.
+
+    Parameters
+    ----------
+    history : pd.DataFrame
+        Columns epoch, train_loss, valid_loss, accuracy (0–1); one row per epoch
+    kept : int | None, default None
+        Epoch whose weights were kept; None: `kept_epoch`
+    axes : object, default None
+        Two axes to draw into; default: a new figure
+    """
     if kept is None: kept = kept_epoch(history)
     if axes is None: axes = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')[1]
     train, valid = sns.color_palette('colorblind')[:2]
@@ -151,7 +231,15 @@ def plot_accuracies(
     table:pd.DataFrame, # Result of `compare`
     ax=None,            # Axes to draw into; default: a new figure
 ):                      # The axes
-    "Forest plot: accuracy and interval of each run."
+    """Forest plot: accuracy and interval of each run.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Result of `compare`
+    ax : object, default None
+        Axes to draw into; default: a new figure
+    """
     ax = _axes(ax, 7, 1.2 + .45 * len(table))
     y, color = np.arange(len(table)), sns.color_palette('colorblind')[0]
     ax.vlines(table['majority_accuracy'], y - .5, y + .5, colors='.4', linestyles='--',

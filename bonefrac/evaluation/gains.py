@@ -21,21 +21,56 @@ from .predictions import matched
 def normal_image(
     distance:float, # Of the mean scores of films with and without a fracture, in standard deviations, above 0
 ) -> Callable:      # Start of a yes in log odds, any shape → chance that it is ahead of a no
-    "Films whose scores are normal."
+    """Films whose scores are normal.
+
+    Parameters
+    ----------
+    distance : float
+        Of the mean scores of films with and without a fracture, in standard deviations, above 0
+
+    Returns
+    -------
+    Callable
+        Start of a yes in log odds, any shape → chance that it is ahead of a no
+    """
     if distance <= 0: raise ValueError(f'distance must be above 0, not {distance}')
     return lambda start: norm.cdf((distance**2 + start)/(distance*2**.5))
 
 def no_image(
     start:np.ndarray, # Start of a yes in log odds, any shape
 ) -> np.ndarray:      # 1, 0, or .5 in a tie, of the same shape
-    "No film: the record alone decides."
+    """No film: the record alone decides.
+
+    Parameters
+    ----------
+    start : np.ndarray
+        Start of a yes in log odds, any shape
+
+    Returns
+    -------
+    np.ndarray
+        1, 0, or .5 in a tie, of the same shape
+    """
     return np.heaviside(np.round(start, 9), .5)
 
 def scored_image(
     yes:np.ndarray, # Log odds that a network gives films with a fracture, (n,)
     no:np.ndarray,  # The same without, (m,)
 ) -> Callable:      # As `normal_image`
-    "Films as a network scored them."
+    """Films as a network scored them.
+
+    Parameters
+    ----------
+    yes : np.ndarray
+        Log odds that a network gives films with a fracture, (n,)
+    no : np.ndarray
+        The same without, (m,)
+
+    Returns
+    -------
+    Callable
+        As `normal_image`
+    """
     behind = np.subtract.outer(np.asarray(no, float), np.asarray(yes, float)).ravel()
     behind.sort()
     def chance(start):
@@ -49,7 +84,24 @@ def area_of(
     weight:np.ndarray, # Log odds that the score adds for each value, (k,)
     ahead:Callable,    # `no_image`, or from `normal_image` or `scored_image`
 ) -> float:            # 0 to 1
-    "Area under the ROC curve of film and record together, in expectation."
+    """Area under the ROC curve of film and record together, in expectation.
+
+    Parameters
+    ----------
+    yes : np.ndarray
+        Share of each value of the record among the yes, (k,), 1 in sum
+    no : np.ndarray
+        The same among the no
+    weight : np.ndarray
+        Log odds that the score adds for each value, (k,)
+    ahead : Callable
+        `no_image`, or from `normal_image` or `scored_image`
+
+    Returns
+    -------
+    float
+        0 to 1
+    """
     start = np.subtract.outer(np.asarray(weight), weight)
     return float(np.asarray(yes) @ ahead(start) @ np.asarray(no))
 
@@ -57,7 +109,20 @@ def log_odds(
     yes:np.ndarray, # As `area_of`
     no:np.ndarray,  # As `area_of`, above 0
 ) -> np.ndarray:    # (k,)
-    "What each value of a record says, in log odds."
+    """What each value of a record says, in log odds.
+
+    Parameters
+    ----------
+    yes : np.ndarray
+        As `area_of`
+    no : np.ndarray
+        As `area_of`, above 0
+
+    Returns
+    -------
+    np.ndarray
+        (k,)
+    """
     return np.log(np.asarray(yes)/np.asarray(no))
 
 def bayes_area(
@@ -65,7 +130,22 @@ def bayes_area(
     no:np.ndarray,  # As `area_of`
     ahead:Callable, # As `area_of`
 ) -> float:         # 0 to 1
-    "Largest area under the ROC curve that any score of film and record can have."
+    """Largest area under the ROC curve that any score of film and record can have.
+
+    Parameters
+    ----------
+    yes : np.ndarray
+        As `area_of`
+    no : np.ndarray
+        As `area_of`
+    ahead : Callable
+        As `area_of`
+
+    Returns
+    -------
+    float
+        0 to 1
+    """
     return area_of(yes, no, log_odds(yes, no), ahead)
 
 # %% ../../nbs/library/evaluation/14_gains.ipynb #8d161e2b
@@ -75,7 +155,24 @@ def area_gain(
     n_boot:int=1000,   # Number of resamples of whole groups
     seed:int=0,        # Of the resamples
 ) -> dict:             # gain, low, high: difference of the areas with its 95 % interval
-    "How much larger one area under the ROC curve is than another, paired."
+    """How much larger one area under the ROC curve is than another, paired.
+
+    Parameters
+    ----------
+    more : pd.DataFrame
+        Predictions table of kind `binary`, such as of film and record
+    less : pd.DataFrame
+        Of the same images, such as of the film alone
+    n_boot : int, default 1000
+        Number of resamples of whole groups
+    seed : int, default 0
+        Of the resamples
+
+    Returns
+    -------
+    dict
+        gain, low, high: difference of the areas with its 95 % interval
+    """
     more, less = matched(more, less)
     truth = more.truth.to_numpy(bool)
     def area(table, weights): return weighted_auc(truth, table.probability.to_numpy(), weights)
@@ -89,7 +186,20 @@ def matching_cells(
     table:pd.DataFrame, # Columns to match, one row per image
     widths:dict|None=None, # Width of the bands of a number, in its unit; default: equal values only
 ) -> pd.Series:         # A number per cell; NaN where a value is missing
-    "Which rows are alike in the columns to match."
+    """Which rows are alike in the columns to match.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Columns to match, one row per image
+    widths : dict | None, default None
+        Width of the bands of a number, in its unit; default: equal values only
+
+    Returns
+    -------
+    pd.Series
+        A number per cell; NaN where a value is missing
+    """
     bands = table.copy()
     for name, width in (widths or {}).items(): bands[name] = bands[name]//width
     cells = bands.groupby(list(bands), sort=False).ngroup().astype(float)
@@ -101,7 +211,24 @@ def matched_cases(
     widths:dict|None=None, # As `matching_cells`
     seed:int=0,         # Draws among those that are alike
 ) -> pd.Index:          # Of the rows that are kept, as many yes as no
-    "Cases and controls that are alike in some columns, one to one."
+    """Cases and controls that are alike in some columns, one to one.
+
+    Parameters
+    ----------
+    truth : pd.Series
+        Bool, one per image
+    table : pd.DataFrame
+        Columns to match, with the index of `truth`
+    widths : dict | None, default None
+        As `matching_cells`
+    seed : int, default 0
+        Draws among those that are alike
+
+    Returns
+    -------
+    pd.Index
+        Of the rows that are kept, as many yes as no
+    """
     cells = matching_cells(table, widths)
     rows = pd.DataFrame(dict(truth=truth.astype(bool), cell=cells)).dropna()
     rows = rows.sample(frac=1, random_state=seed)
@@ -117,6 +244,21 @@ def matched_shares(
     no:np.ndarray,   # As `area_of`
     rate:float=.5,   # Share of the yes before matching, 0 to 1
 ) -> np.ndarray:     # Share of each value among matched yes, and among matched no
-    "How a record is distributed after matching one to one."
+    """How a record is distributed after matching one to one.
+
+    Parameters
+    ----------
+    yes : np.ndarray
+        As `area_of`
+    no : np.ndarray
+        As `area_of`
+    rate : float, default 0.5
+        Share of the yes before matching, 0 to 1
+
+    Returns
+    -------
+    np.ndarray
+        Share of each value among matched yes, and among matched no
+    """
     shares = np.minimum(rate*np.asarray(yes), (1 - rate)*np.asarray(no))
     return shares/shares.sum()

@@ -21,7 +21,22 @@ def wilson(
     n:int,           # Number of independent trials, at least 1
     level:float=.95, # Confidence level, 0–1
 ) -> tuple:          # (low, high), 0–1
-    "Wilson score interval of the proportion `k/n`."
+    """Wilson score interval of the proportion `k/n`.
+
+    Parameters
+    ----------
+    k : int
+        Number of successes, 0–n
+    n : int
+        Number of independent trials, at least 1
+    level : float, default 0.95
+        Confidence level, 0–1
+
+    Returns
+    -------
+    tuple
+        (low, high), 0–1
+    """
     if n < 1: raise ValueError(f'no interval without trials: n = {n}')
     low, high = binomtest(k, n).proportion_ci(level, method='wilson')
     return float(low), float(high)
@@ -32,7 +47,22 @@ def group_draws(
     n_boot:int=2000,  # Number of resamples
     seed:int=0,       # Seed of the draws
 ) -> tuple:           # (group number of each row, int (n,); times each group is drawn, int (n_boot, groups))
-    "Bootstrap resamples of whole groups."
+    """Bootstrap resamples of whole groups.
+
+    Parameters
+    ----------
+    groups : pd.Series
+        Group of each row, length n
+    n_boot : int, default 2000
+        Number of resamples
+    seed : int, default 0
+        Seed of the draws
+
+    Returns
+    -------
+    tuple
+        (group number of each row, int (n,); times each group is drawn, int (n_boot, groups))
+    """
     codes, names = pd.factorize(np.asarray(groups), sort=True)
     n = len(names)
     if n < 2:
@@ -44,7 +74,20 @@ def percentile_interval(
     stats:np.ndarray, # Score of each resample, float (n_boot,); NaN or None where undefined
     level:float=.95,  # Confidence level, 0–1
 ) -> tuple:           # (low, high), in the score's unit
-    "Percentile interval of the finite values of `stats`."
+    """Percentile interval of the finite values of `stats`.
+
+    Parameters
+    ----------
+    stats : np.ndarray
+        Score of each resample, float (n_boot,); NaN or None where undefined
+    level : float, default 0.95
+        Confidence level, 0–1
+
+    Returns
+    -------
+    tuple
+        (low, high), in the score's unit
+    """
     stats = np.asarray(stats, float)
     if np.isnan(stats).all(): raise ValueError('the metric is undefined in every resample')
     low, high = np.nanquantile(stats, [(1 - level) / 2, (1 + level) / 2])
@@ -58,7 +101,26 @@ def cluster_bootstrap(
     level:float=.95, # Confidence level, 0–1
     seed:int=0,      # Seed of the draws
 ) -> tuple:          # (low, high), in the metric's unit
-    "Percentile interval of `metric` over resamples of whole groups."
+    """Percentile interval of `metric` over resamples of whole groups.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of at least 2 groups
+    metric : object, default accuracy
+        Function of a predictions table that returns a number, or None where undefined
+    n_boot : int, default 2000
+        Number of resamples
+    level : float, default 0.95
+        Confidence level, 0–1
+    seed : int, default 0
+        Seed of the draws
+
+    Returns
+    -------
+    tuple
+        (low, high), in the metric's unit
+    """
     codes, draws = group_draws(check_predictions(df)['group'], n_boot, seed)
     rows = np.arange(len(df))
     stats = [metric(df.iloc[np.repeat(rows, times[codes])]) for times in draws]
@@ -71,7 +133,24 @@ def mean_draws(
     n_boot:int=2000,  # Number of resamples
     seed:int=0,       # Seed of the draws
 ) -> np.ndarray:      # In the unit of `values`, float (n_boot,)
-    "Mean over rows in each resample of whole groups."
+    """Mean over rows in each resample of whole groups.
+
+    Parameters
+    ----------
+    values : pd.Series
+        One number per row, such as `correct(df)`, length n
+    groups : pd.Series
+        Group of each row, length n
+    n_boot : int, default 2000
+        Number of resamples
+    seed : int, default 0
+        Seed of the draws
+
+    Returns
+    -------
+    np.ndarray
+        In the unit of `values`, float (n_boot,)
+    """
     codes, draws = group_draws(groups, n_boot, seed)
     sums, sizes = np.bincount(codes, weights=values), np.bincount(codes)
     return draws @ sums / (draws @ sizes)
@@ -83,7 +162,26 @@ def mean_bootstrap(
     level:float=.95,  # Confidence level, 0–1
     seed:int=0,       # Seed of the draws
 ) -> tuple:           # (low, high), in the unit of `values`
-    "Percentile interval of a mean over rows, as `cluster_bootstrap` but quicker."
+    """Percentile interval of a mean over rows, as `cluster_bootstrap` but quicker.
+
+    Parameters
+    ----------
+    values : pd.Series
+        One number per row, such as `correct(df)`, length n
+    groups : pd.Series
+        Group of each row, length n
+    n_boot : int, default 2000
+        Number of resamples
+    level : float, default 0.95
+        Confidence level, 0–1
+    seed : int, default 0
+        Seed of the draws
+
+    Returns
+    -------
+    tuple
+        (low, high), in the unit of `values`
+    """
     return percentile_interval(mean_draws(values, groups, n_boot, seed), level)
 
 # %% ../../nbs/library/evaluation/01_intervals.ipynb #d90b3e72
@@ -95,7 +193,24 @@ def weighted_draws(
     n_boot:int=2000,    # Number of resamples
     seed:int=0,         # Seed of the draws
 ) -> np.ndarray:        # float (n_boot,) or (n_boot, k)
-    "Value of a statistic of weighted rows in each resample of whole groups."
+    """Value of a statistic of weighted rows in each resample of whole groups.
+
+    Parameters
+    ----------
+    groups : pd.Series
+        Group of each row, length n
+    statistic : Callable
+        Weights, int (resamples, n) → float (resamples,) or (resamples, k); NaN where undefined
+    n_boot : int, default 2000
+        Number of resamples
+    seed : int, default 0
+        Seed of the draws
+
+    Returns
+    -------
+    np.ndarray
+        float (n_boot,) or (n_boot, k)
+    """
     codes, draws = group_draws(groups, n_boot, seed)
     blocks = np.array_split(draws, 1 + n_boot*len(codes)//BLOCK)
     return np.concatenate([statistic(times[:, codes]) for times in blocks])

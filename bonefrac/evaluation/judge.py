@@ -29,7 +29,20 @@ def spot_scores(
     df:pd.DataFrame,           # Predictions table of kind `boxes`
     threshold:float|None=None, # Something is there from this probability on; default: chosen on the table itself
 ) -> dict:                     # From `detection_metrics`, and from `binary_metrics` where there are films of both kinds
-    "Scores of boxes, and of whether anything is there."
+    """Scores of boxes, and of whether anything is there.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `boxes`
+    threshold : float | None, default None
+        Something is there from this probability on; default: chosen on the table itself
+
+    Returns
+    -------
+    dict
+        From `detection_metrics`, and from `binary_metrics` where there are films of both kinds
+    """
     there = presence(df)
     whether = binary_metrics(there, threshold) if there.truth.nunique() > 1 else {}
     return dict(whether, **detection_metrics(df))
@@ -37,12 +50,37 @@ def spot_scores(
 def threshold_of(
     df:pd.DataFrame, # Predictions table of the validation part
 ) -> float|None:     # Probability; None where the kind has no threshold
-    "The threshold that a validation part chooses, whatever the kind."
+    """The threshold that a validation part chooses, whatever the kind.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of the validation part
+
+    Returns
+    -------
+    float | None
+        Probability; None where the kind has no threshold
+    """
     if kind_of(df) == 'boxes': df = presence(df)
     return threshold_at(df) if kind_of(df) == 'binary' and df['truth'].nunique() > 1 else None
 
 class Judge(NamedTuple):
-    "What is done with predictions of one kind."
+    """What is done with predictions of one kind.
+
+    Parameters
+    ----------
+    score : Callable
+        (table, most frequent answer of training, threshold) -> dict of scores
+    say : Callable
+        scores -> sentence
+    table : Callable
+        table -> DataFrame, one row per answer
+    plot : Callable
+        table -> axes
+    headline : str
+        The score that a summary shows
+    """
     score:Callable    # (table, most frequent answer of training, threshold) -> dict of scores
     say:Callable      # scores -> sentence
     table:Callable    # table -> DataFrame, one row per answer
@@ -64,7 +102,22 @@ def scores(
     common:str|None=None,       # Most frequent answer of the training part, for the baseline; default: of the table
     threshold:float|None=None,  # Of kind `binary`: yes from this probability on; default: chosen on the table itself
 ) -> dict:                      # Flat, JSON-ready; with `kind`
-    "Scores of a predictions table."
+    """Scores of a predictions table.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of one part
+    common : str | None, default None
+        Most frequent answer of the training part, for the baseline; default: of the table
+    threshold : float | None, default None
+        Of kind `binary`: yes from this probability on; default: chosen on the table itself
+
+    Returns
+    -------
+    dict
+        Flat, JSON-ready; with `kind`
+    """
     kind = kind_of(df)
     found = JUDGES[kind].score(df, common, threshold)
     return dict(kind=kind, **found)
@@ -72,23 +125,62 @@ def scores(
 def headline(
     scores:dict, # From `scores`
 ) -> str:        # `accuracy`, `auroc`, `ap50` or `mae`
-    "Name of the score that a summary shows."
+    """Name of the score that a summary shows.
+
+    Parameters
+    ----------
+    scores : dict
+        From `scores`
+
+    Returns
+    -------
+    str
+        `accuracy`, `auroc`, `ap50` or `mae`
+    """
     return JUDGES[scores.get('kind', 'classes')].headline
 
 def sentence_of(
     scores:dict, # From `scores`
 ) -> str:        # One sentence
-    "Scores in words."
+    """Scores in words.
+
+    Parameters
+    ----------
+    scores : dict
+        From `scores`
+
+    Returns
+    -------
+    str
+        One sentence
+    """
     return JUDGES[scores.get('kind', 'classes')].say(scores)
 
 def by_answer(
     df:pd.DataFrame, # Predictions table of one part
 ) -> pd.DataFrame:   # One row per true answer
-    "How each answer fares."
+    """How each answer fares.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of one part
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per true answer
+    """
     return JUDGES[kind_of(df)].table(df)
 
 def plot_predictions(
     df:pd.DataFrame, # Predictions table of one part
 ):                   # Axes
-    "The figure that fits a predictions table."
+    """The figure that fits a predictions table.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of one part
+    """
     return JUDGES[kind_of(df)].plot(df)

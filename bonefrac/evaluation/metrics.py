@@ -23,7 +23,20 @@ def majority_baseline(
     df:pd.DataFrame,     # Predictions table
     label:str|None=None, # Class to name always; default: the most frequent truth of `df`
 ) -> float:              # Accuracy, 0–1
-    "Accuracy of giving the same answer for every image."
+    """Accuracy of giving the same answer for every image.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+    label : str | None, default None
+        Class to name always; default: the most frequent truth of `df`
+
+    Returns
+    -------
+    float
+        Accuracy, 0–1
+    """
     classes = classes_of(df)
     if label is None: label = df['truth'].value_counts().idxmax()
     elif label not in classes:
@@ -34,14 +47,36 @@ def majority_baseline(
 def one_answer(
     df:pd.DataFrame, # Predictions table
 ) -> bool:           # True where one class is named throughout
-    "Is the answer the same for every image?"
+    """Is the answer the same for every image?
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    bool
+        True where one class is named throughout
+    """
     return predicted(check_predictions(df)).nunique() == 1
 
 # %% ../../nbs/library/evaluation/02_metrics.ipynb #e6c85fc4
 def confusion(
     df:pd.DataFrame, # Predictions table
 ) -> pd.DataFrame:   # Counts, int (classes, classes): row is truth, column is predicted
-    "Confusion matrix over all classes, including those that do not occur."
+    """Confusion matrix over all classes, including those that do not occur.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    pd.DataFrame
+        Counts, int (classes, classes): row is truth, column is predicted
+    """
     classes = classes_of(df)
     counts = confusion_matrix(df['truth'], predicted(df), labels=classes)
     rows = pd.Index(classes, name='truth')
@@ -51,7 +86,18 @@ def confusion(
 def kappa(
     df:pd.DataFrame, # Predictions table
 ) -> float|None:     # −1 to 1; None where undefined
-    "Cohen's kappa between truth and prediction."
+    """Cohen's kappa between truth and prediction.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    float | None
+        −1 to 1; None where undefined
+    """
     counts = confusion(df).to_numpy() / len(df)
     chance = counts.sum(0) @ counts.sum(1)
     return float((counts.trace() - chance) / (1 - chance)) if chance < 1 else None
@@ -61,7 +107,20 @@ def class_auc(
     df:pd.DataFrame, # Predictions table
     label:str,       # Class to tell from all others
 ) -> float|None:     # Area under the ROC curve, 0–1; None where every row or no row is of the class
-    "One-against-rest ROC area of one class."
+    """One-against-rest ROC area of one class.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+    label : str
+        Class to tell from all others
+
+    Returns
+    -------
+    float | None
+        Area under the ROC curve, 0–1; None where every row or no row is of the class
+    """
     positive = df['truth'].eq(label)
     if positive.all() or not positive.any(): return None
     return float(roc_auc_score(positive, df[f'p_{label}']))
@@ -69,7 +128,18 @@ def class_auc(
 def log_loss(
     df:pd.DataFrame, # Predictions table of any kind
 ) -> float:          # Nats, 0–34.5
-    "Mean negative log probability of the truth."
+    """Mean negative log probability of the truth.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of any kind
+
+    Returns
+    -------
+    float
+        Nats, 0–34.5
+    """
     given = KINDS[kind_of(df)].given(df).clip(1e-15, 1)
     return float(-np.log(given).mean())
 
@@ -77,7 +147,18 @@ def log_loss(
 def recall_limits(
     df:pd.DataFrame, # Predictions table
 ) -> list:           # (low, high) of each class, 0–1; NaN where it does not occur
-    "Wilson interval of the recall of each class."
+    """Wilson interval of the recall of each class.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    list
+        (low, high) of each class, 0–1; NaN where it does not occur
+    """
     counts = confusion(df).to_numpy()
     pairs = zip(counts.diagonal(), counts.sum(1))
     nothing = (np.nan, np.nan)
@@ -86,7 +167,18 @@ def recall_limits(
 def per_class(
     df:pd.DataFrame, # Predictions table
 ) -> pd.DataFrame:   # One row per class: precision, recall, f1, support, auc, recall_low, recall_high
-    "Scores of each class."
+    """Scores of each class.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per class: precision, recall, f1, support, auc, recall_low, recall_high
+    """
     classes, truth = classes_of(df), df['truth']
     precision, recall, f1, support = precision_recall_fscore_support(
         truth, predicted(df), labels=classes, zero_division=0)
@@ -102,7 +194,18 @@ def per_class(
 def averages(
     table:pd.DataFrame, # Result of `per_class`
 ) -> dict:              # `precision`, `recall`, `f1`, each `_weighted` and `_macro`, 0–1
-    "Averages of precision, recall and F1 over the classes that occur."
+    """Averages of precision, recall and F1 over the classes that occur.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Result of `per_class`
+
+    Returns
+    -------
+    dict
+        `precision`, `recall`, `f1`, each `_weighted` and `_macro`, 0–1
+    """
     seen, means = table[table['support'] > 0], {}
     for how, weights in (('weighted', seen['support']), ('macro', None)):
         for score in ('precision', 'recall', 'f1'):
@@ -124,7 +227,18 @@ def _accuracy_scores(df, n_boot, seed):
 def class_aucs(
     df:pd.DataFrame, # Predictions table
 ) -> dict:           # auc_macro (their mean), then `auc_<class>` of each class, 0–1; None where undefined
-    "ROC area of each class and the mean of those that are defined."
+    """ROC area of each class and the mean of those that are defined.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    dict
+        auc_macro (their mean), then `auc_<class>` of each class, 0–1; None where undefined
+    """
     areas = {f'auc_{c}': class_auc(df, c) for c in classes_of(df)}
     defined = [a for a in areas.values() if a is not None]
     mean = float(np.mean(defined)) if defined else None
@@ -136,7 +250,24 @@ def metrics(
     seed:int=0,          # Seed of the bootstrap
     label:str|None=None, # Class of the majority baseline; default: the most frequent truth of `df`
 ) -> dict:               # Flat and ready for JSON: counts int, scores float, None where undefined
-    "Every score of one run."
+    """Every score of one run.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `classes`
+    n_boot : int, default 2000
+        Number of bootstrap resamples
+    seed : int, default 0
+        Seed of the bootstrap
+    label : str | None, default None
+        Class of the majority baseline; default: the most frequent truth of `df`
+
+    Returns
+    -------
+    dict
+        Flat and ready for JSON: counts int, scores float, None where undefined
+    """
     means = averages(per_class(check_predictions(df, 'classes')))
     return dict(**_accuracy_scores(df, n_boot, seed),
                 majority_accuracy=majority_baseline(df, label),
@@ -151,7 +282,18 @@ def _images(scores): return f'{scores["n"]} images of {scores["groups"]} groups'
 def sentence(
     scores:dict, # From `metrics`
 ) -> str:        # Plain text
-    "Accuracy with its n, intervals and baseline."
+    """Accuracy with its n, intervals and baseline.
+
+    Parameters
+    ----------
+    scores : dict
+        From `metrics`
+
+    Returns
+    -------
+    str
+        Plain text
+    """
     boot = ''
     if scores['accuracy_boot_low'] is not None:
         boot = f' and {_interval(scores, "accuracy_boot")} (bootstrap over groups)'
@@ -190,7 +332,22 @@ def weighted_auc(
     score:np.ndarray,    # float (n,)
     weights:np.ndarray,  # At least 0, (resamples, n)
 ) -> np.ndarray:         # 0–1, float (resamples,); NaN where positive or negative rows have no weight
-    "ROC area of weighted rows, for many weightings at once."
+    """ROC area of weighted rows, for many weightings at once.
+
+    Parameters
+    ----------
+    positive : np.ndarray
+        bool (n,)
+    score : np.ndarray
+        float (n,)
+    weights : np.ndarray
+        At least 0, (resamples, n)
+
+    Returns
+    -------
+    np.ndarray
+        0–1, float (resamples,); NaN where positive or negative rows have no weight
+    """
     up, down = _weights_by_score(positive, score, weights)
     return _auc(up, down)
 
@@ -199,7 +356,22 @@ def weighted_average_precision(
     score:np.ndarray,    # float (n,)
     weights:np.ndarray,  # At least 0, (resamples, n)
 ) -> np.ndarray:         # 0–1, float (resamples,); NaN where positive rows have no weight
-    "Average precision of weighted rows, for many weightings at once."
+    """Average precision of weighted rows, for many weightings at once.
+
+    Parameters
+    ----------
+    positive : np.ndarray
+        bool (n,)
+    score : np.ndarray
+        float (n,)
+    weights : np.ndarray
+        At least 0, (resamples, n)
+
+    Returns
+    -------
+    np.ndarray
+        0–1, float (resamples,); NaN where positive rows have no weight
+    """
     up, down = _weights_by_score(positive, score, weights)
     return _average_precision(up, down)
 
@@ -212,7 +384,20 @@ def threshold_at(
     df:pd.DataFrame,       # Predictions table of kind `binary`, such as the validation part
     specificity:float=.9,  # Least share of negative images below the threshold, 0–1
 ) -> float|None:           # May be above 1, if nothing lower will do; None without negative images
-    "Lowest probability of `df` from which on to say yes, at a given specificity."
+    """Lowest probability of `df` from which on to say yes, at a given specificity.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `binary`, such as the validation part
+    specificity : float, default 0.9
+        Least share of negative images below the threshold, 0–1
+
+    Returns
+    -------
+    float | None
+        May be above 1, if nothing lower will do; None without negative images
+    """
     yes, probability = _truth_and_probability(check_predictions(df, 'binary'))
     negative = np.sort(probability[~yes])
     if not len(negative): return None
@@ -227,7 +412,18 @@ WEIGHTED = ('auroc', 'average_precision', 'sensitivity', 'specificity')
 def brier(
     df:pd.DataFrame, # Predictions table of kind `binary`
 ) -> float:          # 0–1
-    "Mean squared difference of probability and truth."
+    """Mean squared difference of probability and truth.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `binary`
+
+    Returns
+    -------
+    float
+        0–1
+    """
     miss = df['probability'] - df['truth']
     return float((miss**2).mean())
 
@@ -241,7 +437,22 @@ def weighted_scores(
     threshold:float|None, # Yes from this probability on; None: never
     weights:np.ndarray,   # At least 0, (resamples, n)
 ) -> np.ndarray:          # Columns as `WEIGHTED`, 0–1, float (resamples, 4); NaN where undefined
-    "AUROC, average precision, sensitivity and specificity of weighted rows, for many weightings at once."
+    """AUROC, average precision, sensitivity and specificity of weighted rows, for many weightings at once.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `binary`
+    threshold : float | None
+        Yes from this probability on; None: never
+    weights : np.ndarray
+        At least 0, (resamples, n)
+
+    Returns
+    -------
+    np.ndarray
+        Columns as `WEIGHTED`, 0–1, float (resamples, 4); NaN where undefined
+    """
     yes, probability = _truth_and_probability(df)
     called = probability >= (np.inf if threshold is None else threshold)
     up, down = _weights_by_score(yes, probability, weights)
@@ -257,7 +468,20 @@ def score_limits(
     value:float,           # Score of a table; NaN where undefined
     draws:np.ndarray|None, # Score of each resample, float (n_boot,); None without resamples
 ) -> tuple:                # (value, low, high), None where undefined
-    "A score and its 95 % bootstrap interval, ready for JSON."
+    """A score and its 95 % bootstrap interval, ready for JSON.
+
+    Parameters
+    ----------
+    value : float
+        Score of a table; NaN where undefined
+    draws : np.ndarray | None
+        Score of each resample, float (n_boot,); None without resamples
+
+    Returns
+    -------
+    tuple
+        (value, low, high), None where undefined
+    """
     if np.isnan(value): return None, None, None
     if draws is None: return float(value), None, None
     low, high = percentile_interval(draws)
@@ -268,7 +492,22 @@ def named_limits(
     values:np.ndarray,      # Their values, float (k,); NaN where undefined
     draws:np.ndarray|None,  # Their values in each resample, float (n_boot, k); None without resamples
 ) -> dict:                  # The names, each also with `_low` and `_high`; None where undefined
-    "Several scores with their 95 % bootstrap intervals, in one flat dict."
+    """Several scores with their 95 % bootstrap intervals, in one flat dict.
+
+    Parameters
+    ----------
+    names : list | tuple
+        Names of k scores
+    values : np.ndarray
+        Their values, float (k,); NaN where undefined
+    draws : np.ndarray | None
+        Their values in each resample, float (n_boot, k); None without resamples
+
+    Returns
+    -------
+    dict
+        The names, each also with `_low` and `_high`; None where undefined
+    """
     scores:dict = {}
     by_name = [None]*len(names) if draws is None else draws.T
     for name, value, drawn in zip(names, values, by_name):
@@ -282,7 +521,24 @@ def binary_intervals(
     n_boot:int=2000,      # Number of bootstrap resamples
     seed:int=0,           # Seed of the bootstrap
 ) -> dict:                # The names of `WEIGHTED`, each also with `_low` and `_high`, 0–1; None where undefined
-    "AUROC, average precision, sensitivity and specificity, each with its 95 % cluster bootstrap interval."
+    """AUROC, average precision, sensitivity and specificity, each with its 95 % cluster bootstrap interval.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `binary`
+    threshold : float | None
+        Yes from this probability on; None: never
+    n_boot : int, default 2000
+        Number of bootstrap resamples
+    seed : int, default 0
+        Seed of the bootstrap
+
+    Returns
+    -------
+    dict
+        The names of `WEIGHTED`, each also with `_low` and `_high`, 0–1; None where undefined
+    """
     statistic = partial(weighted_scores, df, threshold)
     values = statistic(np.ones((1, len(df)), int))[0]
     draws = None
@@ -296,7 +552,24 @@ def binary_metrics(
     n_boot:int=2000,            # Number of bootstrap resamples
     seed:int=0,                 # Seed of the bootstrap
 ) -> dict:                      # Flat and ready for JSON: counts int, scores float, None where undefined
-    "Every score of one run with the answer yes or no."
+    """Every score of one run with the answer yes or no.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `binary`
+    threshold : float | None, default None
+        Yes from this probability on; default: `threshold_at` of `df`, which is optimistic
+    n_boot : int, default 2000
+        Number of bootstrap resamples
+    seed : int, default 0
+        Seed of the bootstrap
+
+    Returns
+    -------
+    dict
+        Flat and ready for JSON: counts int, scores float, None where undefined
+    """
     if threshold is None: threshold = threshold_at(df)
     truth = check_predictions(df, 'binary')['truth']
     rate = float(truth.mean())
@@ -310,7 +583,18 @@ def binary_metrics(
 def binary_sentence(
     scores:dict, # From `binary_metrics`
 ) -> str:        # Plain text
-    "AUROC with its interval, n and positives."
+    """AUROC with its interval, n and positives.
+
+    Parameters
+    ----------
+    scores : dict
+        From `binary_metrics`
+
+    Returns
+    -------
+    str
+        Plain text
+    """
     images = f'{_images(scores)}, {scores["positives"]} of them positive'
     if scores['auroc'] is None: return f'No AUROC from one kind of image: {images}.'
     interval = 'no interval from one group'
@@ -324,7 +608,18 @@ def binary_sentence(
 def error_list(
     df:pd.DataFrame, # Predictions table; names may be paths
 ) -> pd.DataFrame:   # The surest first: name (without folder), truth, predicted, probability (of the answer, 0–1)
-    "Every image that was answered wrongly."
+    """Every image that was answered wrongly.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table; names may be paths
+
+    Returns
+    -------
+    pd.DataFrame
+        The surest first: name (without folder), truth, predicted, probability (of the answer, 0–1)
+    """
     name = df['name'].str.split('/').str[-1]
     answers = dict(name=name, truth=df['truth'], predicted=predicted(df))
     certainty = KINDS[kind_of(df)].certainty(df)

@@ -21,7 +21,20 @@ def weighted_mean(
     values:np.ndarray,  # float (n,)
     weights:np.ndarray, # At least 0, float (resamples, n)
 ) -> np.ndarray:        # float (resamples,)
-    "Mean of values in each resample."
+    """Mean of values in each resample.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        float (n,)
+    weights : np.ndarray
+        At least 0, float (resamples, n)
+
+    Returns
+    -------
+    np.ndarray
+        float (resamples,)
+    """
     return weights @ values/weights.sum(1)
 
 def slope_of(
@@ -29,7 +42,22 @@ def slope_of(
     measured:np.ndarray, # float (n,)
     weights:np.ndarray,  # At least 0, float (resamples, n)
 ) -> np.ndarray:         # float (resamples,); NaN where all truths are alike
-    "Slope of the least-squares line of measured against true values."
+    """Slope of the least-squares line of measured against true values.
+
+    Parameters
+    ----------
+    truth : np.ndarray
+        float (n,)
+    measured : np.ndarray
+        float (n,)
+    weights : np.ndarray
+        At least 0, float (resamples, n)
+
+    Returns
+    -------
+    np.ndarray
+        float (resamples,); NaN where all truths are alike
+    """
     x, y = weighted_mean(truth, weights), weighted_mean(measured, weights)
     covariance = weighted_mean(truth*measured, weights) - x*y
     variance = weighted_mean(truth**2, weights) - x**2
@@ -40,7 +68,22 @@ def error_and_slope(
     measured:np.ndarray, # float (n,)
     weights:np.ndarray,  # At least 0, float (resamples, n)
 ) -> np.ndarray:         # float (resamples, 2)
-    "Mean absolute error and slope in each resample."
+    """Mean absolute error and slope in each resample.
+
+    Parameters
+    ----------
+    truth : np.ndarray
+        float (n,)
+    measured : np.ndarray
+        float (n,)
+    weights : np.ndarray
+        At least 0, float (resamples, n)
+
+    Returns
+    -------
+    np.ndarray
+        float (resamples, 2)
+    """
     error = weighted_mean(np.abs(measured - truth), weights)
     return np.column_stack([error, slope_of(truth, measured, weights)])
 
@@ -48,7 +91,18 @@ def error_and_slope(
 def limits_of(
     draws:np.ndarray, # float (resamples,)
 ) -> tuple:           # low, high; None where there are none
-    "95 % interval of resamples, where there is one."
+    """95 % interval of resamples, where there is one.
+
+    Parameters
+    ----------
+    draws : np.ndarray
+        float (resamples,)
+
+    Returns
+    -------
+    tuple
+        low, high; None where there are none
+    """
     return (None, None) if np.isnan(draws).all() else percentile_interval(draws)
 
 def number_scores(
@@ -57,7 +111,24 @@ def number_scores(
     groups,              # Group of each row, length n, at least 2 groups
     n_boot:int=2000,     # Number of resamples
 ) -> dict:               # n, mae, slope, each with `_low` and `_high`; median_error
-    "Error and slope of one number, with intervals over groups."
+    """Error and slope of one number, with intervals over groups.
+
+    Parameters
+    ----------
+    truth : np.ndarray
+        float (n,)
+    measured : np.ndarray
+        float (n,)
+    groups : object
+        Group of each row, length n, at least 2 groups
+    n_boot : int, default 2000
+        Number of resamples
+
+    Returns
+    -------
+    dict
+        n, mae, slope, each with `_low` and `_high`; median_error
+    """
     def both(weights): return error_and_slope(truth, measured, weights)
     found, draws = both(np.ones((1, len(truth))))[0], weighted_draws(groups, both, n_boot)
     scores = dict(n=len(truth), median_error=float(np.abs(truth - np.median(truth)).mean()))
@@ -69,14 +140,36 @@ def number_scores(
 def by_number(
     df:pd.DataFrame, # Predictions table of kind `numbers`
 ) -> pd.DataFrame:   # One row per number
-    "How each number fares."
+    """How each number fares.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `numbers`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per number
+    """
     rows = {name: number_scores(*pair, df['group']) for name, pair in numbers_told(df).items()}
     return pd.DataFrame(rows).T
 
 def number_metrics(
     df:pd.DataFrame, # Predictions table of kind `numbers`
 ) -> dict:           # n, groups, `mae` of the first number with its limits; `<name>_mae`, `<name>_slope` … of all
-    "Scores of a table of numbers, flat."
+    """Scores of a table of numbers, flat.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `numbers`
+
+    Returns
+    -------
+    dict
+        n, groups, `mae` of the first number with its limits; `<name>_mae`, `<name>_slope` … of all
+    """
     rows = {name: number_scores(*pair, df['group']) for name, pair in numbers_told(df).items()}
     first = next(iter(rows))
     shared = dict(n=len(df), groups=int(df['group'].nunique()), first=first)
@@ -87,7 +180,18 @@ def number_metrics(
 def number_sentence(
     scores:dict, # From `number_metrics`
 ) -> str:        # Plain text
-    "Error of the first number with its interval, n and slope."
+    """Error of the first number with its interval, n and slope.
+
+    Parameters
+    ----------
+    scores : dict
+        From `number_metrics`
+
+    Returns
+    -------
+    str
+        Plain text
+    """
     name, interval = scores['first'], f'{scores["mae_low"]:.2f} to {scores["mae_high"]:.2f}'
     return (f'Mean absolute error of {name} {scores["mae"]:.2f} (95 % interval {interval}, bootstrap over groups) on '
             f'{scores["n"]} images of {scores["groups"]} groups; without a network {scores[name + "_median_error"]:.2f}.')
@@ -97,7 +201,15 @@ def plot_numbers(
     df:pd.DataFrame, # Predictions table of kind `numbers`
     names:tuple=(),  # Numbers to draw; default: the first two
 ):                   # Axes
-    "Measured against true values, with the line of equality."
+    """Measured against true values, with the line of equality.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `numbers`
+    names : tuple, default ()
+        Numbers to draw; default: the first two
+    """
     told = numbers_told(df)
     names = names or tuple(told)[:2]
     axes = plt.subplots(1, len(names), figsize=(4*len(names), 3.8), layout='constrained', squeeze=False)[1][0]
@@ -112,7 +224,20 @@ def margins_of(
     valid:pd.DataFrame, # Predictions table of the validation part
     level:float=.9,     # Wanted share of answers within the margin, 0–1
 ) -> dict:              # Name -> margin in its unit; None where there are too few images
-    "How far a new answer may be off."
+    """How far a new answer may be off.
+
+    Parameters
+    ----------
+    valid : pd.DataFrame
+        Predictions table of the validation part
+    level : float, default 0.9
+        Wanted share of answers within the margin, 0–1
+
+    Returns
+    -------
+    dict
+        Name -> margin in its unit; None where there are too few images
+    """
     errors = {name: np.abs(measured - truth) for name, (truth, measured) in numbers_told(valid).items()}
     limits = {name: conformal_limit(values, level) for name, values in errors.items()}
     return {name: limit if np.isfinite(limit) else None for name, limit in limits.items()}
@@ -121,7 +246,20 @@ def covered(
     df:pd.DataFrame, # Predictions table of kind `numbers`
     margins:dict,    # From `margins_of`
 ) -> pd.DataFrame:   # One row per number: margin, covered (share) with `low` and `high`
-    "How often the truth lies within the margin, with intervals over groups."
+    """How often the truth lies within the margin, with intervals over groups.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `numbers`
+    margins : dict
+        From `margins_of`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per number: margin, covered (share) with `low` and `high`
+    """
     rows = {}
     for name, (truth, measured) in numbers_told(df).items():
         inside = np.abs(measured - truth) <= margins[name]
@@ -134,7 +272,22 @@ def kappa_draws(
     other:np.ndarray,   # Grades as numbers, float (n,)
     weights:np.ndarray, # At least 0, float (resamples, n)
 ) -> np.ndarray:        # float (resamples,); NaN where there is one grade
-    "Kappa with quadratic weights in each resample."
+    """Kappa with quadratic weights in each resample.
+
+    Parameters
+    ----------
+    one : np.ndarray
+        Grades as numbers, float (n,)
+    other : np.ndarray
+        Grades as numbers, float (n,)
+    weights : np.ndarray
+        At least 0, float (resamples, n)
+
+    Returns
+    -------
+    np.ndarray
+        float (resamples,); NaN where there is one grade
+    """
     seen = weighted_mean((one - other)**2, weights)
     means = weighted_mean(one, weights)*weighted_mean(other, weights)
     by_chance = weighted_mean(one**2 + other**2, weights) - 2*means
@@ -146,7 +299,24 @@ def weighted_kappa(
     groups,          # Group of each row, length n
     n_boot:int=2000, # Number of resamples
 ) -> dict:           # kappa, low, high, n
-    "Kappa with quadratic weights and its interval over groups."
+    """Kappa with quadratic weights and its interval over groups.
+
+    Parameters
+    ----------
+    truth : object
+        Grades as numbers, length n
+    said : object
+        Grades as numbers, length n
+    groups : object
+        Group of each row, length n
+    n_boot : int, default 2000
+        Number of resamples
+
+    Returns
+    -------
+    dict
+        kappa, low, high, n
+    """
     truth, said = np.asarray(truth, float), np.asarray(said, float)
     def kappas(weights): return kappa_draws(truth, said, weights)
     low, high = limits_of(weighted_draws(groups, kappas, n_boot))
@@ -156,13 +326,35 @@ def weighted_kappa(
 def third_side(
     values:np.ndarray, # Shifts in mm, float (n, 2)
 ) -> np.ndarray:       # float (n,)
-    "Shift in space from two views at a right angle."
+    """Shift in space from two views at a right angle.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        Shifts in mm, float (n, 2)
+
+    Returns
+    -------
+    np.ndarray
+        float (n,)
+    """
     return np.hypot(*np.transpose(values))
 
 def third_angle(
     values:np.ndarray, # Angles in degrees, float (n, 2)
 ) -> np.ndarray:       # float (n,)
-    "Angle in space from two views at a right angle."
+    """Angle in space from two views at a right angle.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        Angles in degrees, float (n, 2)
+
+    Returns
+    -------
+    np.ndarray
+        float (n,)
+    """
     return np.rad2deg(np.arctan(third_side(np.tan(np.deg2rad(values)))))
 
 IN_SPACE = dict(translation_mm=('view_translation_mm', third_side), angulation_deg=('view_angulation_deg', third_angle))
@@ -171,7 +363,20 @@ def both_views(
     df:pd.DataFrame, # Predictions table of kind `numbers`: two rows per group
     name:str,        # A key of `IN_SPACE`
 ) -> pd.DataFrame:   # One row per group: truth, two_views, seen, one_view_error (mean of both)
-    "A value in space by one view and by two; `seen` is what two views give whose values are exactly known."
+    """A value in space by one view and by two; `seen` is what two views give whose values are exactly known.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `numbers`: two rows per group
+    name : str
+        A key of `IN_SPACE`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per group: truth, two_views, seen, one_view_error (mean of both)
+    """
     told, (view, join) = numbers_told(check_predictions(df)), IN_SPACE[name]
     values = dict(truth=told[name][0], one=told[name][1], said=told[view][1], seen=told[view][0])
     pairs = pd.DataFrame(values).groupby(df['group'].to_numpy()).agg(list)

@@ -20,13 +20,35 @@ from ..vocabulary import EXAMPLES, choose
 def classes_of(
     df:pd.DataFrame, # Predictions table
 ) -> list[str]:      # Class names, in column order
-    "Classes that a predictions table has a probability for."
+    """Classes that a predictions table has a probability for.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    list[str]
+        Class names, in column order
+    """
     return [c[2:] for c in df.columns if c.startswith('p_')]
 
 def probabilities(
     df:pd.DataFrame, # Predictions table
 ) -> np.ndarray:     # Probabilities, float (n, classes)
-    "Probability columns of a predictions table as one array."
+    """Probability columns of a predictions table as one array.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    np.ndarray
+        Probabilities, float (n, classes)
+    """
     return df[[f'p_{c}' for c in classes_of(df)]].to_numpy(float)
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #4e49a03d
@@ -133,7 +155,20 @@ def box_array(
     cell,        # Boxes of one image: list, array, or array of arrays; may be empty
     columns:int, # Numbers per box: 4, or 5 with a score
 ) -> np.ndarray: # float (boxes, columns)
-    "Boxes of one image as one array, in whatever form they are stored."
+    """Boxes of one image as one array, in whatever form they are stored.
+
+    Parameters
+    ----------
+    cell : object
+        Boxes of one image: list, array, or array of arrays; may be empty
+    columns : int
+        Numbers per box: 4, or 5 with a score
+
+    Returns
+    -------
+    np.ndarray
+        float (boxes, columns)
+    """
     rows = [np.asarray(row, float) for row in cell]
     boxes = np.array(rows or np.empty((0, columns)))
     if boxes.shape == (len(rows), columns): return boxes
@@ -144,7 +179,22 @@ def named_boxes(
     cell,        # Its boxes, as for `box_array`
     column:str,  # `truth` or `boxes`
 ) -> np.ndarray: # float (boxes, 4), or (boxes, 5) with scores
-    "`box_array` of one cell of a table, or a `ValueError` that names the image."
+    """`box_array` of one cell of a table, or a `ValueError` that names the image.
+
+    Parameters
+    ----------
+    name : str
+        Image, for the message
+    cell : object
+        Its boxes, as for `box_array`
+    column : str
+        `truth` or `boxes`
+
+    Returns
+    -------
+    np.ndarray
+        float (boxes, 4), or (boxes, 5) with scores
+    """
     try: return box_array(cell, BOX_COLUMNS[column])
     except (TypeError, ValueError):
         numbers = ', '.join(BOX_NUMBERS[:BOX_COLUMNS[column]])
@@ -153,7 +203,20 @@ def all_boxes(
     df:pd.DataFrame, # Predictions table of kind `boxes`
     column:str,      # `truth` or `boxes`
 ) -> tuple:          # (row number of each box, int (k,); all boxes, float (k, 4), or (k, 5) with scores)
-    "Boxes of all images in one array."
+    """Boxes of all images in one array.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `boxes`
+    column : str
+        `truth` or `boxes`
+
+    Returns
+    -------
+    tuple
+        (row number of each box, int (k,); all boxes, float (k, 4), or (k, 5) with scores)
+    """
     cells = zip(df['name'], df[column])
     arrays = [named_boxes(name, cell, column) for name, cell in cells]
     empty = np.empty((0, BOX_COLUMNS[column]))
@@ -164,14 +227,36 @@ def all_boxes(
 def outside(
     values:np.ndarray, # float (k, any)
 ) -> np.ndarray:       # bool (k,)
-    "Which rows have a value outside 0–1, with a tolerance of 10⁻⁶."
+    """Which rows have a value outside 0–1, with a tolerance of 10⁻⁶.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        float (k, any)
+
+    Returns
+    -------
+    np.ndarray
+        bool (k,)
+    """
     wrong = (values < -1e-6) | (values > 1 + 1e-6)
     return np.any(wrong, axis=1)
 
 def box_faults(
     boxes:np.ndarray, # float (k, 4), or (k, 5) with scores
 ) -> dict:            # Reason → which boxes have this fault, bool (k,)
-    "What can be wrong with boxes, and which of them have it."
+    """What can be wrong with boxes, and which of them have it.
+
+    Parameters
+    ----------
+    boxes : np.ndarray
+        float (k, 4), or (k, 5) with scores
+
+    Returns
+    -------
+    dict
+        Reason → which boxes have this fault, bool (k,)
+    """
     x0, y0, x1, y1 = boxes[:, :4].T
     return {'a number that is not finite': ~np.isfinite(boxes).all(1),
             'a corner outside 0–1 (shares of width and height, not pixels)': outside(boxes[:, :4]),
@@ -183,7 +268,20 @@ def box_fault(
     df:pd.DataFrame, # Table with the columns name and `column`
     column:str,      # `truth` or `boxes`
 ) -> str|None:       # None if all boxes can be used
-    "First image with a box that cannot be used, and why."
+    """First image with a box that cannot be used, and why.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Table with the columns name and `column`
+    column : str
+        `truth` or `boxes`
+
+    Returns
+    -------
+    str | None
+        None if all boxes can be used
+    """
     try: rows, boxes = all_boxes(df, column)
     except ValueError as e: return str(e)
     for reason, wrong in box_faults(boxes).items():
@@ -195,7 +293,18 @@ def box_fault(
 def size_fault(
     df:pd.DataFrame, # Table that may have the columns width and height
 ) -> str|None:       # None if all sizes can be used, or if there are none
-    "First image whose size in pixels cannot be used."
+    """First image whose size in pixels cannot be used.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Table that may have the columns width and height
+
+    Returns
+    -------
+    str | None
+        None if all sizes can be used, or if there are none
+    """
     for column in ('width', 'height'):
         if column not in df.columns: continue
         wrong = ~(pd.to_numeric(df[column], errors='coerce') > 0)
@@ -226,13 +335,35 @@ class Boxes(Kind):
 def names_told(
     df:pd.DataFrame, # Predictions table of kind `numbers`
 ) -> list[str]:      # In column order
-    "Names of the numbers in a table."
+    """Names of the numbers in a table.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `numbers`
+
+    Returns
+    -------
+    list[str]
+        In column order
+    """
     return [c[2:] for c in df.columns if c.startswith('y_')]
 
 def truths_told(
     df:pd.DataFrame, # Predictions table of kind `numbers`
 ) -> np.ndarray:     # float (n, numbers)
-    "True numbers of all rows."
+    """True numbers of all rows.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `numbers`
+
+    Returns
+    -------
+    np.ndarray
+        float (n, numbers)
+    """
     return np.array([np.asarray(cell, float) for cell in df['truth']])
 
 class Numbers(Kind):
@@ -265,7 +396,18 @@ KINDS = dict(boxes=Boxes(), classes=Classes(), binary=Binary(), numbers=Numbers(
 def kind_of(
     df:pd.DataFrame, # Predictions table
 ) -> str:            # A name of `KINDS`
-    "Kind of the answers in a table, by its columns."
+    """Kind of the answers in a table, by its columns.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    str
+        A name of `KINDS` (transverse, oblique, spiral, comminuted, greenstick, buckle, avulsion)
+    """
     for name, kind in KINDS.items():
         if kind.columns(df): return name
     known = [f'{kind.needs} ({kind.answer})' for kind in KINDS.values()]
@@ -276,7 +418,18 @@ def kind_of(
 def column_fault(
     df:pd.DataFrame, # Candidate predictions table
 ) -> str|None:       # First reason why its columns cannot be used; None if they can
-    "What is wrong with the columns that all kinds of table share."
+    """What is wrong with the columns that all kinds of table share.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Candidate predictions table
+
+    Returns
+    -------
+    str | None
+        First reason why its columns cannot be used; None if they can
+    """
     needed = ('name', 'group', 'truth')
     missing = [c for c in needed if c not in df.columns]
     twice = list(df.columns[df.columns.duplicated()])
@@ -288,7 +441,21 @@ def check_predictions(
     df:pd.DataFrame,    # Candidate predictions table
     kind:str|None=None, # Kind that it must have, a name of `KINDS`; default: any
 ) -> pd.DataFrame:      # The same object
-    "Return `df` if it is a predictions table, else raise `ValueError` with the first reason."
+    """Return `df` if it is a predictions table, else raise `ValueError` with the first reason.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Candidate predictions table
+    kind : str | None, default None
+        Kind that it must have, a name of `KINDS`; default: any (transverse, oblique, spiral, comminuted,
+        greenstick, buckle, avulsion)
+
+    Returns
+    -------
+    pd.DataFrame
+        The same object
+    """
     reason = column_fault(df) or KINDS[kind_of(df)].fault(df)
     if reason: raise ValueError(f'Not a predictions table: {reason}')
     found = kind_of(df)
@@ -312,7 +479,28 @@ def predictions_table(
     classes:list,       # Class of each column of `probs`
     part:str|list|None=None, # Part of the split, of all images or of each; default: no such column
 ) -> pd.DataFrame:      # Checked predictions table of kind `classes`
-    "Predictions table of `names`, in the given order, for a question with one of several answers."
+    """Predictions table of `names`, in the given order, for a question with one of several answers.
+
+    Parameters
+    ----------
+    names : list
+        Image names, length n
+    groups : list
+        Examination or source of each image, length n
+    truth : list
+        Class of each image, length n
+    probs : np.ndarray
+        Probabilities in 0–1, float (n, classes); a row sums to 1
+    classes : list
+        Class of each column of `probs`
+    part : str | list | None, default None
+        Part of the split, of all images or of each; default: no such column
+
+    Returns
+    -------
+    pd.DataFrame
+        Checked predictions table of kind `classes`
+    """
     keys = _keys(names, groups, part).assign(truth=list(map(str, truth)))
     answers = pd.DataFrame(np.asarray(probs), columns=[f'p_{c}' for c in classes])
     return check_predictions(keys.join(answers))
@@ -325,7 +513,26 @@ def binary_table(
     probability:list, # Probability of yes, 0–1, length n
     part:str|list|None=None, # Part of the split, of all images or of each; default: no such column
 ) -> pd.DataFrame:    # Checked predictions table of kind `binary`
-    "Predictions table of `names`, in the given order, for a question with the answer yes or no."
+    """Predictions table of `names`, in the given order, for a question with the answer yes or no.
+
+    Parameters
+    ----------
+    names : list
+        Image names, length n
+    groups : list
+        Examination or source of each image, length n
+    truth : list
+        Is the answer yes? True or False, or 1 or 0, length n
+    probability : list
+        Probability of yes, 0–1, length n
+    part : str | list | None, default None
+        Part of the split, of all images or of each; default: no such column
+
+    Returns
+    -------
+    pd.DataFrame
+        Checked predictions table of kind `binary`
+    """
     strange = sorted(map(str, set(truth) - {0, 1}))[:3]
     if strange:
         raise ValueError(f'truth must be True or False, not {", ".join(strange)}')
@@ -342,7 +549,26 @@ def boxes_table(
     boxes:list,  # Predicted boxes of each image, [x0, y0, x1, y1, score], all 0–1; length n
     part:str|list|None=None, # Part of the split, of all images or of each; default: no such column
 ) -> pd.DataFrame: # Checked predictions table of kind `boxes`
-    "Predictions table of `names`, in the given order, for the question where something is."
+    """Predictions table of `names`, in the given order, for the question where something is.
+
+    Parameters
+    ----------
+    names : list
+        Image names, length n
+    groups : list
+        Examination or source of each image, length n
+    truth : list
+        True boxes of each image, [x0, y0, x1, y1] in shares of width and height, 0–1; length n
+    boxes : list
+        Predicted boxes of each image, [x0, y0, x1, y1, score], all 0–1; length n
+    part : str | list | None, default None
+        Part of the split, of all images or of each; default: no such column
+
+    Returns
+    -------
+    pd.DataFrame
+        Checked predictions table of kind `boxes`
+    """
     table = _keys(names, groups, part)
     for column, cells in dict(truth=truth, boxes=boxes).items():
         pairs = zip(table['name'], cells, strict=True)
@@ -358,7 +584,28 @@ def numbers_table(
     what:list,          # Names of the numbers, each with its unit
     part:str|list|None=None, # Part of the split, of all images or of each; default: no such column
 ) -> pd.DataFrame:      # Checked predictions table of kind `numbers`
-    "Predictions table of `names`, in the given order, for the question how much."
+    """Predictions table of `names`, in the given order, for the question how much.
+
+    Parameters
+    ----------
+    names : list
+        Image names, length n
+    groups : list
+        Examination or source of each image, length n
+    truth : np.ndarray
+        True numbers, float (n, numbers)
+    numbers : np.ndarray
+        Those that were measured, float (n, numbers)
+    what : list
+        Names of the numbers, each with its unit
+    part : str | list | None, default None
+        Part of the split, of all images or of each; default: no such column
+
+    Returns
+    -------
+    pd.DataFrame
+        Checked predictions table of kind `numbers`
+    """
     keys = _keys(names, groups, part).assign(truth=np.asarray(truth, float).tolist())
     measured = pd.DataFrame(np.asarray(numbers, float), columns=[f'y_{name}' for name in what])
     return check_predictions(keys.join(measured))
@@ -366,7 +613,18 @@ def numbers_table(
 def numbers_told(
     df:pd.DataFrame, # Predictions table of kind `numbers`
 ) -> dict:           # Name -> true and measured values, two float (n,)
-    "All numbers of a table."
+    """All numbers of a table.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `numbers`
+
+    Returns
+    -------
+    dict
+        Name -> true and measured values, two float (n,)
+    """
     df = check_predictions(df, 'numbers')
     truths = truths_told(df).T
     return {name: (truth, df[f'y_{name}'].to_numpy(float)) for name, truth in zip(names_told(df), truths)}
@@ -375,14 +633,36 @@ def numbers_told(
 def presence(
     df:pd.DataFrame, # Predictions table of kind `boxes`
 ) -> pd.DataFrame:   # Predictions table of kind `binary`: is there a true box?
-    "Whether anything is there, by the probability of the image or else by its best score."
+    """Whether anything is there, by the probability of the image or else by its best score.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `boxes`
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of kind `binary`: is there a true box?
+    """
     best = [box_array(cell, 5)[:, 4].max(initial=0) for cell in df['boxes']]
     return binary_table(df['name'], df['group'], df['truth'].map(len) > 0, df.get('probability', best))
 
 def classes_told(
     df:pd.DataFrame, # Predictions table of kind `boxes` with the columns `class` and `p_<class>`
 ) -> pd.DataFrame:   # Predictions table of kind `classes`, of the images whose class is known
-    "Which class each image has."
+    """Which class each image has.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `boxes` with the columns `class` and `p_<class>`
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of kind `classes`, of the images whose class is known
+    """
     known = df[df['class'].notna()]
     return predictions_table(known['name'], known['group'], known['class'], probabilities(known), classes_of(known))
 
@@ -391,7 +671,20 @@ def part_of(
     df:pd.DataFrame, # Predictions table with a column `part`
     part:str,        # Name of the part, such as `test`
 ) -> pd.DataFrame:   # Checked predictions table without the column `part`, index 0…n−1
-    "Rows of one part of a predictions table."
+    """Rows of one part of a predictions table.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table with a column `part`
+    part : str
+        Name of the part, such as `test`
+
+    Returns
+    -------
+    pd.DataFrame
+        Checked predictions table without the column `part`, index 0…n−1
+    """
     if 'part' not in df.columns:
         columns = ', '.join(df.columns)
         raise ValueError(f'no column part in a table with {columns}')
@@ -416,7 +709,30 @@ def synth_predictions(
     run:int=0,          # Fixes the answers, given the images
     classes:tuple=EXAMPLES, # Class names
 ) -> pd.DataFrame:      # Predictions table; its probabilities are simulated too
-    "Predictions table of a simulated run, for examples and tests."
+    """Predictions table of a simulated run, for examples and tests.
+
+    Parameters
+    ----------
+    n : int, default 83
+        Number of images
+    accuracy : float, default 0.9
+        Chance that an image is answered correctly, 0–1
+    group_size : int, default 1
+        Images per examination
+    shared : float, default 0.0
+        Chance that an image shares its examination's outcome, 0–1
+    seed : int, default 0
+        Fixes the images
+    run : int, default 0
+        Fixes the answers, given the images
+    classes : tuple, default EXAMPLES
+        Class names
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table; its probabilities are simulated too
+    """
     study, k = np.arange(n) // group_size, len(classes)
     truth = np.random.default_rng(seed).integers(k, size=n)[study]
     rng = np.random.default_rng([seed, run])
@@ -439,7 +755,30 @@ def synth_binary(
     seed:int=0,         # Fixes the images
     run:int=0,          # Fixes the scores, given the images
 ) -> pd.DataFrame:      # Predictions table of kind `binary`
-    "Yes-or-no predictions of a simulated run, for examples and tests."
+    """Yes-or-no predictions of a simulated run, for examples and tests.
+
+    Parameters
+    ----------
+    n : int, default 83
+        Number of images
+    base_rate : float, default 0.4
+        Chance that an examination is positive, 0–1, exclusive
+    distance : float, default 1.5
+        Of the mean scores of positive and negative images, in standard deviations
+    group_size : int, default 1
+        Images per examination
+    shared : float, default 0.0
+        Share of the variance that images of an examination have in common, 0–1
+    seed : int, default 0
+        Fixes the images
+    run : int, default 0
+        Fixes the scores, given the images
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of kind `binary`
+    """
     study = np.arange(n) // group_size
     truth = (np.random.default_rng(seed).random(n) < base_rate)[study]
     own, common = np.random.default_rng([seed, run]).standard_normal((2, n))
@@ -455,7 +794,20 @@ def boxes_about(
     centres:np.ndarray, # x, y, float (k, 2)
     sizes:np.ndarray,   # Width, height, float (k, 2)
 ) -> np.ndarray:        # x0, y0, x1, y1, float (k, 4), within 0–1
-    "Boxes with given centres and sizes, cut off at the edges of the image."
+    """Boxes with given centres and sizes, cut off at the edges of the image.
+
+    Parameters
+    ----------
+    centres : np.ndarray
+        x, y, float (k, 2)
+    sizes : np.ndarray
+        Width, height, float (k, 2)
+
+    Returns
+    -------
+    np.ndarray
+        x0, y0, x1, y1, float (k, 4), within 0–1
+    """
     corners = np.hstack([centres - sizes/2, centres + sizes/2])
     return corners.clip(0, 1)
 
@@ -463,7 +815,20 @@ def random_boxes(
     rng:np.random.Generator, # Source of chance
     k:int,                   # Number of boxes
 ) -> np.ndarray:             # float (k, 4), within 0–1
-    "Boxes of several sizes around the middle of an image."
+    """Boxes of several sizes around the middle of an image.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Source of chance
+    k : int
+        Number of boxes
+
+    Returns
+    -------
+    np.ndarray
+        float (k, 4), within 0–1
+    """
     sizes = rng.lognormal(np.log(.12), .5, (k, 2)).clip(.02, .5)
     return boxes_about(rng.uniform(.25, .75, (k, 2)), sizes)
 
@@ -472,7 +837,22 @@ def moved_boxes(
     boxes:np.ndarray,        # float (k, 4), within 0–1
     shift:float,             # Standard deviation of the movement, in widths and heights of the box
 ) -> np.ndarray:             # float (k, 4), within 0–1
-    "Boxes that were moved and resized by chance."
+    """Boxes that were moved and resized by chance.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Source of chance
+    boxes : np.ndarray
+        float (k, 4), within 0–1
+    shift : float
+        Standard deviation of the movement, in widths and heights of the box
+
+    Returns
+    -------
+    np.ndarray
+        float (k, 4), within 0–1
+    """
     sizes = boxes[:, 2:] - boxes[:, :2]
     move, grow = shift*rng.standard_normal((2, len(boxes), 2))
     mid = boxes[:, :2] + sizes/2
@@ -496,7 +876,32 @@ def synth_boxes(
     seed:int=0,            # Fixes the images
     run:int=0,             # Fixes the answers, given the images
 ) -> pd.DataFrame:         # Predictions table of kind `boxes`
-    "Boxes of a simulated run, for examples and tests."
+    """Boxes of a simulated run, for examples and tests.
+
+    Parameters
+    ----------
+    n : int, default 83
+        Number of images
+    base_rate : float, default 0.5
+        Chance that an examination has true boxes, 0–1
+    found : float, default 0.7
+        Chance that a true box is found, 0–1
+    false_alarms : float, default 1.0
+        False alarms per image, on average
+    shift : float, default 0.15
+        Error of the corners, in widths and heights of the box
+    group_size : int, default 1
+        Images per examination
+    seed : int, default 0
+        Fixes the images
+    run : int, default 0
+        Fixes the answers, given the images
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of kind `boxes`
+    """
     study = np.arange(n) // group_size
     images, answers = np.random.default_rng(seed), np.random.default_rng([seed, run])
     counts = images.integers(1, 3, n)*(images.random(n) < base_rate)
@@ -513,7 +918,26 @@ def synth_numbers(
     group_size:int=2,   # Images per examination
     seed:int=0,         # Fixes images and answers
 ) -> pd.DataFrame:      # Predictions table of kind `numbers` with `shift_mm` and `angle_deg`
-    "Numbers of a simulated run, for examples and tests."
+    """Numbers of a simulated run, for examples and tests.
+
+    Parameters
+    ----------
+    n : int, default 80
+        Number of images
+    error : float, default 1.0
+        Deviation of the errors
+    slope : float, default 1.0
+        What is measured per unit of the truth
+    group_size : int, default 2
+        Images per examination
+    seed : int, default 0
+        Fixes images and answers
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of kind `numbers` with `shift_mm` and `angle_deg`
+    """
     rng = np.random.default_rng(seed)
     truth = rng.uniform(0, 20, (n, 2))
     names, groups = _synth_names(np.arange(n)//group_size)
@@ -524,14 +948,36 @@ def synth_numbers(
 def predicted(
     df:pd.DataFrame, # Predictions table
 ) -> pd.Series:      # One answer per row: class name, or True for yes
-    "Most probable answer of each row."
+    """Most probable answer of each row.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    pd.Series
+        One answer per row: class name, or True for yes
+    """
     answers = KINDS[kind_of(df)].decide(df)
     return pd.Series(answers, df.index, name='predicted')
 
 def correct(
     df:pd.DataFrame, # Predictions table
 ) -> pd.Series:      # One bool per row
-    "Whether each row's most probable answer is its truth."
+    """Whether each row's most probable answer is its truth.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    pd.Series
+        One bool per row
+    """
     right = predicted(df).to_numpy() == df['truth'].to_numpy()
     return pd.Series(right, df.index, name='correct')
 
@@ -539,7 +985,18 @@ def correct(
 def accuracy(
     df:pd.DataFrame, # Predictions table
 ) -> float:          # Share of rows that are right, 0–1
-    "Share of images that were answered correctly."
+    """Share of images that were answered correctly.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    float
+        Share of rows that are right, 0–1
+    """
     return float(correct(df).mean())
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #60308eba
@@ -550,7 +1007,18 @@ def _only_in(a, b):
 def plain_truth(
     column:pd.Series, # Such as the truth or the group of each row
 ) -> pd.Series:       # The same; boxes as lists of lists, which can be compared
-    "A column whose values can be compared one by one."
+    """A column whose values can be compared one by one.
+
+    Parameters
+    ----------
+    column : pd.Series
+        Such as the truth or the group of each row
+
+    Returns
+    -------
+    pd.Series
+        The same; boxes as lists of lists, which can be compared
+    """
     boxed = column.map(lambda value: isinstance(value, (list, np.ndarray)))
     if not boxed.any(): return column
     return column.map(lambda boxes: [list(map(float, box)) for box in boxes])
@@ -559,7 +1027,20 @@ def same_rows(
     a:pd.DataFrame, # Table with columns name, group, truth
     b:pd.DataFrame, # Table of the same images, in any order
 ) -> tuple:         # (a, b) with the rows of both in the order of `a`, index 0…n−1
-    "Two tables row by row, or `ValueError` if they differ in images, truth or groups."
+    """Two tables row by row, or `ValueError` if they differ in images, truth or groups.
+
+    Parameters
+    ----------
+    a : pd.DataFrame
+        Table with columns name, group, truth
+    b : pd.DataFrame
+        Table of the same images, in any order
+
+    Returns
+    -------
+    tuple
+        (a, b) with the rows of both in the order of `a`, index 0…n−1
+    """
     only_a, only_b = _only_in(a, b), _only_in(b, a)
     if only_a or only_b:
         raise ValueError(f'Not the same images: {len(only_a)} images only in the first {only_a[:3]}, '
@@ -576,12 +1057,36 @@ def matched(
     a:pd.DataFrame, # Predictions table
     b:pd.DataFrame, # Predictions table of the same images, in any order
 ) -> tuple:         # (a, b) with the rows of both in the order of `a`, index 0…n−1
-    "Two predictions tables row by row, or `ValueError` if they differ in images, truth or groups."
+    """Two predictions tables row by row, or `ValueError` if they differ in images, truth or groups.
+
+    Parameters
+    ----------
+    a : pd.DataFrame
+        Predictions table
+    b : pd.DataFrame
+        Predictions table of the same images, in any order
+
+    Returns
+    -------
+    tuple
+        (a, b) with the rows of both in the order of `a`, index 0…n−1
+    """
     return same_rows(check_predictions(a), check_predictions(b))
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #201adfc0
 def pool_folds(
     tables:list,   # Predictions tables of the test parts, one per fold
 ) -> pd.DataFrame: # One predictions table
-    "Cross-validated predictions; an image in two folds is refused."
+    """Cross-validated predictions; an image in two folds is refused.
+
+    Parameters
+    ----------
+    tables : list
+        Predictions tables of the test parts, one per fold
+
+    Returns
+    -------
+    pd.DataFrame
+        One predictions table
+    """
     return check_predictions(pd.concat(tables, ignore_index=True))

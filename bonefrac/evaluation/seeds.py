@@ -32,7 +32,18 @@ def _aligned(first, tables):
 def mean_correct(
     tables:list,     # Predictions tables of the same images, one per seed
 ) -> pd.DataFrame:   # name, group, truth, correct: share of the runs that were right, 0–1
-    "How often each image was right."
+    """How often each image was right.
+
+    Parameters
+    ----------
+    tables : list
+        Predictions tables of the same images, one per seed
+
+    Returns
+    -------
+    pd.DataFrame
+        name, group, truth, correct: share of the runs that were right, 0–1
+    """
     same = _aligned(tables[0], tables)
     share = np.mean([correct(table) for table in same], axis=0)
     return same[0][['name', 'group', 'truth']].assign(correct=share)
@@ -42,7 +53,22 @@ def seeds_accuracy(
     n_boot:int=2000, # Number of bootstrap resamples
     seed:int=0,      # Seed of the bootstrap
 ) -> dict:           # runs, n, groups, accuracy, low, high (cluster bootstrap), lowest, highest (of one seed)
-    "Accuracy over several seeds."
+    """Accuracy over several seeds.
+
+    Parameters
+    ----------
+    tables : list
+        Predictions tables of the same images, one per seed
+    n_boot : int, default 2000
+        Number of bootstrap resamples
+    seed : int, default 0
+        Seed of the bootstrap
+
+    Returns
+    -------
+    dict
+        runs, n, groups, accuracy, low, high (cluster bootstrap), lowest, highest (of one seed)
+    """
     table = mean_correct(tables)
     means = _over_groups('accuracy', table['correct'], table['group'], n_boot, seed)
     single = [accuracy(df) for df in tables]
@@ -56,7 +82,26 @@ def seeds_difference(
     n_flips:int=9999, # Number of random turns of the groups' signs
     seed:int=0,       # Seed of both
 ) -> dict:            # runs, n, groups, difference (a − b), low, high, lowest, highest (of one seed), p
-    "Do these trained runs differ on other images?"
+    """Do these trained runs differ on other images?
+
+    Parameters
+    ----------
+    a : list
+        Predictions tables of the same images, one per seed
+    b : list
+        Predictions tables of the same images, one per seed, in the same order of seeds
+    n_boot : int, default 2000
+        Number of bootstrap resamples
+    n_flips : int, default 9999
+        Number of random turns of the groups' signs
+    seed : int, default 0
+        Seed of both
+
+    Returns
+    -------
+    dict
+        runs, n, groups, difference (a − b), low, high, lowest, highest (of one seed), p
+    """
     if len(a) != len(b) or not a:
         raise ValueError('as many runs of one configuration as of the other are needed, '
                          f'not {len(a)} and {len(b)}')
@@ -74,7 +119,24 @@ def paired_differences(
     n_flips:int=9999, # Number of random turns of the groups' signs
     seed:int=0,       # Seed of both
 ) -> pd.DataFrame:    # Keys of `seeds_difference` and p_holm; one row per pair with a common seed
-    "Paired difference of each pair on its common seeds, with p values adjusted for the number of rows."
+    """Paired difference of each pair on its common seeds, with p values adjusted for the number of rows.
+
+    Parameters
+    ----------
+    pairs : dict
+        Name → (a, b), each a dict seed → predictions table of the same images
+    n_boot : int, default 2000
+        Number of bootstrap resamples
+    n_flips : int, default 9999
+        Number of random turns of the groups' signs
+    seed : int, default 0
+        Seed of both
+
+    Returns
+    -------
+    pd.DataFrame
+        Keys of `seeds_difference` and p_holm; one row per pair with a common seed
+    """
     rows = {}
     for name, (a, b) in pairs.items():
         seeds = sorted(set(a) & set(b))
@@ -92,7 +154,22 @@ def any_difference(
     n_draws:int=9999, # Number of random exchanges
     seed:int=0,       # Seed of the exchanges
 ) -> dict:            # runs, n, groups, treatments, spread (highest minus lowest mean accuracy, 0–1), p
-    "Test on the common seeds whether any of several treatments changes accuracy."
+    """Test on the common seeds whether any of several treatments changes accuracy.
+
+    Parameters
+    ----------
+    treated : dict
+        Name of a treatment → dict seed → predictions table of the same images
+    n_draws : int, default 9999
+        Number of random exchanges
+    seed : int, default 0
+        Seed of the exchanges
+
+    Returns
+    -------
+    dict
+        runs, n, groups, treatments, spread (highest minus lowest mean accuracy, 0–1), p
+    """
     seeds = sorted(set.intersection(*map(set, treated.values())))
     if not seeds: raise ValueError(f'{", ".join(map(str, treated))}: no common seed')
     wide = pd.DataFrame({name: mean_correct([found[s] for s in seeds]).set_index(['group', 'name'])['correct']
@@ -108,7 +185,18 @@ def any_difference(
 def correct_matrix(
     tables:list,   # Predictions tables of the same images, one per seed
 ) -> pd.DataFrame: # One row per image, index `name`; `group`, then columns 0, 1, … of 0/1, one per seed
-    "Which image each seed answered correctly."
+    """Which image each seed answered correctly.
+
+    Parameters
+    ----------
+    tables : list
+        Predictions tables of the same images, one per seed
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per image, index `name`; `group`, then columns 0, 1, … of 0/1, one per seed
+    """
     same = _aligned(tables[0], tables)
     matrix = same[0].set_index('name')[['group']].copy()
     for seed, df in enumerate(same):
@@ -127,7 +215,18 @@ def _group_sums(matrix):
 def group_cells(
     matrix:pd.DataFrame, # Result of `correct_matrix`
 ) -> np.ndarray:         # float (groups, seeds); the mean of a column is the accuracy of that seed
-    "Linearised contribution of each group to the accuracy of each seed."
+    """Linearised contribution of each group to the accuracy of each seed.
+
+    Parameters
+    ----------
+    matrix : pd.DataFrame
+        Result of `correct_matrix`
+
+    Returns
+    -------
+    np.ndarray
+        float (groups, seeds); the mean of a column is the accuracy of that seed
+    """
     sizes = matrix.groupby('group').size().to_numpy()
     means = _right(matrix).mean(0)
     sums = _group_sums(matrix)
@@ -136,7 +235,18 @@ def group_cells(
 def mean_squares(
     cells:np.ndarray, # Float (groups, seeds), at least 2 of each
 ) -> tuple:           # Mean squares of groups, of seeds and of the remainder
-    "Two-way analysis of variance without replication."
+    """Two-way analysis of variance without replication.
+
+    Parameters
+    ----------
+    cells : np.ndarray
+        Float (groups, seeds), at least 2 of each
+
+    Returns
+    -------
+    tuple
+        Mean squares of groups, of seeds and of the remainder
+    """
     groups, runs = cells.shape
     by_group, by_seed = cells.mean(1), cells.mean(0)
     left = cells - by_group[:, None] - by_seed + cells.mean()
@@ -148,7 +258,18 @@ def mean_squares(
 def variance_parts(
     tables:list, # Predictions tables of the same images, one per seed; at least 2, of at least 2 groups
 ) -> dict:       # runs, groups; standard deviations in points: sampling, training, rest, total, one_training
-    "Split the variance of the mean accuracy into test examinations, training seeds and remainder."
+    """Split the variance of the mean accuracy into test examinations, training seeds and remainder.
+
+    Parameters
+    ----------
+    tables : list
+        Predictions tables of the same images, one per seed; at least 2, of at least 2 groups
+
+    Returns
+    -------
+    dict
+        runs, groups; standard deviations in points: sampling, training, rest, total, one_training
+    """
     cells = group_cells(correct_matrix(tables))
     groups, runs = cells.shape
     if min(groups, runs) < 2:
@@ -167,7 +288,22 @@ def seed_draws(
     n_boot:int,      # Number of resamples
     seed:int|list=0, # Seed of the draws
 ) -> np.ndarray:     # float (n_boot, runs); a row sums to 1
-    "Share of each seed in resamples of seeds."
+    """Share of each seed in resamples of seeds.
+
+    Parameters
+    ----------
+    runs : int
+        Number of seeds, at least 2
+    n_boot : int
+        Number of resamples
+    seed : int | list, default 0
+        Seed of the draws
+
+    Returns
+    -------
+    np.ndarray
+        float (n_boot, runs); a row sums to 1
+    """
     if runs < 2:
         raise ValueError('no interval over trainings from 1 seed: the spread between seeds takes at least 2')
     rng = np.random.default_rng(seed)
@@ -196,7 +332,26 @@ def two_way_bootstrap(
     level:float=.95,      # Confidence level, 0–1
     seed:int=0,           # Seed of the draws
 ) -> tuple:               # (mean accuracy or difference, low, high), −1 to 1
-    "Interval of the mean accuracy, or of a difference paired by image, over resamples of examinations and seeds."
+    """Interval of the mean accuracy, or of a difference paired by image, over resamples of examinations and seeds.
+
+    Parameters
+    ----------
+    tables : list
+        Predictions tables of the same images, one per seed; at least 2
+    other : list | None, default None
+        The same of another configuration, whose accuracy is subtracted
+    n_boot : int, default 2000
+        Number of resamples
+    level : float, default 0.95
+        Confidence level, 0–1
+    seed : int, default 0
+        Seed of the draws
+
+    Returns
+    -------
+    tuple
+        (mean accuracy or difference, low, high), −1 to 1
+    """
     lists = [tables] if other is None else [tables, other]
     matrices = _same_images(lists)
     signs = np.array([1, -1])[:len(lists)]
@@ -209,7 +364,18 @@ def two_way_bootstrap(
 def first_shares(
     drawn:np.ndarray, # Accuracy, float (resamples, configurations)
 ) -> np.ndarray:      # Share of resamples, 0–1, float (configurations,)
-    "How often each configuration has the highest accuracy; ties are split."
+    """How often each configuration has the highest accuracy; ties are split.
+
+    Parameters
+    ----------
+    drawn : np.ndarray
+        Accuracy, float (resamples, configurations)
+
+    Returns
+    -------
+    np.ndarray
+        Share of resamples, 0–1, float (configurations,)
+    """
     first = drawn == drawn.max(1, keepdims=True)
     return (first/first.sum(1, keepdims=True)).mean(0)
 
@@ -219,7 +385,22 @@ def rank_stability(
     n_boot:int=2000,   # Number of resamples of examinations and seeds
     seed:int=0,        # Seed of the draws
 ) -> pd.DataFrame:     # runs, accuracy, first (share of resamples), mean_rank (1 is best); one row per name, best first
-    "How often each configuration is first when examinations and seeds are drawn anew; ties are split."
+    """How often each configuration is first when examinations and seeds are drawn anew; ties are split.
+
+    Parameters
+    ----------
+    named_tables : dict
+        At least 2 names → predictions tables of the same images, one per seed, at least 2 each
+    n_boot : int, default 2000
+        Number of resamples of examinations and seeds
+    seed : int, default 0
+        Seed of the draws
+
+    Returns
+    -------
+    pd.DataFrame
+        runs, accuracy, first (share of resamples), mean_rank (1 is best); one row per name, best first
+    """
     if len(named_tables) < 2:
         raise ValueError(f'a rank needs 2 configurations, not {len(named_tables)}')
     lists = list(named_tables.values())

@@ -28,7 +28,23 @@ def draw_shares(
     k:int,              # Number of the series, for its colour and mark
     **style,            # Options of matplotlib's `errorbar`
 ):                      # What `errorbar` returns
-    "A series of shares with intervals."
+    """A series of shares with intervals.
+
+    Parameters
+    ----------
+    ax : object
+        Axes
+    place : np.ndarray
+        Place of each share on the horizontal axis, (n,)
+    share : np.ndarray
+        0–1, (n,)
+    table : pd.DataFrame
+        `low` and `high` of each share
+    k : int
+        Number of the series, for its colour and mark
+    style : object
+        Options of matplotlib's `errorbar`
+    """
     sides = np.abs([share - table['low'], table['high'] - share])
     look = dict(color=COLORS[k], marker=MARKS[k % len(MARKS)], markersize=4, capsize=2, elinewidth=.8)
     return ax.errorbar(place, share, sides, **look, **style)
@@ -38,7 +54,17 @@ def plot_reliability(
     bins:int=15,  # Number of bins
     ax=None,      # Axes to draw into; default: a new figure
 ):                # The axes
-    "Reliability diagram with bins of equal size."
+    """Reliability diagram with bins of equal size.
+
+    Parameters
+    ----------
+    tables : dict
+        Label -> predictions table
+    bins : int, default 15
+        Number of bins
+    ax : object, default None
+        Axes to draw into; default: a new figure
+    """
     ax = _axes(ax, 4.6, 4.6)
     ax.plot([0, 1], [0, 1], '--', color='.5', lw=1, label='claimed = observed')
     for k, (label, df) in enumerate(tables.items()):
@@ -53,7 +79,15 @@ def plot_selective(
     tables:dict, # Label -> predictions table
     ax=None,     # Axes to draw into; default: a new figure
 ):               # The axes
-    "Accuracy of the answers that are kept against their share."
+    """Accuracy of the answers that are kept against their share.
+
+    Parameters
+    ----------
+    tables : dict
+        Label -> predictions table
+    ax : object, default None
+        Axes to draw into; default: a new figure
+    """
     ax = _axes(ax, 6, 3.6)
     for (label, df), color in zip(tables.items(), COLORS):
         curve = selective_curve(df)
@@ -69,7 +103,19 @@ def plot_coverage(
     level:float=.9,    # Wanted coverage, 0–1
     ax=None,           # Axes to draw into; default: a new figure
 ):                     # The axes
-    "Coverage of each fold with its interval, and the range that chance alone explains."
+    """Coverage of each fold with its interval, and the range that chance alone explains.
+
+    Parameters
+    ----------
+    tables : dict
+        Label -> from `coverage_by(sets, 'fold')`
+    n_calibration : int
+        Calibration images of a fold
+    level : float, default 0.9
+        Wanted coverage, 0–1
+    ax : object, default None
+        Axes to draw into; default: a new figure
+    """
     ax = _axes(ax, 6.5, 3.6)
     n_test = round(np.mean([table['n'].mean() for table in tables.values()]))
     ax.axhspan(*coverage_range(n_calibration, n_test, level), color='.9', label='95 % of sound sets')

@@ -31,7 +31,27 @@ def option(
     several:bool=False, # Several names, separated by commas?
     empty:bool=False,   # May it be empty?
 ):                 # A field of a dataclass
-    "A field of a configuration with what it may be."
+    """A field of a configuration with what it may be.
+
+    Parameters
+    ----------
+    default : object
+        Value where nothing is said
+    section : str
+        Heading that it stands under: `data`, `split`, `model`, `training` or `changes`
+    says : str
+        What it means, in words
+    table : object, default None
+        Names that it may have; a mapping or tuple
+    low : object, default None
+        Smallest number
+    high : object, default None
+        Largest number
+    several : bool, default False
+        Several names, separated by commas?
+    empty : bool, default False
+        May it be empty?
+    """
     metadata = dict(section=section, says=says, table=table, low=low, high=high, several=several, empty=empty)
     return field(default=default, metadata=metadata)
 
@@ -39,14 +59,36 @@ def option(
 def archs_of(
     task:str, # A name of `TASKS`
 ) -> tuple:   # Names of `ARCHS`
-    "Architectures that can answer a task; where something is, only a network with feature maps can say."
+    """Architectures that can answer a task; where something is, only a network with feature maps can say.
+
+    Parameters
+    ----------
+    task : str
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
+
+    Returns
+    -------
+    tuple
+        Names of `ARCHS`
+    """
     where = choose(task, TASKS, 'task').kind == 'boxes'
     return tuple(name for name, row in ARCHS.items() if row.family == 'timm' or not where)
 
 def studied(
     task:str, # A name of `TASKS`
 ) -> list:    # Names of `ARCHS`
-    "Architectures that a study compares where nobody names any."
+    """Architectures that a study compares where nobody names any.
+
+    Parameters
+    ----------
+    task : str
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
+
+    Returns
+    -------
+    list
+        Names of `ARCHS`
+    """
     return [name for name in ('custom_cnn', 'efficientnet_lite0') if name in archs_of(task)]
 
 START = dict.fromkeys(('custom_cnn', 'custom_cnn_pooled'), 'scratch') # where initial weights are not `imagenet`
@@ -107,7 +149,17 @@ def typed(
     kind:type, # Type that its value must have
     value,     # What was given
 ):             # The value; a whole number is made a float where a float is wanted
-    "A value of the right type."
+    """A value of the right type.
+
+    Parameters
+    ----------
+    name : str
+        Name of a field, for the message
+    kind : type
+        Type that its value must have
+    value : object
+        What was given
+    """
     if kind is float and type(value) is int: return float(value)
     if type(value) is kind: return value
     hint = '; YAML reads 1e-3 as text, write 0.001' if kind is float and isinstance(value, str) else ''
@@ -127,7 +179,18 @@ def _checked(one, value):
 def run_config(
     **parameters, # Fields of `RunConfig`
 ) -> RunConfig:   # Checked
-    "A configuration; an unknown name is refused with the nearest known one."
+    """A configuration; an unknown name is refused with the nearest known one.
+
+    Parameters
+    ----------
+    parameters : object
+        Fields of `RunConfig`
+
+    Returns
+    -------
+    RunConfig
+        Checked
+    """
     known(parameters, [one.name for one in fields(RunConfig)], 'parameter')
     return RunConfig(**parameters)
 
@@ -139,7 +202,18 @@ CHANGES = tuple(name for name, section in SECTIONS.items() if section == 'change
 def field_help(
     name:str, # A field of `RunConfig`
 ) -> str:     # What it means, and the names that it may have
-    "What a field means, in words for a terminal."
+    """What a field means, in words for a terminal.
+
+    Parameters
+    ----------
+    name : str
+        A field of `RunConfig`
+
+    Returns
+    -------
+    str
+        What it means, and the names that it may have
+    """
     limits = RunConfig.__dataclass_fields__[name].metadata
     says, colon, rest = limits['says'].replace('`', '').partition(';')
     names = f': {", ".join(limits["table"])}' if limits['table'] else ''
@@ -152,7 +226,20 @@ def from_notebook(
     names:dict,        # `globals()` of the notebook, right after its parameters
     *own:str,          # Parameters of the notebook itself that are no field of `RunConfig`
 ) -> RunConfig:        # Checked
-    "Configuration of a parameterised notebook."
+    """Configuration of a parameterised notebook.
+
+    Parameters
+    ----------
+    names : dict
+        `globals()` of the notebook, right after its parameters
+    own : str
+        Parameters of the notebook itself that are no field of `RunConfig`
+
+    Returns
+    -------
+    RunConfig
+        Checked
+    """
     return run_config(**{name: value for name, value in names.items()
                          if isinstance(value, PLAIN) and not name.startswith('_') and name not in own})
 
@@ -166,13 +253,35 @@ def versions(): # -> str
 def changed(
     config:RunConfig, # Configuration
 ) -> dict:            # Fields and values
-    "What differs from the defaults; where the data lie is left out."
+    """What differs from the defaults; where the data lie is left out.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Configuration
+
+    Returns
+    -------
+    dict
+        Fields and values
+    """
     return {name: value for name, value in asdict(config).items() if value != DEFAULTS[name] and name != 'data'}
 
 def digest(
     values, # What JSON can hold
 ) -> str:   # 64 hexadecimal digits
-    "Hash of values."
+    """Hash of values.
+
+    Parameters
+    ----------
+    values : object
+        What JSON can hold
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits
+    """
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 def run_name(
@@ -180,7 +289,22 @@ def run_name(
     content:str,       # `content_hash` of its images
     weights:str|None,  # SHA-256 of its initial weights; None for random ones
 ) -> str:              # Such as `vgg16-clahe-study_grouped0-seed0-1f0c3a9e`
-    "Name of a run's folder."
+    """Name of a run's folder.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Configuration
+    content : str
+        `content_hash` of its images
+    weights : str | None
+        SHA-256 of its initial weights; None for random ones
+
+    Returns
+    -------
+    str
+        Such as `vgg16-clahe-study_grouped0-seed0-1f0c3a9e`
+    """
     task = '' if config.task == DEFAULTS['task'] else f'{config.task}-'
     words = f'{task}{config.arch}-{config.filter}-{config.split}{config.fold}-seed{config.seed}'
     return f'{words}-{digest([changed(config), content, weights, versions()])[:8]}'
@@ -191,6 +315,17 @@ PRETRAINING = dict(data='phantom:2000', weights='scratch', epochs=10)
 def pretraining(
     config:RunConfig, # Configuration with the weights `phantom`
 ) -> RunConfig:       # Of the run whose weights it starts from
-    "Training on phantoms alone, with the same architecture, size, seed and precision."
+    """Training on phantoms alone, with the same architecture, size, seed and precision.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Configuration with the weights `phantom`
+
+    Returns
+    -------
+    RunConfig
+        Of the run whose weights it starts from
+    """
     same = {name: getattr(config, name) for name in ('arch', 'size', 'seed', 'batch_size', 'precision')}
     return run_config(**same, **PRETRAINING)

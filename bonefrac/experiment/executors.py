@@ -36,7 +36,15 @@ from ..files import set_aside, written_folder
 
 # %% ../../nbs/library/experiment/04_executors.ipynb #3a93923e
 class Cell(NamedTuple):
-    "One run of a grid."
+    """One run of a grid.
+
+    Parameters
+    ----------
+    name : str
+        Name of the run's folder; of its log, too
+    config : RunConfig
+        Configuration
+    """
     name:str         # Name of the run's folder; of its log, too
     config:RunConfig # Configuration
 
@@ -50,14 +58,31 @@ def _tree(pid):
 def stop_tree(
     pid:int, # Number of a process
 ):
-    "Kill a process and what it started."
+    """Kill a process and what it started.
+
+    Parameters
+    ----------
+    pid : int
+        Number of a process
+    """
     for process in _tree(pid):
         with suppress(psutil.NoSuchProcess): process.kill()
 
 def tree_memory(
     pid:int, # Number of a process
 ) -> float:  # GB
-    "Resident memory of a process and what it started."
+    """Resident memory of a process and what it started.
+
+    Parameters
+    ----------
+    pid : int
+        Number of a process
+
+    Returns
+    -------
+    float
+        GB
+    """
     total = 0
     for process in _tree(pid):
         with suppress(psutil.NoSuchProcess): total += process.memory_info().rss
@@ -95,7 +120,20 @@ def failure_reason(
     log:Path,   # What a process wrote
     status:int, # Its exit status
 ) -> str:       # One line
-    "Why a process failed: its last line, or its status where it could not say."
+    """Why a process failed: its last line, or its status where it could not say.
+
+    Parameters
+    ----------
+    log : Path
+        What a process wrote
+    status : int
+        Its exit status
+
+    Returns
+    -------
+    str
+        One line
+    """
     text = log.read_text(errors='replace').rstrip()
     if status == 1 and text: return text.splitlines()[-1][:500]
     return f'its process ended with status {status}'
@@ -107,7 +145,22 @@ def cell_command(
     runs:str|Path, # Folder of runs
     store:str='',  # URL of a store
 ) -> list:         # Program and arguments
-    "What starts the process of a cell."
+    """What starts the process of a cell.
+
+    Parameters
+    ----------
+    cell : Cell
+        Name and configuration
+    runs : str | Path
+        Folder of runs
+    store : str, default ''
+        URL of a store
+
+    Returns
+    -------
+    list
+        Program and arguments
+    """
     config = json.dumps(asdict(cell.config))
     command = [sys.executable, '-c', CHILD, cell.name, config, str(runs)]
     return [*command, store] if store else command
@@ -121,7 +174,30 @@ def make_cell(
     store:str='',     # URL of a store to publish the run in
     stop=None,        # `threading.Event` that ends the run
 ) -> str:             # Why it failed; empty where it did not
-    "Make one run in a process of its own, which writes to the log of the cell."
+    """Make one run in a process of its own, which writes to the log of the cell.
+
+    Parameters
+    ----------
+    cell : Cell
+        Name and configuration
+    runs : str | Path
+        Folder of runs
+    threads : int, default 0
+        Threads of the process; 0: as many as there are cores
+    minutes : float, default 0
+        Longest time; 0: any
+    memory : float, default 0
+        Largest resident memory in GB; 0: any
+    store : str, default ''
+        URL of a store to publish the run in
+    stop : object, default None
+        `threading.Event` that ends the run
+
+    Returns
+    -------
+    str
+        Why it failed; empty where it did not
+    """
     log, command = cell_log(cell, runs), cell_command(cell, runs, store)
     env = dict(os.environ, **(dict.fromkeys(THREADS, str(threads)) if threads else {}))
     with open(log, 'w') as out, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT,
@@ -136,7 +212,20 @@ def cell_log(
     cell:Cell,     # Name and configuration
     runs:str|Path, # Folder of runs
 ) -> Path:         # Its folder is made
-    "What the process of a cell writes."
+    """What the process of a cell writes.
+
+    Parameters
+    ----------
+    cell : Cell
+        Name and configuration
+    runs : str | Path
+        Folder of runs
+
+    Returns
+    -------
+    Path
+        Its folder is made
+    """
     log = Path(runs)/'logs'/f'{cell.name}.log'
     log.parent.mkdir(parents=True, exist_ok=True)
     return log
@@ -146,7 +235,20 @@ def claim(
     cell:Cell,     # Name and configuration
     runs:str|Path, # Folder of runs
 ) -> FileLock:     # To be held by whoever makes the cell
-    "The claim on a cell."
+    """The claim on a cell.
+
+    Parameters
+    ----------
+    cell : Cell
+        Name and configuration
+    runs : str | Path
+        Folder of runs
+
+    Returns
+    -------
+    FileLock
+        To be held by whoever makes the cell
+    """
     return FileLock(cell_log(cell, runs).with_name(f'.{cell.name}.claim'))
 
 def is_claimed(
@@ -154,7 +256,22 @@ def is_claimed(
     wait:bool=True,   # Wait for whoever holds it?
     stop=None,        # `threading.Event` that ends the waiting
 ) -> bool:            # True where it is ours now
-    "Claim a cell."
+    """Claim a cell.
+
+    Parameters
+    ----------
+    lock : FileLock
+        Of `claim`
+    wait : bool, default True
+        Wait for whoever holds it?
+    stop : object, default None
+        `threading.Event` that ends the waiting
+
+    Returns
+    -------
+    bool
+        True where it is ours now
+    """
     while True:
         try: return bool(lock.acquire(timeout=.5*wait))
         except Timeout:
@@ -171,7 +288,28 @@ def run_cell(
     stop=None,             # `threading.Event` that ends the run
     **limits,              # `minutes`, `memory` and `store` of `make_cell`
 ) -> dict:                 # `state` (done, failed or claimed), `reason`, `log`, `seconds`, `host`
-    "Make one run in a process of its own, or find it made by another one."
+    """Make one run in a process of its own, or find it made by another one.
+
+    Parameters
+    ----------
+    cell : Cell
+        Name and configuration
+    runs : str | Path, default 'runs'
+        Folder of runs
+    threads : int, default 0
+        Threads of the process; 0: as many as there are cores
+    wait : bool, default True
+        Wait where another process makes the cell? Otherwise its state is `claimed`
+    stop : object, default None
+        `threading.Event` that ends the run
+    limits : object
+        `minutes`, `memory` and `store` of `make_cell`
+
+    Returns
+    -------
+    dict
+        `state` (done, failed or claimed), `reason`, `log`, `seconds`, `host`
+    """
     start, lock = time.time(), claim(cell, runs)
     outcome = dict(state='done', reason='', log=str(cell_log(cell, runs)), host=platform.node())
     stop = stop or ENDED
@@ -193,7 +331,24 @@ def on_this_machine(
     jobs:int=1,       # Processes at a time
     **limits,         # `minutes`, `memory` and `store` of `run_cell`
 ) -> Iterator:        # Of (cell, outcome)
-    "Make cells by processes of this machine."
+    """Make cells by processes of this machine.
+
+    Parameters
+    ----------
+    cells : list
+        Of `Cell`
+    runs : str | Path
+        Folder of runs
+    jobs : int, default 1
+        Processes at a time
+    limits : object
+        `minutes`, `memory` and `store` of `run_cell`
+
+    Returns
+    -------
+    Iterator
+        Of (cell, outcome)
+    """
     stop, left = threading.Event(), list(cells)
     make = partial(run_cell, runs=runs, threads=_share_of_cores(jobs), stop=stop, **limits)
     with ThreadPoolExecutor(jobs) as pool:
@@ -228,7 +383,18 @@ def _client(jobs, scheduler):
 def outcome_of(
     task,     # Finished future of Dask
 ) -> dict:    # As `run_cell`
-    "What became of a task of Dask."
+    """What became of a task of Dask.
+
+    Parameters
+    ----------
+    task : object
+        Finished future of Dask
+
+    Returns
+    -------
+    dict
+        As `run_cell`
+    """
     if task.status == 'finished': return task.result()
     error = task.exception() if task.status == 'error' else None
     return dict(state='failed', reason=last_line(error) if error else LOST, log='', seconds=0, host='')
@@ -241,7 +407,28 @@ def on_dask(
     gpus:bool=False,  # Take one unit of the resource GPU per cell?
     **limits,         # `minutes`, `memory` and `store` of `run_cell`
 ) -> Iterator:        # Of (cell, outcome)
-    "Make cells by Dask workers; those of a local cluster are threads of this process, which nobody else can reach."
+    """Make cells by Dask workers; those of a local cluster are threads of this process, which nobody else can reach.
+
+    Parameters
+    ----------
+    cells : list
+        Of `Cell`
+    runs : str | Path
+        Folder of runs that all workers see, or that each has for itself where there is a store
+    jobs : int, default 1
+        Workers of a local cluster
+    scheduler : str, default ''
+        Address of a running scheduler; empty: a local cluster
+    gpus : bool, default False
+        Take one unit of the resource GPU per cell?
+    limits : object
+        `minutes`, `memory` and `store` of `run_cell`
+
+    Returns
+    -------
+    Iterator
+        Of (cell, outcome)
+    """
     threads = 0 if scheduler else _share_of_cores(jobs)
     options = dict(pure=False, resources=dict(GPU=1) if gpus else {}, **limits)
     ENDED.clear()
@@ -268,7 +455,20 @@ def publish(
     folder:str|Path, # Folder of a finished run
     store:str,       # URL of a store
 ) -> str:            # Path of the run in the store
-    "Copy a finished run into a store."
+    """Copy a finished run into a store.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a finished run
+    store : str
+        URL of a store
+
+    Returns
+    -------
+    str
+        Path of the run in the store
+    """
     (system, root), folder = _store(store), Path(folder)
     to = f'{root}/{folder.name}'
     system.makedirs(to, exist_ok=True)
@@ -280,7 +480,20 @@ def fetch(
     store:str,            # URL of a store
     runs:str|Path='runs', # Folder of runs
 ) -> list:                # Folders of runs that were not here before
-    "Copy the finished runs of a store that are not here, or damaged here."
+    """Copy the finished runs of a store that are not here, or damaged here.
+
+    Parameters
+    ----------
+    store : str
+        URL of a store
+    runs : str | Path, default 'runs'
+        Folder of runs
+
+    Returns
+    -------
+    list
+        Folders of runs that were not here before
+    """
     system, root = _store(store)
     sources = [file.rpartition('/')[0] for file in system.glob(f'{root}/*/metrics.json')]
     folders = {source: Path(runs)/source.rpartition('/')[2] for source in sources}

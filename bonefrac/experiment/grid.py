@@ -32,13 +32,30 @@ EXAMPLE = 'as in\nruns:\n  - {arch: [resnet18, vgg16], seed: [0, 1]}\n  - {arch:
 def n_cells(
     entry:dict, # Field -> value, or list of values
 ) -> int:
-    "How many combinations of the listed values there are."
+    """How many combinations of the listed values there are.
+
+    Parameters
+    ----------
+    entry : dict
+        Field -> value, or list of values
+    """
     return math.prod(len(value) for value in entry.values() if isinstance(value, list))
 
 def combinations(
     entry:dict, # Field -> value, or list of values
 ) -> list:      # Of dicts
-    "All combinations of the listed values."
+    """All combinations of the listed values.
+
+    Parameters
+    ----------
+    entry : dict
+        Field -> value, or list of values
+
+    Returns
+    -------
+    list
+        Of dicts
+    """
     wrong = [key for key in entry if not isinstance(key, str)]
     if wrong: raise ValueError(f'{wrong[0]!r} is no name of a field')
     empty = [key for key, value in entry.items() if value == []]
@@ -50,7 +67,13 @@ def combinations(
 def read_yaml(
     path:str|Path, # YAML file
 ):                 # Its content
-    "Content of a grid file."
+    """Content of a grid file.
+
+    Parameters
+    ----------
+    path : str | Path
+        YAML file
+    """
     path = Path(path)
     if not path.exists(): raise ValueError(f'{path}: no such grid file')
     return safe_yaml(path)
@@ -71,7 +94,20 @@ def read_grid(
     path:str|Path, # YAML file with `runs`, a list of mappings, and perhaps `defaults`, a mapping
     **changes,     # Fields of `RunConfig` that replace those of the file, such as `data`
 ) -> list:         # Configurations in the order of the file, each once
-    "Configurations of a grid file."
+    """Configurations of a grid file.
+
+    Parameters
+    ----------
+    path : str | Path
+        YAML file with `runs`, a list of mappings, and perhaps `defaults`, a mapping
+    changes : object
+        Fields of `RunConfig` that replace those of the file, such as `data`
+
+    Returns
+    -------
+    list
+        Configurations in the order of the file, each once
+    """
     try:
         entries = _entries(path)
         check_limit('cells', sum(map(n_cells, entries)))
@@ -84,7 +120,18 @@ def read_grid(
 def failures(
     results:str|Path, # Folder of the record
 ) -> dict:            # Key, as `config_key`, -> (note, file)
-    "Recorded failures; notes that cannot be read are said and left out."
+    """Recorded failures; notes that cannot be read are said and left out.
+
+    Parameters
+    ----------
+    results : str | Path
+        Folder of the record
+
+    Returns
+    -------
+    dict
+        Key, as `config_key`, -> (note, file)
+    """
     notes = {}
     for file in sorted((Path(results)/'failed').glob('[!.]*.json')):
         try:
@@ -97,7 +144,20 @@ def done_runs(
     results:str|Path, # Folder of the record
     runs:str|Path,    # Folder of runs
 ) -> dict:            # Key, as `config_key`, -> name
-    "Runs that the record or the folder of runs holds."
+    """Runs that the record or the folder of runs holds.
+
+    Parameters
+    ----------
+    results : str | Path
+        Folder of the record
+    runs : str | Path
+        Folder of runs
+
+    Returns
+    -------
+    dict
+        Key, as `config_key`, -> name
+    """
     done = recorded(results)
     for run in map(read_run, finished(runs)):
         done.setdefault(config_key(run['config'], run['data'], run.get('versions')), run['name'])
@@ -108,7 +168,22 @@ def cell_state(
     done:dict,   # From `done_runs`
     failed:dict, # From `failures`
 ) -> dict:       # state, run, reason
-    "What is known of one cell."
+    """What is known of one cell.
+
+    Parameters
+    ----------
+    key : tuple
+        As `config_key`
+    done : dict
+        From `done_runs`
+    failed : dict
+        From `failures`
+
+    Returns
+    -------
+    dict
+        state, run, reason
+    """
     if key in done: return dict(state='done', run=done[key], reason='')
     if key in failed: return dict(state='failed', run='', reason=failed[key][0]['reason'])
     return dict(state='open', run='', reason='')
@@ -119,7 +194,24 @@ def grid_state(
     results:str|Path='results', # Folder of the record
     runs:str|Path='runs',       # Folder of runs
 ) -> pd.DataFrame:              # One row per cell: fields of `RunConfig`, state, run, reason, seconds (NaN: unknown)
-    "Which cells of a grid are done, failed or open."
+    """Which cells of a grid are done, failed or open.
+
+    Parameters
+    ----------
+    configs : list
+        Configurations of one data source
+    data : str
+        `content_hash` of its images
+    results : str | Path, default 'results'
+        Folder of the record
+    runs : str | Path, default 'runs'
+        Folder of runs
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per cell: fields of `RunConfig`, state, run, reason, seconds (NaN: unknown)
+    """
     done, failed, record = done_runs(results, runs), failures(results), read_record(results)
     took = dict(zip(record.run, record.seconds)) if len(record) else {}
     rows = []
@@ -133,7 +225,20 @@ def estimate(
     config:RunConfig,    # Configuration
     record:pd.DataFrame, # From `read_record`
 ) -> float:              # Seconds; NaN where nothing comparable is recorded
-    "Expected time of a run."
+    """Expected time of a run.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Configuration
+    record : pd.DataFrame
+        From `read_record`
+
+    Returns
+    -------
+    float
+        Seconds; NaN where nothing comparable is recorded
+    """
     if not len(record): return float('nan')
     like = record[(record.arch == config.arch) & (record.split == config.split)]
     if not len(like): like = record
@@ -144,7 +249,18 @@ def estimate(
 def clock(
     seconds:float, # Seconds; NaN: unknown
 ) -> str:          # Such as `40 s`, `12 min`, `3.5 h`
-    "A time as a person says it."
+    """A time as a person says it.
+
+    Parameters
+    ----------
+    seconds : float
+        Seconds; NaN: unknown
+
+    Returns
+    -------
+    str
+        Such as `40 s`, `12 min`, `3.5 h`
+    """
     if seconds != seconds: return 'unknown time'
     if seconds > 5400: return f'{seconds/3600:.1f} h'
     return f'{seconds/60:.0f} min' if seconds > 90 else f'{seconds:.0f} s'
@@ -152,7 +268,18 @@ def clock(
 def grid_counts(
     state:pd.DataFrame, # From `grid_state`
 ) -> str:               # Such as `5 cells: 3 done, 0 failed, 2 open`
-    "How many cells are done, failed and open."
+    """How many cells are done, failed and open.
+
+    Parameters
+    ----------
+    state : pd.DataFrame
+        From `grid_state`
+
+    Returns
+    -------
+    str
+        Such as `5 cells: 3 done, 0 failed, 2 open`
+    """
     counts = state.state.value_counts()
     words = [f'{counts.get(kind, 0)} {kind}' for kind in ('done', 'failed', 'open')]
     return f'{len(state)} cells: {", ".join(words)}'
@@ -160,7 +287,18 @@ def grid_counts(
 def left_table(
     state:pd.DataFrame, # From `grid_state`
 ) -> pd.DataFrame:      # What varies, state, estimate; reason where one failed
-    "The cells that are not done."
+    """The cells that are not done.
+
+    Parameters
+    ----------
+    state : pd.DataFrame
+        From `grid_state`
+
+    Returns
+    -------
+    pd.DataFrame
+        What varies, state, estimate; reason where one failed
+    """
     left = state[state.state != 'done']
     varies = [name for name in DEFAULTS if state[name].nunique() > 1]
     table = left[[*varies, 'state']].assign(estimate=left.seconds.map(clock))
@@ -170,7 +308,20 @@ def grid_text(
     state:pd.DataFrame, # From `grid_state`
     jobs:int=1,         # Processes at a time
 ) -> str:               # Lines for a terminal
-    "What is done, failed and open, and how long the rest would take."
+    """What is done, failed and open, and how long the rest would take.
+
+    Parameters
+    ----------
+    state : pd.DataFrame
+        From `grid_state`
+    jobs : int, default 1
+        Processes at a time
+
+    Returns
+    -------
+    str
+        Lines for a terminal
+    """
     left = state[state.state != 'done']
     if not len(left): return grid_counts(state)
     time_left = left.seconds.sum(min_count=1)/max(1, min(jobs, len(left)))
@@ -183,7 +334,22 @@ def named_cell(
     images:pd.DataFrame, # Its image table
     content:str,         # `content_hash` of the images
 ) -> Cell:               # Called as its folder
-    "A cell with its name; where the initial weights are missing on this machine, with a stand-in."
+    """A cell with its name; where the initial weights are missing on this machine, with a stand-in.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Configuration
+    images : pd.DataFrame
+        Its image table
+    content : str
+        `content_hash` of the images
+
+    Returns
+    -------
+    Cell
+        Called as its folder
+    """
     prepared = Prepared(config, images, content)
     try: name = prepared.name
     except (OSError, ValueError): name = prepared.name_without_weights
@@ -195,7 +361,19 @@ def write_failure(
     outcome:dict,     # From `run_cell`
     results:str|Path, # Folder of the record
 ):
-    "Keep why a cell failed, with the end of its log."
+    """Keep why a cell failed, with the end of its log.
+
+    Parameters
+    ----------
+    cell : Cell
+        What failed
+    data : str
+        `content_hash` of its images
+    outcome : dict
+        From `run_cell`
+    results : str | Path
+        Folder of the record
+    """
     log = Path(outcome['log'])
     tail = log.read_text(errors='replace')[-4000:] if outcome['log'] and log.exists() else ''
     note = dict(config=asdict(cell.config), data=data, **outcome, tail=tail)
@@ -215,7 +393,20 @@ def outcome_text(
     cell:Cell,    # What was run
     outcome:dict, # From `run_cell`
 ) -> str:         # One line
-    "What became of a cell, in words."
+    """What became of a cell, in words.
+
+    Parameters
+    ----------
+    cell : Cell
+        What was run
+    outcome : dict
+        From `run_cell`
+
+    Returns
+    -------
+    str
+        One line
+    """
     words = [f'{outcome["state"]:<6} {cell.name}', clock(outcome['seconds']), outcome['reason']]
     return ' · '.join(filter(None, words))
 
@@ -228,7 +419,30 @@ def run_grid(
     store:str='',               # URL of a store that runs are published in and fetched from
     **options,                  # Further arguments of the executor
 ) -> pd.DataFrame:              # `grid_state` afterwards
-    "Make the cells of a grid that are not done."
+    """Make the cells of a grid that are not done.
+
+    Parameters
+    ----------
+    configs : list
+        Configurations of one data source
+    runs : str | Path, default 'runs'
+        Folder of runs
+    results : str | Path, default 'results'
+        Folder of the record
+    executor : str, default 'local'
+        A name of `EXECUTORS` (local, dask)
+    jobs : int, default 1
+        Runs at a time, at least 1
+    store : str, default ''
+        URL of a store that runs are published in and fetched from
+    options : object
+        Further arguments of the executor
+
+    Returns
+    -------
+    pd.DataFrame
+        `grid_state` afterwards
+    """
     execute = choose(executor, EXECUTORS, 'executor')
     if jobs < 1: raise ValueError(f'jobs must be at least 1, not {jobs}')
     images = load_images(configs[0].data)

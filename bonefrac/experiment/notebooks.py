@@ -25,20 +25,53 @@ from ..vocabulary import choose, known
 def notebook_path(
     name:str, # Name of a chapter such as `03_run`
 ) -> Path:    # The notebook that travels with the package
-    "Path of a study notebook."
+    """Path of a study notebook.
+
+    Parameters
+    ----------
+    name : str
+        Name of a chapter such as `03_run`
+
+    Returns
+    -------
+    Path
+        The notebook that travels with the package
+    """
     paths = {path.stem: path for path in sorted((PACKAGE/'notebooks').glob('*.ipynb'))}
     return choose(name, paths, 'notebook')
 
 def is_parameters(
     cell:dict, # Cell of a notebook
 ) -> bool:     # Is it tagged `parameters`?
-    "Does a cell hold the parameters of its notebook?"
+    """Does a cell hold the parameters of its notebook?
+
+    Parameters
+    ----------
+    cell : dict
+        Cell of a notebook
+
+    Returns
+    -------
+    bool
+        Is it tagged `parameters`?
+    """
     return 'parameters' in cell['metadata'].get('tags', [])
 
 def notebook_parameters(
     path:str|Path, # Notebook with a cell tagged `parameters`
 ) -> dict:         # Default of each parameter
-    "Parameters of a notebook and their defaults."
+    """Parameters of a notebook and their defaults.
+
+    Parameters
+    ----------
+    path : str | Path
+        Notebook with a cell tagged `parameters`
+
+    Returns
+    -------
+    dict
+        Default of each parameter
+    """
     cells = [cell for cell in read_json(path)['cells'] if is_parameters(cell)]
     if len(cells) != 1: raise ValueError(f'{path}: {len(cells)} cells are tagged parameters; exactly one must be')
     lines = ast.parse(''.join(cells[0]['source'])).body
@@ -54,7 +87,22 @@ def parameter_line(
     value,     # Its default
     says:str,  # What it means, as `field_help`
 ) -> str:      # One line, or two or three where the words are many
-    "One parameter with its comment; what does not fit stands above it."
+    """One parameter with its comment; what does not fit stands above it.
+
+    Parameters
+    ----------
+    name : str
+        Name of a parameter
+    value : object
+        Its default
+    says : str
+        What it means, as `field_help`
+
+    Returns
+    -------
+    str
+        One line, or two or three where the words are many
+    """
     start, rest = f'{name} = {value!r}'.ljust(24) + f' # type: {type(value).__name__:<5} ', ''
     says = says[:1].lower() + says[1:]
     if len(start + says) > WIDTH: says, _, rest = says.partition('; ')
@@ -83,7 +131,22 @@ def execute(
     out:str|Path,       # Executed notebook to write
     parameters:dict,    # Values that replace defaults
 ) -> Path:              # `out`
-    "Execute a notebook with papermill."
+    """Execute a notebook with papermill.
+
+    Parameters
+    ----------
+    notebook : str | Path
+        Notebook with a cell tagged `parameters`
+    out : str | Path
+        Executed notebook to write
+    parameters : dict
+        Values that replace defaults
+
+    Returns
+    -------
+    Path
+        `out`
+    """
     sys.modules.setdefault('rfc3987_syntax', None) # jsonschema can do without this grammar, which takes 3 s to build
     import papermill
     known(parameters, notebook_parameters(notebook), f'parameter of {Path(notebook).name}:')
@@ -98,7 +161,18 @@ def execute(
 def last_line(
     error:Exception, # Any
 ) -> str:            # Without terminal colours; the name of the class where there is no text
-    "Last line of an exception's text, such as that of papermill with its traceback."
+    """Last line of an exception's text, such as that of papermill with its traceback.
+
+    Parameters
+    ----------
+    error : Exception
+        Any
+
+    Returns
+    -------
+    str
+        Without terminal colours; the name of the class where there is no text
+    """
     text = re.sub(r'\x1b\[[0-9;]*m', '', str(error)).strip()
     return text.splitlines()[-1] if text else type(error).__name__
 
@@ -107,7 +181,20 @@ def run_notebook(
     prepared:Prepared, # What is to be run
     runs:str|Path,     # Folder of runs
 ) -> Path:             # Folder of the finished run
-    "Make a run in an executed notebook, `notebooks/<name>.ipynb` in the folder of runs."
+    """Make a run in an executed notebook, `notebooks/<name>.ipynb` in the folder of runs.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        What is to be run
+    runs : str | Path
+        Folder of runs
+
+    Returns
+    -------
+    Path
+        Folder of the finished run
+    """
     name, runs = prepared.name, Path(runs)
     out = runs/'notebooks'/f'{name}.ipynb'
     if (runs/name).exists() and out.exists(): return runs/name
@@ -121,7 +208,22 @@ def failure_text(
     error:Exception, # What ended it
     runs:str|Path,   # Folder of runs
 ) -> str:            # One or two lines
-    "What failed, and where the traceback is."
+    """What failed, and where the traceback is.
+
+    Parameters
+    ----------
+    name : str
+        Name of a run
+    error : Exception
+        What ended it
+    runs : str | Path
+        Folder of runs
+
+    Returns
+    -------
+    str
+        One or two lines
+    """
     notebook = Path(runs)/'notebooks'/f'{name}.failed.ipynb'
     where = f'\n  traceback: {notebook}' if notebook.exists() else ''
     return f'{name} failed: {last_line(error)}{where}'
@@ -130,7 +232,20 @@ def make_runs(
     configs:list,          # Configurations of one data source
     runs:str|Path='runs',  # Folder of runs
 ) -> tuple:                # Folders of the finished runs; list of (configuration, exception) of those that failed
-    "Make the runs that are missing."
+    """Make the runs that are missing.
+
+    Parameters
+    ----------
+    configs : list
+        Configurations of one data source
+    runs : str | Path, default 'runs'
+        Folder of runs
+
+    Returns
+    -------
+    tuple
+        Folders of the finished runs; list of (configuration, exception) of those that failed
+    """
     images, done, failed = load_images(configs[0].data), [], []
     for i, config in enumerate(configs, 1):
         place, name = f'[{i}/{len(configs)}]', config.arch

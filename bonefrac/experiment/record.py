@@ -39,14 +39,36 @@ COLUMNS = dict(accuracy='accuracy', low='accuracy_low', high='accuracy_high', n=
 def test_scores(
     scores:dict, # Of the test part
 ) -> dict:       # accuracy, low, high, n, majority; of other kinds also `FURTHER`
-    "What a table of runs shows of the test part."
+    """What a table of runs shows of the test part.
+
+    Parameters
+    ----------
+    scores : dict
+        Of the test part
+
+    Returns
+    -------
+    dict
+        accuracy, low, high, n, majority; of other kinds also `FURTHER`
+    """
     shown = {name: scores.get(key) for name, key in COLUMNS.items()}
     return dict(shown, **{name: scores[name] for name in FURTHER.get(scores.get('kind', ''), ()) if name in scores})
 
 def glance(
     run:dict, # From `read_run`
 ) -> dict:    # One row of `runs_table`
-    "A run in one row."
+    """A run in one row.
+
+    Parameters
+    ----------
+    run : dict
+        From `read_run`
+
+    Returns
+    -------
+    dict
+        One row of `runs_table`
+    """
     metrics = run['metrics']
     was = {name: run['config'].get(name, DEFAULTS[name]) for name in SHOWN}
     row = dict(run=run['name'], **was, data=run['data'], **test_scores(metrics['test']))
@@ -56,13 +78,35 @@ def glance(
 def runs_table(
     folders:list,  # Folders of finished runs
 ) -> pd.DataFrame: # One row per run: what it was, accuracy with its interval, n, seconds; AUROC of yes-or-no tasks
-    "Runs at a glance."
+    """Runs at a glance.
+
+    Parameters
+    ----------
+    folders : list
+        Folders of finished runs
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per run: what it was, accuracy with its interval, n, seconds; AUROC of yes-or-no tasks
+    """
     return pd.DataFrame([glance(read_run(folder)) for folder in folders])
 
 def finished(
     runs:str|Path, # Folder of runs
 ) -> list:         # Folders of finished runs, by name
-    "Finished runs in a folder; those that are damaged are said and left out."
+    """Finished runs in a folder; those that are damaged are said and left out.
+
+    Parameters
+    ----------
+    runs : str | Path
+        Folder of runs
+
+    Returns
+    -------
+    list
+        Folders of finished runs, by name
+    """
     folders = sorted(path.parent for path in Path(runs).glob('[!.]*/metrics.json'))
     faults = {folder: run_fault(folder) for folder in folders}
     for folder, fault in faults.items():
@@ -76,7 +120,20 @@ def line_fault(
     line:str,     # Line of a record
     columns:list, # Of its first line
 ) -> str:         # Empty where the line can be used
-    "Why a line of a record cannot be used."
+    """Why a line of a record cannot be used.
+
+    Parameters
+    ----------
+    line : str
+        Line of a record
+    columns : list
+        Of its first line
+
+    Returns
+    -------
+    str
+        Empty where the line can be used
+    """
     if '\0' in line: return 'NUL bytes'
     cells = next(csv.reader([line]), [])
     if len(cells) != len(columns): return f'{len(cells)} of {len(columns)} columns'
@@ -90,7 +147,18 @@ def line_fault(
 def record_text(
     file:Path, # `runs.csv`
 ) -> tuple:    # Text that can be used, number of lines that were left out
-    "The lines of a record that can be used; the others are said."
+    """The lines of a record that can be used; the others are said.
+
+    Parameters
+    ----------
+    file : Path
+        `runs.csv`
+
+    Returns
+    -------
+    tuple
+        Text that can be used, number of lines that were left out
+    """
     text = file.read_text(encoding='utf-8-sig', errors='replace')
     header, *lines = text.splitlines() or ['']
     cut = next((i for i, line in enumerate([header, *lines], 1) if CONFLICT.match(line)), None)
@@ -112,7 +180,17 @@ def say_differences(
     one:pd.DataFrame,   # Record
     other:pd.DataFrame, # Record
 ):
-    "Say which runs have other figures in one record than in the other."
+    """Say which runs have other figures in one record than in the other.
+
+    Parameters
+    ----------
+    where : Path
+        To be named
+    one : pd.DataFrame
+        Record
+    other : pd.DataFrame
+        Record
+    """
     for figure in (*COLUMNS, *AREAS, *FOUND, *FAR):
         if figure not in one or figure not in other: continue
         both = one[['run', figure]].merge(other[['run', figure]], on='run').dropna()
@@ -133,7 +211,18 @@ def _with_defaults(record):
 def read_record(
     results:str|Path='results', # Folder of the record
 ) -> pd.DataFrame:              # One row per run; empty where there is no record yet
-    "Table of recorded runs."
+    """Table of recorded runs.
+
+    Parameters
+    ----------
+    results : str | Path, default 'results'
+        Folder of the record
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per run; empty where there is no record yet
+    """
     file = Path(results)/'runs.csv'
     if not file.exists(): return pd.DataFrame(columns=['run'])
     text, left_out = record_text(file)
@@ -149,7 +238,24 @@ def unchanged(
     task:str='region',   # A name of `TASKS`
     labels:str='published', # A name of `LABELS`
 ) -> pd.DataFrame:       # Its rows, index anew
-    "Recorded runs of a task that follow their recipe as it is now, without the changes of an ablation."
+    """Recorded runs of a task that follow their recipe as it is now, without the changes of an ablation.
+
+    Parameters
+    ----------
+    record : pd.DataFrame
+        From `read_record`
+    but : tuple, default ()
+        Fields that may be changed all the same
+    task : str, default 'region'
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
+    labels : str, default 'published'
+        A name of `LABELS` (published, reviewed)
+
+    Returns
+    -------
+    pd.DataFrame
+        Its rows, index anew
+    """
     if not len(record): return record
     same = (record.versions == versions()) & (record.task == task) & (record.labels == labels)
     for name in CHANGES:
@@ -161,7 +267,22 @@ def recorded_predictions(
     run:str,          # Name of a run
     part:str='test',  # `valid` or `test`
 ) -> pd.DataFrame:    # Predictions table
-    "Predictions of a recorded run."
+    """Predictions of a recorded run.
+
+    Parameters
+    ----------
+    results : str | Path
+        Folder of the record
+    run : str
+        Name of a run
+    part : str, default 'test'
+        `valid` or `test`
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table
+    """
     return part_of(pd.read_parquet(Path(results)/'predictions'/f'{run}.parquet'), part)
 
 # %% ../../nbs/library/experiment/02_record.ipynb #2e1c5b08
@@ -175,7 +296,22 @@ def config_key(
     data:str,                 # `content_hash` of its images
     made_by:str|None=None,    # `versions` that made it; default: those of this package
 ) -> tuple:                   # Values of the columns `RECORD_KEY`
-    "What identifies a run in the record."
+    """What identifies a run in the record.
+
+    Parameters
+    ----------
+    config : dict
+        Fields of `RunConfig`
+    data : str
+        `content_hash` of its images
+    made_by : str | None, default None
+        `versions` that made it; default: those of this package
+
+    Returns
+    -------
+    tuple
+        Values of the columns `RECORD_KEY`
+    """
     return (made_by or versions(), data, *(config.get(name, DEFAULTS[name]) for name in KEY_FIELDS))
 
 def _keys(record, *more):
@@ -189,7 +325,18 @@ def _content_keys(record):
 def is_table(
     file:Path, # Parquet file
 ) -> bool:     # False where it is missing; a damaged one is said
-    "Is a recorded table there?"
+    """Is a recorded table there?
+
+    Parameters
+    ----------
+    file : Path
+        Parquet file
+
+    Returns
+    -------
+    bool
+        False where it is missing; a damaged one is said
+    """
     if not file.exists(): return False
     fault = parquet_fault(file)
     if fault: say_once(f'{file.parent}: left out: {fault}')
@@ -204,7 +351,18 @@ def _whole(results):
 def recorded(
     results:str|Path='results', # Folder of the record
 ) -> dict:                      # Key, as `config_key`, -> name of the run
-    "Recorded runs whose predictions are there."
+    """Recorded runs whose predictions are there.
+
+    Parameters
+    ----------
+    results : str | Path, default 'results'
+        Folder of the record
+
+    Returns
+    -------
+    dict
+        Key, as `config_key`, -> name of the run
+    """
     whole = _whole(results)
     return dict(zip(_keys(whole), whole.run))
 
@@ -214,7 +372,18 @@ PARTS = dict(predictions='.parquet', history='.csv')
 def record_row(
     folder:Path,   # Folder of a finished run
 ) -> pd.DataFrame: # One row
-    "What the record keeps of a run: its row of `runs_table`, and where it was made."
+    """What the record keeps of a run: its row of `runs_table`, and where it was made.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of a finished run
+
+    Returns
+    -------
+    pd.DataFrame
+        One row
+    """
     run = read_run(folder)
     config = {name: value for name, value in run['config'].items() if name not in ('data', 'precision', 'epochs')}
     where = {name: run['environment'][name] for name in ('commit', 'torch', 'system', 'cores')}
@@ -227,7 +396,15 @@ def record_row(
     return _with_defaults(row)
 
 class Offer(NamedTuple):
-    "A run that may be recorded."
+    """A run that may be recorded.
+
+    Parameters
+    ----------
+    files : dict
+        Part -> file
+    row : Callable
+        () -> its row of the record
+    """
     files:dict   # Part -> file
     row:Callable # () -> its row of the record
     def whole(self): return is_table(self.files['predictions']) and self.files['history'].exists()
@@ -235,7 +412,18 @@ class Offer(NamedTuple):
 def offered(
     runs:Path, # Folder of runs, or of another record
 ) -> dict:     # Name of a run -> `Offer`
-    "Runs that a folder offers."
+    """Runs that a folder offers.
+
+    Parameters
+    ----------
+    runs : Path
+        Folder of runs, or of another record
+
+    Returns
+    -------
+    dict
+        Name of a run -> `Offer`
+    """
     if not (runs/'runs.csv').exists():
         folders = finished(runs)
         rows = [partial(record_row, folder) for folder in folders]
@@ -275,7 +463,20 @@ def collect(
     runs:str|Path='runs',       # Folder of runs, or of another record
     results:str|Path='results', # Folder of the record
 ) -> pd.DataFrame:              # The record's table of runs
-    "Add finished runs, or those of another record, to the record; a configuration is recorded once."
+    """Add finished runs, or those of another record, to the record; a configuration is recorded once.
+
+    Parameters
+    ----------
+    runs : str | Path, default 'runs'
+        Folder of runs, or of another record
+    results : str | Path, default 'results'
+        Folder of the record
+
+    Returns
+    -------
+    pd.DataFrame
+        The record's table of runs
+    """
     results, runs = Path(results), Path(runs)
     results.mkdir(parents=True, exist_ok=True)
     with FileLock(results/'.lock'):

@@ -42,14 +42,36 @@ from ..training.tasks import get_task, statement
 def pretraining_sha256(
     config:RunConfig, # Configuration with the weights `phantom`
 ) -> str:             # 64 hexadecimal digits
-    "Hash of a training on phantoms, known before it is made; it always asks for the region."
+    """Hash of a training on phantoms, known before it is made; it always asks for the region.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Configuration with the weights `phantom`
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits
+    """
     asked = {name: value for name, value in asdict(pretraining(config)).items() if name != 'task'}
     return digest([asked, PHANTOM_VERSION, versions()])
 
 def weights_file(
     config:RunConfig, # Configuration
 ) -> dict|None:       # `name` and `sha256`; None for random weights
-    "The file of initial weights that a run starts from, downloaded where that is needed."
+    """The file of initial weights that a run starts from, downloaded where that is needed.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Configuration
+
+    Returns
+    -------
+    dict | None
+        `name` and `sha256`; None for random weights
+    """
     if config.weights == 'phantom': return dict(name='phantom', sha256=pretraining_sha256(config))
     from bonefrac.training.models import find_weights
     path = find_weights(config.arch, config.weights)
@@ -61,7 +83,17 @@ def _sha256(path, changed):
     return file_sha256(path)
 
 class Prepared:
-    "What a run needs; each part is computed when it is first asked for, and once."
+    """What a run needs; each part is computed when it is first asked for, and once.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Configuration
+    images : pd.DataFrame | None, default None
+        Its image table, where it is loaded already
+    content : str, default ''
+        `content_hash` of the images, where it is known already
+    """
     def __init__(self,
         config:RunConfig,               # Configuration
         images:pd.DataFrame|None=None,  # Its image table, where it is loaded already
@@ -119,7 +151,18 @@ def environment(): # -> dict
 def recipe_changes(
     config:RunConfig, # Configuration
 ) -> dict:            # Fields of `Recipe`
-    "What a configuration changes of its recipe."
+    """What a configuration changes of its recipe.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Configuration
+
+    Returns
+    -------
+    dict
+        Fields of `Recipe`
+    """
     given = {name: getattr(config, name) for name in ('schedule', 'patience', 'dropout', 'wd')}
     asked = {name: value for name, value in given.items() if value not in ('', -1)}
     return dict(asked, equal_rates=config.rates == 'equal', lr=config.lr or None)
@@ -128,7 +171,20 @@ def start_weights(
     config:RunConfig, # Configuration
     runs:str|Path,    # Folder of runs
 ) -> str:             # `imagenet`, `scratch` or a file
-    "Initial weights as `make_learner` takes them; those of phantoms are made first, once."
+    """Initial weights as `make_learner` takes them; those of phantoms are made first, once.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Configuration
+    runs : str | Path
+        Folder of runs
+
+    Returns
+    -------
+    str
+        `imagenet`, `scratch` or a file
+    """
     if config.weights != 'phantom': return config.weights
     first = Prepared(pretraining(config))
     Path(runs).mkdir(parents=True, exist_ok=True)
@@ -138,7 +194,13 @@ def start_weights(
 def loaders_of(
     prepared:Prepared, # What is to be run
 ):                     # fastai DataLoaders: training, validation, test
-    "The three parts of the split, filtered and resized."
+    """The three parts of the split, filtered and resized.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        What is to be run
+    """
     from bonefrac.training.trainers import TRAINERS
     from bonefrac.training.loaders import cached_pixels
     config, row = prepared.config, get_arch(prepared.config.arch)
@@ -151,7 +213,15 @@ def learner_of(
     prepared:Prepared, # What is to be run
     weights:str,       # `imagenet`, `scratch` or a file
 ):                     # fastai Learner, not yet trained
-    "Learner of a configuration."
+    """Learner of a configuration.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        What is to be run
+    weights : str
+        `imagenet`, `scratch` or a file
+    """
     from bonefrac.training.trainers import TRAINERS
     config = prepared.config
     learner = TRAINERS[get_task(config.task).kind].learner
@@ -163,7 +233,20 @@ def predict_parts(
     learn,             # Trained learner
     prepared:Prepared, # What it was trained on
 ) -> pd.DataFrame:     # Predictions table of the task's kind
-    "Predictions of all three parts in one table; who trained is on record."
+    """Predictions of all three parts in one table; who trained is on record.
+
+    Parameters
+    ----------
+    learn : object
+        Trained learner
+    prepared : Prepared
+        What it was trained on
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of the task's kind
+    """
     from bonefrac.training.trainers import TRAINERS
     kind = get_task(prepared.config.task).kind
     tables = [TRAINERS[kind].predictions(learn, prepared.split, part, kind) for part in ('valid', 'test', 'train')]
@@ -173,7 +256,20 @@ def part_scores(
     table:pd.DataFrame, # Predictions table with the column `part`
     split:pd.DataFrame, # Image table after `make_split`, with the column `answer`
 ) -> dict:              # `valid`, `test` and `train`, each a dict of scores
-    "Scores of each part; baseline and threshold come from training and validation."
+    """Scores of each part; baseline and threshold come from training and validation.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Predictions table with the column `part`
+    split : pd.DataFrame
+        Image table after `make_split`, with the column `answer`
+
+    Returns
+    -------
+    dict
+        `valid`, `test` and `train`, each a dict of scores
+    """
     common = split.answer[split.split == 'train'].value_counts().idxmax()
     parts = {part: part_of(table, part) for part in ('valid', 'test', 'train')}
     threshold = threshold_of(parts['valid'])
@@ -183,7 +279,20 @@ def about_run(
     learn,             # Trained learner
     prepared:Prepared, # What it was trained on
 ) -> dict:             # Content of `config.json`
-    "Configuration, hashes, versions, machine."
+    """Configuration, hashes, versions, machine.
+
+    Parameters
+    ----------
+    learn : object
+        Trained learner
+    prepared : Prepared
+        What it was trained on
+
+    Returns
+    -------
+    dict
+        Content of `config.json`
+    """
     config, name = asdict(prepared.config), prepared.name
     what = dict(config=config, versions=versions(), hash=name.rsplit('-', 1)[1])
     what.update(data=prepared.content, labels_hash=prepared.labels, simulated=prepared.simulated)
@@ -193,13 +302,35 @@ def about_run(
 def answers_of(
     task:str, # A name of `TASKS`
 ) -> dict:    # task, kind, says
-    "What a card says of the answers."
+    """What a card says of the answers.
+
+    Parameters
+    ----------
+    task : str
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
+
+    Returns
+    -------
+    dict
+        task, kind, says
+    """
     return dict(task=task, kind=get_task(task).kind, says=statement(task))
 
 def inputs_of(
     config:dict, # Fields of `RunConfig`
 ) -> dict:       # arch, filter, size, resize, mean, std
-    "What a card says of the inputs."
+    """What a card says of the inputs.
+
+    Parameters
+    ----------
+    config : dict
+        Fields of `RunConfig`
+
+    Returns
+    -------
+    dict
+        arch, filter, size, resize, mean, std
+    """
     row = get_arch(config['arch'])
     same = {name: config[name] for name in ('arch', 'filter', 'size', 'resize')}
     return dict(same, mean=row.mean, std=row.std)
@@ -210,7 +341,24 @@ def model_card(
     classes:list, # Answers in the order of the outputs
     sha256:str,   # Hash of the file of weights
 ) -> dict:        # Content of `card.json`
-    "What someone who gets the weights must know."
+    """What someone who gets the weights must know.
+
+    Parameters
+    ----------
+    about : dict
+        From `about_run`
+    metrics : dict
+        From `part_scores`
+    classes : list
+        Answers in the order of the outputs
+    sha256 : str
+        Hash of the file of weights
+
+    Returns
+    -------
+    dict
+        Content of `card.json`
+    """
     config, test = about['config'], metrics['test']
     shown = {name: value for name, value in test.items() if name.startswith(('n', 'accuracy', 'auroc', 'mae'))}
     asked = dict(answers_of(config['task']), classes=classes, test=shown)
@@ -224,7 +372,20 @@ def save_weights(
     model,         # `nn.Module`
     path:str|Path, # `.safetensors` file to write
 ) -> str:          # SHA-256 of the file
-    "Write the weights of a network."
+    """Write the weights of a network.
+
+    Parameters
+    ----------
+    model : object
+        `nn.Module`
+    path : str | Path
+        `.safetensors` file to write
+
+    Returns
+    -------
+    str
+        SHA-256 of the file
+    """
     from safetensors.torch import save_file
     weights = model.state_dict().items()
     save_file({name: value.contiguous().cpu() for name, value in weights}, path)
@@ -233,7 +394,18 @@ def save_weights(
 def counts_of(
     learn, # Trained learner
 ) -> dict: # epochs, kept_epoch, train_images
-    "How much a network was trained."
+    """How much a network was trained.
+
+    Parameters
+    ----------
+    learn : object
+        Trained learner
+
+    Returns
+    -------
+    dict
+        epochs, kept_epoch, train_images
+    """
     train = len(learn.dls.train.dataset)
     return dict(epochs=len(learn.history), kept_epoch=learn.kept_epoch, train_images=train)
 
@@ -242,7 +414,18 @@ CALIBRATED, LEVEL = 20, .9 # fewest validation images that probabilities are cal
 def calibration_of(
     valid:pd.DataFrame, # Predictions table of the validation part
 ) -> dict|None:         # temperature, level, limit, n; None for other kinds, and where there are too few images
-    "How the probabilities of a run are calibrated, and which answers its sets hold."
+    """How the probabilities of a run are calibrated, and which answers its sets hold.
+
+    Parameters
+    ----------
+    valid : pd.DataFrame
+        Predictions table of the validation part
+
+    Returns
+    -------
+    dict | None
+        temperature, level, limit, n; None for other kinds, and where there are too few images
+    """
     from bonefrac.evaluation.calibration import calibrated, conformal_limit, fit_temperature, truth_scores
     if kind_of(valid) not in ('classes', 'binary') or len(valid) < CALIBRATED: return None
     temperature = fit_temperature(valid)
@@ -252,7 +435,18 @@ def calibration_of(
 def margins(
     valid:pd.DataFrame, # Predictions table of the validation part
 ) -> dict|None:         # Number -> half width of its interval, in its unit; None for other kinds
-    "How far the numbers of a run may be off, at the coverage `LEVEL`."
+    """How far the numbers of a run may be off, at the coverage `LEVEL`.
+
+    Parameters
+    ----------
+    valid : pd.DataFrame
+        Predictions table of the validation part
+
+    Returns
+    -------
+    dict | None
+        Number -> half width of its interval, in its unit; None for other kinds
+    """
     from bonefrac.evaluation.numbers import margins_of
     return margins_of(valid, LEVEL) if kind_of(valid) == 'numbers' else None
 
@@ -260,7 +454,20 @@ def gate_of(
     folder:Path,        # Folder of the run
     split:pd.DataFrame, # Image table after `make_split`
 ) -> dict|None:         # What the card says; None where there are too few films
-    "Write the gate of a run."
+    """Write the gate of a run.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run
+    split : pd.DataFrame
+        Image table after `make_split`
+
+    Returns
+    -------
+    dict | None
+        What the card says; None where there are too few films
+    """
     from bonefrac.training.gate import fit_gate_of, write_gate
     fitted = fit_gate_of(split)
     if not fitted: return None
@@ -285,7 +492,18 @@ def _write_run(folder, prepared, learn, seconds):
 def read_run(
     folder:str|Path, # Folder of a finished run
 ) -> dict:           # Keys `config`, `hash`, `data`, `precision`, `device`, `environment`, `metrics`, `name`
-    "What a run was, and its metrics."
+    """What a run was, and its metrics.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a finished run
+
+    Returns
+    -------
+    dict
+        Keys `config`, `hash`, `data`, `precision`, `device`, `environment`, `metrics`, `name`
+    """
     folder = Path(folder)
     if not (folder/'metrics.json').exists(): raise ValueError(f'{folder}: not a finished run')
     about = read_fields(folder/'config.json', 'config', 'data', 'environment')
@@ -296,7 +514,20 @@ def read_predictions(
     folder:str|Path, # Folder of a finished run
     part:str='test', # `valid` or `test`
 ) -> pd.DataFrame:   # Predictions table
-    "Predictions table of a run."
+    """Predictions table of a run.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a finished run
+    part : str, default 'test'
+        `valid` or `test`
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table
+    """
     return part_of(pd.read_parquet(Path(folder)/'predictions.parquet'), part)
 
 # %% ../../nbs/library/experiment/01_run.ipynb #812c073c
@@ -306,7 +537,18 @@ RUN_FILES = ('config.json', 'metrics.json', 'card.json', 'history.csv', 'split.c
 def parquet_fault(
     path:str|Path, # Parquet file
 ) -> str:          # One line; empty where it can be read
-    "Why a table cannot be read, without its path."
+    """Why a table cannot be read, without its path.
+
+    Parameters
+    ----------
+    path : str | Path
+        Parquet file
+
+    Returns
+    -------
+    str
+        One line; empty where it can be read
+    """
     try: pq.read_table(path)
     except (OSError, ValueError) as e: reason = str(e).strip().rpartition("': ")[2]
     else: return ''
@@ -315,7 +557,18 @@ def parquet_fault(
 def weights_fault(
     path:str|Path, # `.safetensors` file
 ) -> str:          # One line; empty where it is whole
-    "Why a file of weights is not whole, by its header and its size."
+    """Why a file of weights is not whole, by its header and its size.
+
+    Parameters
+    ----------
+    path : str | Path
+        `.safetensors` file
+
+    Returns
+    -------
+    str
+        One line; empty where it is whole
+    """
     try:
         with safe_open(path, 'numpy'): return ''
     except (OSError, SafetensorError) as e: return f'{Path(path).name}: {e}'
@@ -323,14 +576,36 @@ def weights_fault(
 def ends_well(
     path:Path, # Text file
 ) -> bool:     # Is it whole, and text?
-    "Does a text file end with a line end, without NUL bytes before?"
+    """Does a text file end with a line end, without NUL bytes before?
+
+    Parameters
+    ----------
+    path : Path
+        Text file
+
+    Returns
+    -------
+    bool
+        Is it whole, and text?
+    """
     content = path.read_bytes()
     return content.endswith(b'\n') and b'\0' not in content
 
 def run_fault(
     folder:str|Path, # Folder of a run
 ) -> str:            # One line; empty where the run is finished and whole
-    "Why a folder is no finished run."
+    """Why a folder is no finished run.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a run
+
+    Returns
+    -------
+    str
+        One line; empty where the run is finished and whole
+    """
     folder = Path(folder)
     files = [folder/name for name in RUN_FILES]
     lost = [file.name for file in files if not file.is_file() or not file.stat().st_size]
@@ -359,7 +634,20 @@ def run(
     what:RunConfig|Prepared, # Configuration, alone or prepared
     runs:str|Path='runs',    # Folder of runs
 ) -> Path:                   # Folder of the finished run
-    "Make a run, or find it finished."
+    """Make a run, or find it finished.
+
+    Parameters
+    ----------
+    what : RunConfig | Prepared
+        Configuration, alone or prepared
+    runs : str | Path, default 'runs'
+        Folder of runs
+
+    Returns
+    -------
+    Path
+        Folder of the finished run
+    """
     prepared = Prepared(what) if isinstance(what, RunConfig) else what
     folder = Path(runs)/prepared.name
     if folder.exists() and (fault := run_fault(folder)):

@@ -25,7 +25,18 @@ FIRST_TRIAL = dict(lr=2e-3, wd=.05, dropout=.2) # about the recipe as it is
 def proposal(
     trial,   # Optuna's trial
 ) -> dict:   # Field of a configuration -> value
-    "Values that a trial proposes, rounded."
+    """Values that a trial proposes, rounded.
+
+    Parameters
+    ----------
+    trial : object
+        Optuna's trial
+
+    Returns
+    -------
+    dict
+        Field of a configuration -> value
+    """
     values = {}
     for name, (low, high, log, decimals) in SEARCHED.items():
         values[name] = round(trial.suggest_float(name, low, high, log=log), decimals)
@@ -39,7 +50,22 @@ def validation_loss(
     runs:str|Path,     # Folder of runs
     results:str|Path,  # Folder of the record
 ) -> float:            # Nats
-    "Make a run, add it to the record, and score it by its validation images."
+    """Make a run, add it to the record, and score it by its validation images.
+
+    Parameters
+    ----------
+    values : dict
+        Fields of a configuration
+    runs : str | Path
+        Folder of runs
+    results : str | Path
+        Folder of the record
+
+    Returns
+    -------
+    float
+        Nats
+    """
     folder = run(run_config(**values), runs)
     collect(runs, results)
     loss = log_loss(read_predictions(folder, 'valid'))
@@ -52,7 +78,19 @@ def search(
     results:str|Path='results', # Folder of the record
     fixed:dict=FIXED,           # Fields of a configuration that stay as they are
 ):                              # Optuna's study
-    "Search for the values of `SEARCHED` with the lowest validation loss."
+    """Search for the values of `SEARCHED` with the lowest validation loss.
+
+    Parameters
+    ----------
+    trials : int, default 12
+        Number of configurations
+    runs : str | Path, default 'runs'
+        Folder of runs
+    results : str | Path, default 'results'
+        Folder of the record
+    fixed : dict, default FIXED
+        Fields of a configuration that stay as they are
+    """
     try: import optuna
     except ImportError: raise ValueError('a search needs the package optuna: pip install optuna') from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)

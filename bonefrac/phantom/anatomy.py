@@ -29,20 +29,45 @@ VIEWS = {region: views for limb in LIMBS for region, views in limb.views.items()
 def limb_of(
     region:str, # A name of `VIEWS`
 ) -> Limb:
-    "The limb that a region is a place of."
+    """The limb that a region is a place of.
+
+    Parameters
+    ----------
+    region : str
+        A name of `VIEWS`
+    """
     return choose(region, LIMB_OF, 'region')
 
 def parts_of(
     region:str, # A name of `VIEWS`
 ) -> tuple:     # Names of parts of its limb
-    "What an image of a region can show."
+    """What an image of a region can show.
+
+    Parameters
+    ----------
+    region : str
+        A name of `VIEWS`
+
+    Returns
+    -------
+    tuple
+        Names of parts of its limb
+    """
     return limb_of(region).shows[region]
 
 def get_view(
     region:str, # A name of `VIEWS`
     view:str,   # A name of `VIEWS[region]`
 ) -> View:
-    "The row of a view; unknown names are refused."
+    """The row of a view; unknown names are refused.
+
+    Parameters
+    ----------
+    region : str
+        A name of `VIEWS`
+    view : str
+        A name of `VIEWS[region]`
+    """
     return choose(view, choose(region, VIEWS, 'region'), f'view of the {region}')
 
 # %% ../../nbs/library/phantom/05_anatomy.ipynb #c293ddd9
@@ -51,7 +76,27 @@ RANGES = dict(age=(3, 90), scale=(.4, 1.3), stout=(.5, 2), girth=(.5, 2), fat=(0
 
 @dataclass(frozen=True)
 class Subject:
-    "Whose bones they are."
+    """Whose bones they are.
+
+    Parameters
+    ----------
+    seed : int, default 0
+        Of the individual shape
+    age : float, default 35.0
+        Years, 3 to 90
+    scale : float, default 1.0
+        Size relative to the table
+    stout : float, default 1.0
+        Radius of bones relative to their length
+    girth : float, default 1.0
+        Radius of soft tissue relative to the table
+    fat : float, default 0.15
+        Share of the soft tissue's radius that is fat
+    side : str, default 'L'
+        `L` or `R`
+    sex : str, default 'F'
+        `F` or `M`; grown men are larger
+    """
     seed:int=0        # Of the individual shape
     age:float=35.     # Years, 3 to 90
     scale:float=1.    # Size relative to the table
@@ -75,7 +120,15 @@ def draw_subject(
     rng:np.random.Generator, # Source of all chance
     children:float=.3,       # Share of children, in [0, 1]
 ) -> Subject:
-    "A random subject."
+    """A random subject.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Source of all chance
+    children : float, default 0.3
+        Share of children, in [0, 1]
+    """
     age = rng.uniform(3, GROWN) if rng.uniform() < children else rng.uniform(18, 88)
     sex = rng.choice([-.05, .05])
     stature = (.445 + .0335*min(age, 16.5))*(1 + sex*(age > 12))*rng.normal(1, .035)
@@ -96,7 +149,22 @@ def shape_chain(
     subject:Subject,
     rng:np.random.Generator, # Of the individual shape
 ) -> np.ndarray:             # Float, (2k - 2, 4), or (2, 4) for k < 3
-    "A chain of the table as a subject has it."
+    """A chain of the table as a subject has it.
+
+    Parameters
+    ----------
+    chain : np.ndarray
+        Float, (k, 4), from a `Bone`: x, y, z, radius in cm
+    frame : np.ndarray | None
+        Of the bone
+    rng : np.random.Generator
+        Of the individual shape
+
+    Returns
+    -------
+    np.ndarray
+        Float, (2k - 2, 4), or (2, 4) for k < 3
+    """
     off = .06*rng.standard_normal((len(chain), 3))
     if frame is not None: off = off @ frame
     xyz, radius = chain[:, :3] + off*chain[:, 3:], subject.stout*chain[:, 3]
@@ -108,7 +176,20 @@ def along(
     chain:np.ndarray, # Float, (k, 4): x, y, z, radius in cm
     share:float,      # Of its length, in [0, 1]
 ) -> tuple:           # Point (3,) in cm, unit direction (3,), radius in cm
-    "A place on a chain."
+    """A place on a chain.
+
+    Parameters
+    ----------
+    chain : np.ndarray
+        Float, (k, 4): x, y, z, radius in cm
+    share : float
+        Of its length, in [0, 1]
+
+    Returns
+    -------
+    tuple
+        Point (3,) in cm, unit direction (3,), radius in cm
+    """
     steps = np.linalg.norm(np.diff(chain[:, :3], axis=0), axis=1)
     length = np.concatenate([[0], np.cumsum(steps)])
     place = share*length[-1]
@@ -124,7 +205,24 @@ def split_at_plates(
     width:float,             # Of each gap, cm
     rng:np.random.Generator, # Of the waves
 ) -> list:                   # `Solid`s, one more than growth plates
-    "A bone parted at its growth plates."
+    """A bone parted at its growth plates.
+
+    Parameters
+    ----------
+    solid : Solid
+        A whole bone
+    plates : object
+        Shares of its axis, rising
+    width : float
+        Of each gap, cm
+    rng : np.random.Generator
+        Of the waves
+
+    Returns
+    -------
+    list
+        `Solid`s, one more than growth plates
+    """
     cuts = []
     for share in plates:
         point, way, radius = along(solid.chains[0], share)
@@ -138,7 +236,17 @@ def nutrient_canal(
     share:float,             # Where it lies, share of the axis
     rng:np.random.Generator, # Source of all chance
 ) -> Solid:
-    "A nutrient canal in the wall of a shaft."
+    """A nutrient canal in the wall of a shaft.
+
+    Parameters
+    ----------
+    solid : Solid
+        A whole bone
+    share : float
+        Where it lies, share of the axis
+    rng : np.random.Generator
+        Source of all chance
+    """
     point, way, radius = along(solid.chains[0], share + rng.uniform(-.06, .06))
     turn = rng.uniform(0, 6.28)
     out = np.cross(way, [np.cos(turn), 0, np.sin(turn)])
@@ -161,7 +269,13 @@ def cavities_of(
     bone:Bone,
     subject:Subject,
 ) -> list:           # `Solid`s of air
-    "Air inside a bone."
+    """Air inside a bone.
+
+    Returns
+    -------
+    list
+        `Solid`s of air
+    """
     def grown(chain): return rounded(subject.scale*resized(chain, subject.stout))
     return [Solid((grown(chain),), shell='air', core='air', name='cavity') for chain in bone.cavities]
 
@@ -172,7 +286,24 @@ def limb(
     plates:bool=True,    # Growth plates, in children?
     canals:bool=True,    # Nutrient canals?
 ) -> dict:               # Bone name -> (part, list of `Solid`), in coordinates of the straight limb, cm
-    "The bones of a subject."
+    """The bones of a subject.
+
+    Parameters
+    ----------
+    region : str
+        A name of `VIEWS`; parts that it cannot show are left out
+    curl : dict | None, default None
+        Ray -> four angles in degrees, from `curls`; None: straight fingers
+    plates : bool, default True
+        Growth plates, in children?
+    canals : bool, default True
+        Nutrient canals?
+
+    Returns
+    -------
+    dict
+        Bone name -> (part, list of `Solid`), in coordinates of the straight limb, cm
+    """
     place, bones = limb_of(region), {}
     gap = subject.scale*(.24 - .01*subject.age)
     for i, bone in enumerate(place.table(region, curl)):
@@ -192,7 +323,20 @@ def curls(
     view:View,               # Its `curl` and `fan` count
     rng:np.random.Generator, # Source of all chance
 ) -> dict:                   # Ray -> four angles in degrees
-    "How the fingers are bent."
+    """How the fingers are bent.
+
+    Parameters
+    ----------
+    view : View
+        Its `curl` and `fan` count
+    rng : np.random.Generator
+        Source of all chance
+
+    Returns
+    -------
+    dict
+        Ray -> four angles in degrees
+    """
     bends = {}
     for ray in range(2, 6):
         curl = np.array([0, 1., 1.2, .8])*(view.curl + rng.normal(0, 3))
@@ -205,7 +349,20 @@ def axis_rotation(
     axis:str,       # `x`, `y` or `z`
     degrees:float,  # Angle
 ) -> np.ndarray:    # Float, (3, 3)
-    "Rotation about an axis of the coordinates."
+    """Rotation about an axis of the coordinates.
+
+    Parameters
+    ----------
+    axis : str
+        `x`, `y` or `z`
+    degrees : float
+        Angle
+
+    Returns
+    -------
+    np.ndarray
+        Float, (3, 3)
+    """
     i, j = dict(x=(1, 2), y=(2, 0), z=(0, 1))[axis]
     a, turn = np.deg2rad(degrees), np.eye(3)
     c, s = np.cos(a), np.sin(a)
@@ -216,28 +373,80 @@ def pivot_motion(
     turn:np.ndarray,  # Float, (3, 3): rotation
     pivot:np.ndarray, # Float, (3,): point that stays, cm
 ) -> tuple:           # Rigid motion: rotation (3, 3), shift (3,) in cm
-    "A rotation about a point."
+    """A rotation about a point.
+
+    Parameters
+    ----------
+    turn : np.ndarray
+        Float, (3, 3): rotation
+    pivot : np.ndarray
+        Float, (3,): point that stays, cm
+
+    Returns
+    -------
+    tuple
+        Rigid motion: rotation (3, 3), shift (3,) in cm
+    """
     return turn, pivot - turn @ pivot
 
 def join_motions(
     first:tuple,  # Rigid motion
     second:tuple, # Rigid motion after it
 ) -> tuple:       # Rigid motion
-    "Two rigid motions in a row."
+    """Two rigid motions in a row.
+
+    Parameters
+    ----------
+    first : tuple
+        Rigid motion
+    second : tuple
+        Rigid motion after it
+
+    Returns
+    -------
+    tuple
+        Rigid motion
+    """
     return second[0] @ first[0], second[0] @ first[1] + second[1]
 
 def move_point(
     motion:tuple, # Rigid motion
     point,        # x, y, z in cm
 ) -> np.ndarray:  # Float, (3,), in cm
-    "A point after a rigid motion."
+    """A point after a rigid motion.
+
+    Parameters
+    ----------
+    motion : tuple
+        Rigid motion
+    point : object
+        x, y, z in cm
+
+    Returns
+    -------
+    np.ndarray
+        Float, (3,), in cm
+    """
     return motion[0] @ point + motion[1]
 
 def move_chain(
     motion:tuple, # Rigid motion
     chain,        # Float, (k, 4): x, y, z, radius in cm
 ) -> np.ndarray:  # Float, (k, 4)
-    "A chain after a rigid motion."
+    """A chain after a rigid motion.
+
+    Parameters
+    ----------
+    motion : tuple
+        Rigid motion
+    chain : object
+        Float, (k, 4): x, y, z, radius in cm
+
+    Returns
+    -------
+    np.ndarray
+        Float, (k, 4)
+    """
     return np.column_stack([chain[:, :3] @ motion[0].T + motion[1], chain[:, 3]])
 
 # %% ../../nbs/library/phantom/05_anatomy.ipynb #c87a40f6
@@ -245,7 +454,20 @@ def joint_turn(
     joint,        # `Joint`
     angles:dict,  # Name of an angle -> degrees
 ) -> np.ndarray:  # Float, (3, 3)
-    "How a part is turned by its joint."
+    """How a part is turned by its joint.
+
+    Parameters
+    ----------
+    joint : object
+        `Joint`
+    angles : dict
+        Name of an angle -> degrees
+
+    Returns
+    -------
+    np.ndarray
+        Float, (3, 3)
+    """
     turn = np.eye(3)
     for axis, name, sign in joint.turns: turn = turn @ axis_rotation(axis, sign*angles[name])
     return turn
@@ -255,7 +477,20 @@ def pose_limb(
     angles:dict, # Name of an angle -> degrees
     scale:float, # Of the subject
 ) -> dict:       # Part -> rigid motion: rotation (3, 3), shift (3,) in cm
-    "Motions of all parts, each after the part that holds it."
+    """Motions of all parts, each after the part that holds it.
+
+    Parameters
+    ----------
+    angles : dict
+        Name of an angle -> degrees
+    scale : float
+        Of the subject
+
+    Returns
+    -------
+    dict
+        Part -> rigid motion: rotation (3, 3), shift (3,) in cm
+    """
     still = np.eye(3), np.zeros(3)
     motions = {part: still for part in limb.soft}
     for joint in limb.joints:
@@ -272,7 +507,20 @@ def pose_view(
     rng:np.random.Generator|None=None, # Of how well the limb is placed; None: exactly as the table says
     roll:float=0.,                # Rotation in the image, degrees
 ) -> dict:           # Part -> rigid motion into the image: rotation or mirror image (3, 3), shift (3,) in cm
-    "Motions that bring the straight limb into a view."
+    """Motions that bring the straight limb into a view.
+
+    Parameters
+    ----------
+    rng : np.random.Generator | None, default None
+        Of how well the limb is placed; None: exactly as the table says
+    roll : float, default 0.0
+        Rotation in the image, degrees
+
+    Returns
+    -------
+    dict
+        Part -> rigid motion into the image: rotation or mirror image (3, 3), shift (3,) in cm
+    """
     lift, bend, turn, twist = rng.normal(0, [5, 4, 5, 5]) if rng else np.zeros(4)
     angles = dict(
         abduct=view.abduct + lift*(view.abduct > 0), twist=view.twist + twist,
@@ -291,7 +539,22 @@ def frame_of(
     rng:np.random.Generator|None=None, # Of the frame's size and place; None: exactly around the marks
     also=(),                      # More places in the image: part, x, y, z in cm of the subject's straight limb
 ) -> tuple:                       # Centre (2,), width and height (2,) in cm
-    "What an image of a view shows."
+    """What an image of a view shows.
+
+    Parameters
+    ----------
+    pose : dict
+        From `pose_view`
+    rng : np.random.Generator | None, default None
+        Of the frame's size and place; None: exactly around the marks
+    also : object, default ()
+        More places in the image: part, x, y, z in cm of the subject's straight limb
+
+    Returns
+    -------
+    tuple
+        Centre (2,), width and height (2,) in cm
+    """
     wide, aspect, shift = 1, .5, 0
     if rng: wide, aspect, shift = rng.uniform(.5, 1.15, 2), rng.uniform(.42, .9), rng.normal(0, .03, 2)
     marks = [(part, *(subject.scale*np.array(xyz))) for part, *xyz in view.marks]
@@ -308,7 +571,17 @@ def ray_skin(
     rays,       # `Rays`
     ray:int,    # 1 to 5
 ) -> np.ndarray:# Float, (k, 4): x, y, z in cm of the subject, radius in cm of the table
-    "Skin around the bones of a finger or toe."
+    """Skin around the bones of a finger or toe.
+
+    Parameters
+    ----------
+    bones : dict
+        From `limb`
+    rays : object
+        `Rays`
+    ray : int
+        1 to 5
+    """
     names = [name for name in rays.names(ray) if name in bones]
     ends = np.concatenate([bones[name][1][0].chains[0][[0, -1]] for name in names])
     return np.column_stack([ends[:, :3], np.linspace(rays.skin[0], rays.skin[1], len(ends))])
@@ -319,7 +592,22 @@ def skin_chains(
     bones:dict,        # From `limb`
     fingers:bool=True, # With the skin of fingers or toes?
 ) -> list:             # Pairs of a part and a chain, float, (k, 4): x, y, z, radius in cm
-    "The skin of the parts that a region shows."
+    """The skin of the parts that a region shows.
+
+    Parameters
+    ----------
+    region : str
+        A name of `VIEWS`
+    bones : dict
+        From `limb`
+    fingers : bool, default True
+        With the skin of fingers or toes?
+
+    Returns
+    -------
+    list
+        Pairs of a part and a chain, float, (k, 4): x, y, z, radius in cm
+    """
     rng, chains, place = np.random.default_rng([subject.seed, 10_000]), [], limb_of(region)
     grown = subject.scale*np.array([1, 1, 1, subject.girth])
     for part in place.shows[region]:

@@ -33,7 +33,18 @@ from .augment import exported_copy, turn_polygons
 def known_regions(
     names, # Names of `VIEWS`, in any order
 ) -> tuple: # Each once, in alphabetical order, as `REGIONS` are
-    "Regions to simulate; unknown ones and none are refused."
+    """Regions to simulate; unknown ones and none are refused.
+
+    Parameters
+    ----------
+    names : object
+        Names of `VIEWS`, in any order
+
+    Returns
+    -------
+    tuple
+        Each once, in alphabetical order, as `REGIONS` are
+    """
     regions = tuple(sorted(set(known(names, VIEWS, 'region'))))
     if not regions: raise ValueError('no region is named; at least one is needed')
     return regions
@@ -43,7 +54,22 @@ def region_of_subject(
     annotated:float, # Share of examinations with a fracture, in [0, 1]
     regions:tuple=REGIONS, # From `known_regions`
 ) -> tuple:          # One of the regions; is there a fracture?
-    "What a subject is examined for: regions in turn, fractures evenly."
+    """What a subject is examined for: regions in turn, fractures evenly.
+
+    Parameters
+    ----------
+    number : int
+        Of the subject, from 0
+    annotated : float
+        Share of examinations with a fracture, in [0, 1]
+    regions : tuple, default REGIONS
+        From `known_regions`
+
+    Returns
+    -------
+    tuple
+        One of the regions; is there a fracture?
+    """
     turn, place = divmod(number, len(regions))
     due = turn*annotated + place/len(regions) + 1e-9 # fractures so far
     return regions[place], bool(np.floor(due + annotated) > np.floor(due))
@@ -55,7 +81,21 @@ def subject_cases(
     regions:tuple=REGIONS, # From `known_regions`
     graph=None,      # Decides by `breaks` who has a fracture, a `Graph` of `phantom.records`; None: dealt evenly
 ):                   # Yields (name, `Case`)
-    "Cases of one subject."
+    """Cases of one subject.
+
+    Parameters
+    ----------
+    number : int
+        Of the subject, from 0
+    seed : int
+        Same seed, same cases
+    annotated : float
+        Share of examinations with a fracture, in [0, 1]
+    regions : tuple, default REGIONS
+        From `known_regions`
+    graph : object, default None
+        Decides by `breaks` who has a fracture, a `Graph` of `phantom.records`; None: dealt evenly
+    """
     rng = np.random.default_rng([seed, number])
     subject, fracture = (int(rng.integers(2**62)) for _ in range(2))
     region, fractured = region_of_subject(number, annotated, regions)
@@ -75,7 +115,20 @@ def part_of(
     number:int, # Of the subject's first image, from 0
     n:int,      # Number of all images
 ) -> str:       # A name of `PARTS_OF_DATA`
-    "Part of the data that a subject goes to."
+    """Part of the data that a subject goes to.
+
+    Parameters
+    ----------
+    number : int
+        Of the subject's first image, from 0
+    n : int
+        Number of all images
+
+    Returns
+    -------
+    str
+        A name of `PARTS_OF_DATA` (train, valid, test)
+    """
     ends = np.cumsum(list(PARTS_OF_DATA.values()))*n
     return list(PARTS_OF_DATA)[min(int(np.searchsorted(ends, number + .5)), 2)]
 
@@ -86,7 +139,21 @@ def plan(
     regions:tuple=REGIONS, # From `known_regions`
     graph=None,      # As `subject_cases`
 ):                   # Yields (part, name, `Case`)
-    "What a data set holds, image by image."
+    """What a data set holds, image by image.
+
+    Parameters
+    ----------
+    n : int
+        Number of images, at least 1
+    seed : int
+        Same seed, same plan
+    annotated : float
+        Share of examinations with a fracture, in [0, 1]
+    regions : tuple, default REGIONS
+        From `known_regions`
+    graph : object, default None
+        As `subject_cases`
+    """
     done = 0
     for number in count():
         part = part_of(done, n)
@@ -105,14 +172,38 @@ CLASS_IDS.update({region: number for number, region in enumerate(FURTHER, len(CL
 def class_names_for(
     regions:tuple, # From `known_regions`
 ) -> list:         # Names by class id
-    "Class names of an archive."
+    """Class names of an archive.
+
+    Parameters
+    ----------
+    regions : tuple
+        From `known_regions`
+
+    Returns
+    -------
+    list
+        Names by class id
+    """
     return [*CLASS_NAMES, *FURTHER] if set(regions) & set(FURTHER) else list(CLASS_NAMES)
 
 def label_text(
     region:str,    # A name of `VIEWS`
     polygons:list, # Float (k, 2) in [0, 1] each
 ) -> str:          # `id x1 y1 x2 y2 …` with six decimals and a line end, one line per polygon
-    "Content of a label file."
+    """Content of a label file.
+
+    Parameters
+    ----------
+    region : str
+        A name of `VIEWS`
+    polygons : list
+        Float (k, 2) in [0, 1] each
+
+    Returns
+    -------
+    str
+        `id x1 y1 x2 y2 …` with six decimals and a line end, one line per polygon
+    """
     lines = []
     for polygon in polygons:
         numbers = [f'{value:.6f}' for value in polygon.ravel()]
@@ -137,7 +228,20 @@ def table_rows(
     files:list,      # Names below the folder; the first is the original, the others are its copies
     phantom:Phantom,
 ) -> tuple:          # Rows of each of `TABLES`
-    "What the tables say of one image."
+    """What the tables say of one image.
+
+    Parameters
+    ----------
+    name : str
+        Of the image, from `subject_cases`
+    files : list
+        Names below the folder; the first is the original, the others are its copies
+
+    Returns
+    -------
+    tuple
+        Rows of each of `TABLES`
+    """
     subject, study, _ = name.split('_')
     study = f'{subject}_{study}'
     truth = dict(name=files[0], subject=subject, study=study, **phantom.truth)
@@ -249,7 +353,20 @@ def is_finished(
     out:Path,  # Folder
     want:dict, # What its `phantom.json` must hold
 ) -> bool:     # False where the folder is missing or empty; one with anything else is refused
-    "Whether a folder holds these very phantoms."
+    """Whether a folder holds these very phantoms.
+
+    Parameters
+    ----------
+    out : Path
+        Folder
+    want : dict
+        What its `phantom.json` must hold
+
+    Returns
+    -------
+    bool
+        False where the folder is missing or empty; one with anything else is refused
+    """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())): return False
     try: have = dict(dict(regions=list(REGIONS)), **read_json(out/'phantom.json'))
     except (ValueError, TypeError):
@@ -281,7 +398,36 @@ def make_phantoms(
     graph=None,           # As `subject_cases`: who has a fracture; `annotated` is then not used
     regions=REGIONS,      # Names of `VIEWS`; default: those of the study
 ) -> Path:                # The folder, in the layout of the real archive
-    "Write an archive of phantoms, or find it written."
+    """Write an archive of phantoms, or find it written.
+
+    Parameters
+    ----------
+    out : str | Path
+        Folder to make
+    n : int, default 300
+        Number of images, at least 1; copies come on top
+    seed : int, default 0
+        Same parameters, same bytes
+    size : int, default 512
+        Longest side in px, in [64, 1024]
+    annotated : float, default 0.6
+        Share of examinations with a fracture and its polygon, in [0, 1]
+    copies : int, default 0
+        Turned and re-exposed copies of each training image, as the published export made them
+    nuisances : dict | None, default None
+        Probabilities that replace those of `NUISANCES`, such as `dict(marker=0)`
+    masks : bool, default False
+        Write masks of bones and fragments too?
+    graph : object, default None
+        As `subject_cases`: who has a fracture; `annotated` is then not used
+    regions : object, default REGIONS
+        Names of `VIEWS`; default: those of the study
+
+    Returns
+    -------
+    Path
+        The folder, in the layout of the real archive
+    """
     _check_numbers(n, seed, size, annotated, copies)
     out = Path(out).expanduser().absolute()
     settings:dict = dict(

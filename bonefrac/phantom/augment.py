@@ -16,7 +16,20 @@ def exported_copy(
     image:np.ndarray,        # Grey uint8, (height, width)
     rng:np.random.Generator, # Source of chance
 ) -> tuple:                  # Grey uint8, (height, width); float (2, 3), the map of pixel coordinates
-    "A version of an image as the export makes them: turned, re-exposed, compressed."
+    """A version of an image as the export makes them: turned, re-exposed, compressed.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+    rng : np.random.Generator
+        Source of chance
+
+    Returns
+    -------
+    tuple
+        Grey uint8, (height, width); float (2, 3), the map of pixel coordinates
+    """
     h, w = image.shape
     turn = cv2.getRotationMatrix2D(((w - 1)/2, (h - 1)/2), rng.uniform(-15, 15), 1)
     power = np.exp(rng.uniform(-1.1, 1.1))
@@ -31,7 +44,22 @@ def turn_polygons(
     shape:tuple,     # Height and width of the image
     turn:np.ndarray, # Float (2, 3), the map of pixel coordinates
 ) -> list:           # The same; one that leaves the image is left out
-    "Polygons of a turned image."
+    """Polygons of a turned image.
+
+    Parameters
+    ----------
+    polygons : list
+        Float (k, 2) in [0, 1] each: x, y relative to width and height
+    shape : tuple
+        Height and width of the image
+    turn : np.ndarray
+        Float (2, 3), the map of pixel coordinates
+
+    Returns
+    -------
+    list
+        The same; one that leaves the image is left out
+    """
     size, moved = np.array(shape[::-1]), []
     for polygon in polygons:
         pixels = (polygon*size - .5) @ turn[:, :2].T + turn[:, 2] + .5 # the middle of the first pixel is at .5

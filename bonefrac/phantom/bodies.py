@@ -21,7 +21,18 @@ from .nuisances import draw_exposure, random_stream
 def both(
     *chains, # Each a list of x, y, z, radius in cm
 ) -> list:   # Twice as many
-    "Chains and their mirror images."
+    """Chains and their mirror images.
+
+    Parameters
+    ----------
+    chains : object
+        Each a list of x, y, z, radius in cm
+
+    Returns
+    -------
+    list
+        Twice as many
+    """
     return [*chains, *[[(-x, y, z, r) for x, y, z, r in chain] for chain in chains]]
 
 # %% ../../nbs/library/phantom/15_bodies.ipynb #b2552184
@@ -101,7 +112,17 @@ HEART = [(-1,-92,4,4.6), (-4,-86,4,4.4)]
 
 @dataclass(frozen=True)
 class Body:
-    "What can be shown of somebody."
+    """What can be shown of somebody.
+
+    Parameters
+    ----------
+    bones : dict
+        Bone -> chains
+    skin : str
+        A name of `SKIN` (leg, pelvis, trunk, head)
+    views : tuple
+        Each: centre x, y, width and height in cm, degrees turned about y
+    """
     bones:dict  # Bone -> chains
     skin:str    # A name of `SKIN`
     views:tuple # Each: centre x, y, width and height in cm, degrees turned about y
@@ -124,7 +145,15 @@ BODIES = dict(
 WALLS = dict(femur=.35, tibia=.35) # cm², of long bones
 
 class Posed:
-    "A body before the beam."
+    """A body before the beam.
+
+    Parameters
+    ----------
+    body : Body
+        A row of `BODIES`
+    rng : np.random.Generator
+        Source of all chance
+    """
     def __init__(self,
         body:Body,               # A row of `BODIES`
         rng:np.random.Generator, # Source of all chance
@@ -172,7 +201,22 @@ def body_image(
     seed:int=0,   # The only source of chance; not negative
     size:int=320, # Longest side in px
 ) -> np.ndarray:  # Grey uint8, (height, width)
-    "A simulated radiograph of somebody's leg, trunk or head."
+    """A simulated radiograph of somebody's leg, trunk or head.
+
+    Parameters
+    ----------
+    name : str
+        A name of `BODIES` (thigh, knee, leg, ankle, foot, pelvis, hip, lumbar, chest, skull)
+    seed : int, default 0
+        The only source of chance; not negative
+    size : int, default 320
+        Longest side in px
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8, (height, width)
+    """
     rng = random_stream(seed, name)
     posed = Posed(choose(name, BODIES, 'body'), rng)
     pixel = float(posed.field.max()/size)

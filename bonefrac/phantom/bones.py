@@ -13,7 +13,30 @@ import numpy as np
 # %% ../../nbs/library/phantom/01_bones.ipynb #960eabbf
 @dataclass(frozen=True)
 class Bone:
-    "One bone of a straight limb."
+    """One bone of a straight limb.
+
+    Parameters
+    ----------
+    part : str
+        What it moves with, such as `forearm`
+    chains : tuple
+        Float, (k, 4) each: x, y, z, radius in cm; the first is the axis
+    wall : float
+        Outer minus inner radius squared, cm²
+    fill : float, default 0.6
+        Share of the core that is `core`; the rest is marrow
+    plates : tuple, default ()
+        Growth plates, share of the axis from its start
+    age : float, default 0.0
+        Years at which it begins to show
+    core : str, default 'spongiosa'
+        Material inside, a name of `MATERIALS` (muscle, fat, lung, marrow, spongiosa, cortex, plaster, titanium,
+        steel, air)
+    cavities : tuple, default ()
+        Chains of air inside the bone
+    frame : np.ndarray | None, default None
+        Float, (3, 3): rows are across, along and through the bone; None: x, y, z
+    """
     name:str
     part:str           # What it moves with, such as `forearm`
     chains:tuple       # Float, (k, 4) each: x, y, z, radius in cm; the first is the axis
@@ -41,7 +64,25 @@ def enter(
     cavities=(),# Chains of air inside the bone
     **more,     # Other fields of `Bone`
 ):
-    "Enter a bone into a table."
+    """Enter a bone into a table.
+
+    Parameters
+    ----------
+    table : dict
+        Name -> `Bone`; changed in place
+    name : str
+        Of the bone
+    part : str
+        What it moves with
+    chains : object
+        Rows of x, y, z, radius in cm; the first is the axis
+    wall : float
+        Outer minus inner radius squared, cm²
+    cavities : object, default ()
+        Chains of air inside the bone
+    more : object
+        Other fields of `Bone`
+    """
     solid, air = (tuple(np.array(chain, float) for chain in some) for some in (chains, cavities))
     table[name] = Bone(name, part, solid, wall, cavities=air, **more)
 
@@ -49,7 +90,20 @@ def mirrored(
     chain,      # Rows of x, y, z, radius in cm
     middle=0.,  # x of the mirror, cm
 ) -> list:      # Rows of x, y, z, radius in cm
-    "A chain on the other side of the body."
+    """A chain on the other side of the body.
+
+    Parameters
+    ----------
+    chain : object
+        Rows of x, y, z, radius in cm
+    middle : object, default 0.0
+        x of the mirror, cm
+
+    Returns
+    -------
+    list
+        Rows of x, y, z, radius in cm
+    """
     return [(2*middle - x, *rest) for x, *rest in chain]
 
 def sheet(
@@ -58,7 +112,24 @@ def sheet(
     n:int,   # Number of rods
     r:float, # Their radius, cm
 ) -> list:   # Chains of two balls
-    "A thin plate of bone between two chains: rods beside each other."
+    """A thin plate of bone between two chains: rods beside each other.
+
+    Parameters
+    ----------
+    one : object
+        Chain: rows of x, y, z, radius in cm
+    other : object
+        Chain of as many balls
+    n : int
+        Number of rods
+    r : float
+        Their radius, cm
+
+    Returns
+    -------
+    list
+        Chains of two balls
+    """
     at = np.linspace(0, len(one) - 1, n)
     def along(chain): return np.array([np.interp(at, range(len(chain)), axis) for axis in zip(*chain)])[:3].T
     return [[(*a, r), (*b, r)] for a, b in zip(along(one), along(other))]
@@ -69,7 +140,22 @@ def tube(
     end,         # Surface of the head: x, y, z in cm
     r:float,     # Radius of the narrow middle, cm
 ) -> np.ndarray: # Float, (6, 4): x, y, z, radius in cm
-    "A short tubular bone from its base to its head."
+    """A short tubular bone from its base to its head.
+
+    Parameters
+    ----------
+    start : object
+        Surface of the base: x, y, z in cm
+    end : object
+        Surface of the head: x, y, z in cm
+    r : float
+        Radius of the narrow middle, cm
+
+    Returns
+    -------
+    np.ndarray
+        Float, (6, 4): x, y, z, radius in cm
+    """
     start, way = np.asarray(start, float), np.subtract(end, start)
     radii, length = r*np.array([1.5, 1.4, 1.05, 1, 1.2, 1.3]), np.linalg.norm(way)
     inner = length - radii[0] - radii[-1]
@@ -87,7 +173,23 @@ def _tubular(name, part, axis, way, wide, r, plates):
 
 @dataclass(frozen=True)
 class Rays:
-    "Fingers or toes: five rays of three or four tubular bones."
+    """Fingers or toes: five rays of three or four tubular bones.
+
+    Parameters
+    ----------
+    part : str
+        What they move with
+    table : dict
+        Ray -> lengths from base to tip, cm; base: x, y, z, cm; degrees to x; degrees of bend; thickness
+    radii : dict
+        Bone -> radius of its narrowest place in cm, thickness 1; a short ray lacks the third
+    bends : int, default 1
+        Which way they bend: 1 to z, -1 away from it
+    rest : tuple, default (0, 0, 0, 0)
+        Degrees at each joint of a ray at rest
+    skin : tuple, default (1.25, 0.78)
+        Radius of the skin at base and tip, cm
+    """
     part:str       # What they move with
     table:dict     # Ray -> lengths from base to tip, cm; base: x, y, z, cm; degrees to x; degrees of bend; thickness
     radii:dict     # Bone -> radius of its narrowest place in cm, thickness 1; a short ray lacks the third
@@ -134,7 +236,33 @@ class Rays:
 # %% ../../nbs/library/phantom/01_bones.ipynb #8b40f424
 @dataclass(frozen=True)
 class View:
-    "How a projection is taken."
+    """How a projection is taken.
+
+    Parameters
+    ----------
+    marks : tuple
+        Places that lie in the image: part, x, y, z in cm of the straight limb
+    margin : float
+        Around them, cm
+    turn : float, default 0.0
+        Of the whole limb about y, degrees
+    twist : float, default 0.0
+        Of the limb about its own axis, degrees
+    abduct : float, default 0.0
+        Of the limb from the body, degrees
+    flex : float, default 4.0
+        Of elbow or knee, degrees
+    curl : float, default 3.0
+        Of the fingers, degrees per joint
+    fan : float, default 0.0
+        Of the fingers against each other, degrees
+    upright : float, default 0.0
+        Rotation in the image, degrees
+    dorsal : bool, default False
+        Seen from the back of the hand?
+    ankle : float, default 0.0
+        Of the foot from the line of the leg, degrees
+    """
     marks:tuple        # Places that lie in the image: part, x, y, z in cm of the straight limb
     margin:float       # Around them, cm
     turn:float = 0.    # Of the whole limb about y, degrees
@@ -149,7 +277,19 @@ class View:
 
 @dataclass(frozen=True)
 class Joint:
-    "What holds a part of a limb, and how it turns there."
+    """What holds a part of a limb, and how it turns there.
+
+    Parameters
+    ----------
+    part : str
+        The part that is held
+    on : str
+        The part that holds it
+    centre : tuple, default (0, 0, 0)
+        x, y, z in cm
+    turns : tuple, default ()
+        Rows of an axis, the name of an angle and its sign; the last turns first
+    """
     part:str                 # The part that is held
     on:str                   # The part that holds it
     centre:tuple = (0, 0, 0) # x, y, z in cm
@@ -157,14 +297,44 @@ class Joint:
 
 @dataclass(frozen=True)
 class Air:
-    "Air inside a part of the body."
+    """Air inside a part of the body.
+
+    Parameters
+    ----------
+    part : str
+        What it moves with
+    spaces : tuple
+        Bodies of air, each a tuple of chains: x, y, z, radius in cm
+    organs : tuple, default ()
+        Chains of what lies inside the air
+    """
     part:str           # What it moves with
     spaces:tuple       # Bodies of air, each a tuple of chains: x, y, z, radius in cm
     organs:tuple = ()  # Chains of what lies inside the air
 
 @dataclass(frozen=True)
 class Limb:
-    "A part of the body: its bones, joints and skin, and the regions that are places of it."
+    """A part of the body: its bones, joints and skin, and the regions that are places of it.
+
+    Parameters
+    ----------
+    bones : tuple
+        `Bone`s
+    shows : dict
+        Region -> parts that an image of it can show
+    views : dict
+        Region -> name of a view -> `View`
+    soft : dict
+        Part -> chains of the skin: x, y, z, radius in cm
+    joints : tuple, default ()
+        `Joint`s from the body outwards
+    rays : Rays | None, default None
+        Fingers or toes; the skin of these lies around their bones
+    canals : dict, default field(default_factory=dict)
+        Bone -> place of its nutrient canal, share of the axis
+    air : tuple, default ()
+        `Air` inside
+    """
     bones:tuple        # `Bone`s
     shows:dict         # Region -> parts that an image of it can show
     views:dict         # Region -> name of a view -> `View`

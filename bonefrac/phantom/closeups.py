@@ -32,14 +32,38 @@ def turned(
     region:str, # A name of `VIEWS`
     view:str,   # A name of `VIEWS[region]`
 ) -> float:     # Degrees about the axis of the limb
-    "How far a view turns the limb."
+    """How far a view turns the limb.
+
+    Parameters
+    ----------
+    region : str
+        A name of `VIEWS`
+    view : str
+        A name of `VIEWS[region]`
+
+    Returns
+    -------
+    float
+        Degrees about the axis of the limb
+    """
     row = get_view(region, view)
     return row.turn + row.twist
 
 def pair_of_views(
     region:str, # A name of `VIEWS`
 ) -> tuple:     # Two names of `VIEWS[region]`
-    "The first view, and the one that is closest to a right angle from it."
+    """The first view, and the one that is closest to a right angle from it.
+
+    Parameters
+    ----------
+    region : str
+        A name of `VIEWS`
+
+    Returns
+    -------
+    tuple
+        Two names of `VIEWS[region]`
+    """
     first, *others = VIEWS[region]
     def off(view): return abs(90 - abs(turned(region, view) - turned(region, first)))
     return first, min(others, key=off)
@@ -50,7 +74,22 @@ def closeup_cases(
     seed:int,      # Same seed, same cases
     regions:tuple, # From `known_regions`, in turn
 ) -> list:         # Two `Case`s of one break
-    "Both views of a subject."
+    """Both views of a subject.
+
+    Parameters
+    ----------
+    number : int
+        Of the subject, from 0
+    seed : int
+        Same seed, same cases
+    regions : tuple
+        From `known_regions`, in turn
+
+    Returns
+    -------
+    list
+        Two `Case`s of one break
+    """
     rng = np.random.default_rng([seed, number, 16])
     region = regions[number % len(regions)]
     subject, study = (int(rng.integers(2**62)) for _ in range(2))
@@ -61,7 +100,13 @@ def closeup_scene(
     case:Case,
     nuisances:dict|None=None, # Probabilities that replace those of `NUISANCES`
 ):                            # `Scene`; None for a torn-off corner
-    "What lies around the first break of a case."
+    """What lies around the first break of a case.
+
+    Parameters
+    ----------
+    nuisances : dict | None, default None
+        Probabilities that replace those of `NUISANCES`
+    """
     scene = pose_scene(case, nuisances={**(nuisances or {}), 'marker': 0, 'collimation': 0})
     fracture, side = scene.fractures[0], CLOSE['mm']/10
     if fracture.kind == 'avulsion': return None
@@ -75,7 +120,20 @@ def closeup(
     nuisances:dict|None=None, # Probabilities that replace those of `NUISANCES`
     kev:int=40,               # A key of `ENERGIES`
 ) -> Phantom|None:            # None where there is nothing to measure
-    "A square around the first break of a case."
+    """A square around the first break of a case.
+
+    Parameters
+    ----------
+    nuisances : dict | None, default None
+        Probabilities that replace those of `NUISANCES`
+    kev : int, default 40
+        A key of `ENERGIES`
+
+    Returns
+    -------
+    Phantom | None
+        None where there is nothing to measure
+    """
     scene = closeup_scene(case, nuisances)
     if scene is None: return None
     with at_energy(kev): return photographed(scene, 512/CLOSE['size'])
@@ -88,7 +146,22 @@ def grade_seen(
     angle:float, # Angulation, degrees
     width:float, # Of the bone, mm
 ) -> str:        # One of `GRADES`
-    "Grade of a displacement from its figures."
+    """Grade of a displacement from its figures.
+
+    Parameters
+    ----------
+    shift : float
+        Translation, mm
+    angle : float
+        Angulation, degrees
+    width : float
+        Of the bone, mm
+
+    Returns
+    -------
+    str
+        One of `GRADES`
+    """
     if shift >= width/2 or angle >= 10: return GRADES[2]
     return GRADES[0] if shift < 2 and angle < 5 else GRADES[1]
 
@@ -103,7 +176,24 @@ def closeup_row(
     phantom:Phantom, # From `closeup`
     kev:int,         # Photon energy
 ) -> dict:           # One row of the table
-    "What the table says of a close-up."
+    """What the table says of a close-up.
+
+    Parameters
+    ----------
+    name : str
+        Of the subject
+    file : str
+        Of the image
+    phantom : Phantom
+        From `closeup`
+    kev : int
+        Photon energy
+
+    Returns
+    -------
+    dict
+        One row of the table
+    """
     told, measured = phantom.truth, phantom.fractures[0]
     figures = {key: round(float(measured[key]), 3) for key in MEASURED}
     row = {**told, **measured, **figures}
@@ -120,7 +210,19 @@ def subjects_seen(
     nuisances:dict, # Probabilities of all `NUISANCES`
     kev:int,        # A key of `ENERGIES`
 ):                  # Yields name and two `Phantom`s, without end
-    "Subjects whose break shows in both views."
+    """Subjects whose break shows in both views.
+
+    Parameters
+    ----------
+    seed : int
+        Same seed, same subjects
+    regions : tuple
+        From `known_regions`
+    nuisances : dict
+        Probabilities of all `NUISANCES`
+    kev : int
+        A key of `ENERGIES`
+    """
     for number in count():
         pair = [closeup(case, nuisances, kev) for case in closeup_cases(number, seed, regions)]
         if all(pair) and all(phantom.fractures for phantom in pair): yield f'seed{seed}_subject{number + 1:05d}', pair
@@ -152,7 +254,28 @@ def make_closeups(
     nuisances:dict|None=None, # Probabilities that replace those of `NUISANCES`
     kev:int=40,      # A key of `ENERGIES`
 ) -> Path:           # Its `truth.csv`, which the readers take
-    "Write close-ups with a table of their displacement, or find them written."
+    """Write close-ups with a table of their displacement, or find them written.
+
+    Parameters
+    ----------
+    out : str | Path
+        Folder to make, or one that holds the same
+    n : int, default 100
+        Number of subjects, two images each
+    seed : int, default 0
+        Same parameters, same bytes
+    regions : object, default ('forearm', 'wrist')
+        Names of `VIEWS`
+    nuisances : dict | None, default None
+        Probabilities that replace those of `NUISANCES`
+    kev : int, default 40
+        A key of `ENERGIES`
+
+    Returns
+    -------
+    Path
+        Its `truth.csv`, which the readers take
+    """
     out, shares = Path(out).expanduser().absolute(), nuisance_shares(nuisances)
     settings = dict(n=n, seed=seed, regions=known_regions(regions), nuisances=shares, kev=kev)
     want = json.loads(json.dumps(dict(settings, closeups=CLOSEUPS_VERSION)))

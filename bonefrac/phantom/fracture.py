@@ -22,7 +22,23 @@ from .anatomy import along, move_point, pivot_motion
 # %% ../../nbs/library/phantom/06_fracture.ipynb #926a6176
 @dataclass(frozen=True)
 class Kind:
-    "How bones break in one way."
+    """How bones break in one way.
+
+    Parameters
+    ----------
+    obliquity : tuple
+        Range in degrees, 0 is across the bone
+    rough : float
+        Amplitude of the ragged edge, in radii
+    twist : float, default 0.0
+        Turn of the surface around the axis, radians over one radius
+    fragments : tuple, default (2, 2)
+        Range
+    never : tuple, default ()
+        Figures of a `Fracture` that must be 0
+    reason : str, default ''
+        Why they must be
+    """
     obliquity:tuple          # Range in degrees, 0 is across the bone
     rough:float              # Amplitude of the ragged edge, in radii
     twist:float = 0.         # Turn of the surface around the axis, radians over one radius
@@ -48,7 +64,35 @@ LIMITS = dict(at=1, obliquity=75, translation=60, angulation=60, gap=20, shorten
 
 @dataclass(frozen=True)
 class Fracture:
-    "One fracture, in numbers."
+    """One fracture, in numbers.
+
+    Parameters
+    ----------
+    kind : str
+        A name of `KINDS` (transverse, oblique, spiral, comminuted, greenstick, buckle, avulsion)
+    bone : str
+        Name of the bone
+    at : float, default 0.5
+        Place, share of the bone's axis; avulsion: row of `AVULSIONS`, 0 or 1
+    obliquity : float, default 0.0
+        Degrees from the plane across the bone
+    azimuth : float, default 0.0
+        Where it leans to, degrees around the axis
+    translation : float, default 0.0
+        Shift of the fragments across the axis, mm
+    direction : float, default 0.0
+        Of translation and angulation, degrees around the axis
+    angulation : float, default 0.0
+        Angle between the fragments, degrees
+    gap : float, default 0.0
+        Distance of the fragments along the axis, mm
+    shortening : float, default 0.0
+        Overlap of the fragments along the axis, mm
+    fragments : int, default 2
+        Their number
+    phase : float, default 0.0
+        Of the ragged edge, radians
+    """
     kind:str                # A name of `KINDS`
     bone:str                # Name of the bone
     at:float = .5           # Place, share of the bone's axis; avulsion: row of `AVULSIONS`, 0 or 1
@@ -124,7 +168,18 @@ def place_of(
     bone:Solid,        # The whole bone; its first chain is the axis
     fracture:Fracture,
 ) -> tuple:            # Point (3,) in cm, direction of the axis there (3,), radius of the axis there in cm
-    "Where a bone breaks."
+    """Where a bone breaks.
+
+    Parameters
+    ----------
+    bone : Solid
+        The whole bone; its first chain is the axis
+
+    Returns
+    -------
+    tuple
+        Point (3,) in cm, direction of the axis there (3,), radius of the axis there in cm
+    """
     axis = bone.chains[0]
     if fracture.kind != 'avulsion': return along(axis, fracture.at)
     point, shares = _torn(bone, fracture)[0], np.linspace(0, 1, 101)
@@ -135,7 +190,18 @@ def width_at(
     bone:Solid,        # The whole bone
     fracture:Fracture,
 ) -> float:            # Width of the bone at the break, mm
-    "Twice the radius of the axis there."
+    """Twice the radius of the axis there.
+
+    Parameters
+    ----------
+    bone : Solid
+        The whole bone
+
+    Returns
+    -------
+    float
+        Width of the bone at the break, mm
+    """
     return 20*place_of(bone, fracture)[2]
 
 # %% ../../nbs/library/phantom/06_fracture.ipynb #6f1c8e25
@@ -143,7 +209,20 @@ def axis_turn(
     axis:np.ndarray, # Float, (3,), of length 1
     radians:float,   # Angle
 ) -> np.ndarray:     # Float, (3, 3)
-    "Rotation about any axis (formula of Rodrigues)."
+    """Rotation about any axis (formula of Rodrigues).
+
+    Parameters
+    ----------
+    axis : np.ndarray
+        Float, (3,), of length 1
+    radians : float
+        Angle
+
+    Returns
+    -------
+    np.ndarray
+        Float, (3, 3)
+    """
     x, y, z = axis
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.eye(3) + np.sin(radians)*cross + (1 - np.cos(radians))*cross @ cross
@@ -156,7 +235,13 @@ def _across(axis, degrees):
     return np.cos(np.deg2rad(degrees))*first + np.sin(np.deg2rad(degrees))*np.cross(axis, first)
 
 class Break:
-    "A fracture in the coordinates of its bone."
+    """A fracture in the coordinates of its bone.
+
+    Parameters
+    ----------
+    bone : Solid
+        The whole bone; its first chain is the axis
+    """
     def __init__(self,
         bone:Solid,        # The whole bone; its first chain is the axis
         fracture:Fracture,
@@ -225,7 +310,17 @@ class Break:
 # %% ../../nbs/library/phantom/06_fracture.ipynb #116df19a
 @dataclass(frozen=True)
 class Piece:
-    "One convex piece: what is cut off, where it goes, and to which fragment it belongs."
+    """One convex piece: what is cut off, where it goes, and to which fragment it belongs.
+
+    Parameters
+    ----------
+    cuts : tuple
+        `Cut`s
+    motion : tuple
+        Rigid motion: rotation (3, 3), shift (3,) in cm
+    fragment : int
+        0 begins with the axis, 1 ends with it, 2 and 3 are loose
+    """
     cuts:tuple   # `Cut`s
     motion:tuple # Rigid motion: rotation (3, 3), shift (3,) in cm
     fragment:int # 0 begins with the axis, 1 ends with it, 2 and 3 are loose
@@ -324,7 +419,18 @@ def plan_break(
     bone:Solid,        # The whole bone; its first chain is the axis
     fracture:Fracture,
 ) -> list:             # `Piece`s
-    "Pieces of a broken bone."
+    """Pieces of a broken bone.
+
+    Parameters
+    ----------
+    bone : Solid
+        The whole bone; its first chain is the axis
+
+    Returns
+    -------
+    list
+        `Piece`s
+    """
     return _Parting(bone, fracture).pieces()
 
 # %% ../../nbs/library/phantom/06_fracture.ipynb #6445bd0b
@@ -332,7 +438,18 @@ def break_bone(
     solids:list,       # `Solid`s of one bone, from `limb`; the first one is the bone
     fracture:Fracture,
 ) -> list:             # Rows of the number of a fragment, a `Solid`, and how many of its last cuts are the break's
-    "Break all solids of a bone."
+    """Break all solids of a bone.
+
+    Parameters
+    ----------
+    solids : list
+        `Solid`s of one bone, from `limb`; the first one is the bone
+
+    Returns
+    -------
+    list
+        Rows of the number of a fragment, a `Solid`, and how many of its last cuts are the break's
+    """
     broken = _Parting(solids[0], fracture)
     pieces = broken.pieces()
     if fracture.kind == 'buckle': solids = broken.bulged(solids)
@@ -343,7 +460,18 @@ def severity(
     fracture:Fracture|None,
     width:float,       # Of the bone at the break, mm
 ) -> int:              # 0 to 3
-    "Grade of displacement."
+    """Grade of displacement.
+
+    Parameters
+    ----------
+    width : float
+        Of the bone at the break, mm
+
+    Returns
+    -------
+    int
+        0 to 3
+    """
     if fracture is None: return 0
     most = max(fracture.translation, fracture.gap, fracture.shortening)
     if fracture.translation >= width/2 or fracture.angulation >= 10: return 3
@@ -353,7 +481,15 @@ def beside(
     a, # Direction or shift in the image: x, y
     b, # Direction in the image: x, y
 ):     # In the unit of `a` if `b` has length 1
-    "How far one direction leads away from another."
+    """How far one direction leads away from another.
+
+    Parameters
+    ----------
+    a : object
+        Direction or shift in the image: x, y
+    b : object
+        Direction in the image: x, y
+    """
     return abs(a[0]*b[1] - a[1]*b[0])
 
 def seen_translation(
@@ -361,7 +497,20 @@ def seen_translation(
     fracture:Fracture,
     turn:np.ndarray,   # Float, (3, 3): rotation of the bone into the image
 ) -> float:            # mm
-    "Translation as an image shows it."
+    """Translation as an image shows it.
+
+    Parameters
+    ----------
+    bone : Solid
+        The whole bone
+    turn : np.ndarray
+        Float, (3, 3): rotation of the bone into the image
+
+    Returns
+    -------
+    float
+        mm
+    """
     near, far = (piece.motion for piece in plan_break(bone, fracture)[:2])
     point, axis, _ = place_of(bone, fracture)
     step = move_point(far, point) - move_point(near, point)
@@ -373,7 +522,20 @@ def seen_angulation(
     fracture:Fracture,
     turn:np.ndarray,   # Float, (3, 3): rotation of the bone into the image
 ) -> float:            # Degrees
-    "Angulation as an image shows it."
+    """Angulation as an image shows it.
+
+    Parameters
+    ----------
+    bone : Solid
+        The whole bone
+    turn : np.ndarray
+        Float, (3, 3): rotation of the bone into the image
+
+    Returns
+    -------
+    float
+        Degrees
+    """
     axis = place_of(bone, fracture)[1]
     pieces = plan_break(bone, fracture)[:2]
     one, two = ((turn @ piece.motion[0] @ axis)[:2] for piece in pieces)
@@ -384,7 +546,20 @@ def displacement(
     fracture:Fracture,
     turn:np.ndarray,   # Float, (3, 3): rotation of the bone into the image
 ) -> dict:             # In space and as the image shows it: mm, share of the width, degrees; and `severity`
-    "All figures of a displacement."
+    """All figures of a displacement.
+
+    Parameters
+    ----------
+    bone : Solid
+        The whole bone
+    turn : np.ndarray
+        Float, (3, 3): rotation of the bone into the image
+
+    Returns
+    -------
+    dict
+        In space and as the image shows it: mm, share of the width, degrees; and `severity`
+    """
     width = width_at(bone, fracture)
     return dict(
         translation_mm=fracture.translation,
@@ -406,7 +581,22 @@ def near_cut(
     y:np.ndarray,  # Float32, (height, 1): pixel centres in cm
     reach:float=5, # Radii
 ) -> tuple:        # Those of `x` and `y` that are near
-    "The part of an image within so many radii of a cut."
+    """The part of an image within so many radii of a cut.
+
+    Parameters
+    ----------
+    x : np.ndarray
+        Float32, (1, width): pixel centres in cm
+    y : np.ndarray
+        Float32, (height, 1): pixel centres in cm
+    reach : float, default 5
+        Radii
+
+    Returns
+    -------
+    tuple
+        Those of `x` and `y` that are near
+    """
     r = reach*cut.radius
     i, j = cut.centre[:2]
     columns = np.searchsorted(x[0], (i - r, i + r))
@@ -417,7 +607,20 @@ def beside_lost(
     whole:np.ndarray, # Float, (height, width): chord without the cut, cm
     kept:np.ndarray,  # Float, (height, width): chord with the cut, cm
 ) -> np.ndarray:      # Bool, (height, width)
-    "Rays that a cut shortens, or that pass beside one that it takes whole."
+    """Rays that a cut shortens, or that pass beside one that it takes whole.
+
+    Parameters
+    ----------
+    whole : np.ndarray
+        Float, (height, width): chord without the cut, cm
+    kept : np.ndarray
+        Float, (height, width): chord with the cut, cm
+
+    Returns
+    -------
+    np.ndarray
+        Bool, (height, width)
+    """
     lost = (whole > .02) & (kept <= .002)
     wide = cv2.dilate(lost.astype(np.uint8), np.ones((3, 3), np.uint8))
     return (kept > .002) & ((whole - kept > .02) | (wide > 0))
@@ -428,7 +631,22 @@ def surface_pixels(
     x:np.ndarray, # Float32, (1, width): pixel centres in cm
     y:np.ndarray, # Float32, (height, 1): pixel centres in cm
 ) -> np.ndarray:  # Float32, (n, 2): x, y in cm
-    "Where rays pass the last cuts of a solid."
+    """Where rays pass the last cuts of a solid.
+
+    Parameters
+    ----------
+    n_cuts : int
+        How many of its last cuts are the break's, at least 1
+    x : np.ndarray
+        Float32, (1, width): pixel centres in cm
+    y : np.ndarray
+        Float32, (height, 1): pixel centres in cm
+
+    Returns
+    -------
+    np.ndarray
+        Float32, (n, 2): x, y in cm
+    """
     x, y = near_cut(solid.cuts[-1], x, y)
     area, middle, half, bounds = chords(solid, x, y)
     if not half.size: return np.zeros((0, 2), np.float32)
@@ -442,7 +660,22 @@ def fracture_zone(
     x:np.ndarray,   # Float32, (1, width): pixel centres in cm
     y:np.ndarray,   # Float32, (height, 1): pixel centres in cm
 ) -> np.ndarray:    # Float32, (n, 2): x, y in cm of the pixels that show the break, and of the middle of each surface
-    "Where a break's surfaces are seen."
+    """Where a break's surfaces are seen.
+
+    Parameters
+    ----------
+    fragments : list
+        Pairs of a `Solid` in the image and how many of its last cuts are the break's
+    x : np.ndarray
+        Float32, (1, width): pixel centres in cm
+    y : np.ndarray
+        Float32, (height, 1): pixel centres in cm
+
+    Returns
+    -------
+    np.ndarray
+        Float32, (n, 2): x, y in cm of the pixels that show the break, and of the middle of each surface
+    """
     rims = [surface_pixels(solid, n, x, y) for solid, n in fragments]
     middles = np.float32([solid.cuts[-1].centre[:2] for solid, _ in fragments])
     return np.concatenate([*rims, middles])
@@ -452,7 +685,22 @@ def clip_polygon(
     centre,             # Of the image: x, y, in the same unit
     size,               # Of the image: width, height
 ) -> np.ndarray|None:   # Float, (k, 2): x, y in [0, 1]; None where it is outside the image
-    "What an image shows of a convex polygon."
+    """What an image shows of a convex polygon.
+
+    Parameters
+    ----------
+    polygon : np.ndarray
+        Float, (k, 2): x, y of a convex polygon
+    centre : object
+        Of the image: x, y, in the same unit
+    size : object
+        Of the image: width, height
+
+    Returns
+    -------
+    np.ndarray | None
+        Float, (k, 2): x, y in [0, 1]; None where it is outside the image
+    """
     centre, size = np.asarray(centre), np.asarray(size)
     signs = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
     corners = (signs*size/2 + centre).astype(np.float32)
@@ -467,7 +715,24 @@ def fracture_polygon(
     size,               # Of the image: width, height in cm
     margin:float=MARGIN,# cm
 ) -> np.ndarray|None:   # Float, (k, 2): x, y in [0, 1]; None where the break is outside the image
-    "Convex polygon around a break."
+    """Convex polygon around a break.
+
+    Parameters
+    ----------
+    zone : np.ndarray
+        Float32, (n, 2): x, y in cm, from `fracture_zone`
+    centre : object
+        Of the image: x, y in cm
+    size : object
+        Of the image: width, height in cm
+    margin : float, default MARGIN
+        cm
+
+    Returns
+    -------
+    np.ndarray | None
+        Float, (k, 2): x, y in [0, 1]; None where the break is outside the image
+    """
     if not len(zone): return None
     hull = cv2.convexHull(zone.astype(np.float32))[:, 0]
     angles = np.linspace(0, 2*np.pi, 12, endpoint=False)
@@ -486,7 +751,19 @@ _TUBULAR.remove('middle 1') # a thumb has none
 
 @dataclass(frozen=True)
 class Site:
-    "Where bones of a region break, and how."
+    """Where bones of a region break, and how.
+
+    Parameters
+    ----------
+    bones : tuple
+        Names; two break together
+    at : tuple
+        Range, share of the axis; avulsion: row of `AVULSIONS`, twice
+    kinds : dict
+        Kind of fracture -> weight
+    weight : float, default 1.0
+        Of the site among those of its region
+    """
     bones:tuple        # Names; two break together
     at:tuple           # Range, share of the axis; avulsion: row of `AVULSIONS`, twice
     kinds:dict         # Kind of fracture -> weight
@@ -563,7 +840,22 @@ def most_angulation(
     at:float,        # Place, share of the axis
     reach:float=.9,  # How far the break may stand out, cm; a third of the radius comes on top
 ) -> float:          # Degrees
-    "Largest angulation whose point stays near its place."
+    """Largest angulation whose point stays near its place.
+
+    Parameters
+    ----------
+    bone : Solid
+        The whole bone; its first chain is the axis
+    at : float
+        Place, share of the axis
+    reach : float, default 0.9
+        How far the break may stand out, cm; a third of the radius comes on top
+
+    Returns
+    -------
+    float
+        Degrees
+    """
     axis = bone.chains[0]
     point, _, radius = along(axis, at)
     a, b = (max(np.linalg.norm(point - axis[end, :3]), .5) for end in (0, -1))
@@ -574,7 +866,20 @@ def draw_amounts(
     width:float,  # Of the bone, mm
     most:float,   # Largest angulation, degrees
 ) -> tuple:       # Translation in mm, angulation in degrees
-    "Amounts of an undisplaced, displaced or severely displaced fracture."
+    """Amounts of an undisplaced, displaced or severely displaced fracture.
+
+    Parameters
+    ----------
+    width : float
+        Of the bone, mm
+    most : float
+        Largest angulation, degrees
+
+    Returns
+    -------
+    tuple
+        Translation in mm, angulation in degrees
+    """
     degree = rng.choice(3, p=[.35, .4, .25])
     if degree == 0: return rng.uniform(0, 1.6), rng.uniform(0, min(4.5, most))
     if degree == 1: return rng.uniform(.12, .48)*width, rng.uniform(0, min(9.5, most))
@@ -588,7 +893,22 @@ def draw_kind(
     kinds:dict,              # Kind of fracture -> weight
     child:bool,              # With the kinds of childhood?
 ) -> str:                    # A name of `KINDS`
-    "A random kind of fracture."
+    """A random kind of fracture.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Source of all chance
+    kinds : dict
+        Kind of fracture -> weight
+    child : bool
+        With the kinds of childhood?
+
+    Returns
+    -------
+    str
+        A name of `KINDS` (transverse, oblique, spiral, comminuted, greenstick, buckle, avulsion)
+    """
     if child and 'avulsion' not in kinds:
         kinds = {**{kind: _CHILD[kind] for kind in kinds}, **_CHILD_ONLY}
     return _pick(rng, list(kinds), list(kinds.values()))
@@ -599,7 +919,19 @@ def draw_surface(
     kind:str,                # A name of `KINDS`
     at:float,                # Place, share of the axis
 ) -> Fracture:
-    "A random fracture of a kind whose fragments have not moved."
+    """A random fracture of a kind whose fragments have not moved.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Source of all chance
+    bone : str
+        Its name
+    kind : str
+        A name of `KINDS` (transverse, oblique, spiral, comminuted, greenstick, buckle, avulsion)
+    at : float
+        Place, share of the axis
+    """
     ranges = dict(azimuth=360, direction=360, phase=6.28)
     turns = {name: rng.uniform(0, most) for name, most in ranges.items()}
     obliquity = rng.uniform(*KINDS[kind].obliquity)
@@ -613,7 +945,24 @@ def allowed_amounts(
     angle:float, # Angulation, degrees
     **apart,     # `gap` or `shortening`, mm
 ) -> dict:       # Figures of a `Fracture`
-    "What a kind can have of a displacement; a bone that does not part only bends."
+    """What a kind can have of a displacement; a bone that does not part only bends.
+
+    Parameters
+    ----------
+    kind : str
+        A name of `KINDS` (transverse, oblique, spiral, comminuted, greenstick, buckle, avulsion)
+    shift : float
+        Translation, mm
+    angle : float
+        Angulation, degrees
+    apart : object
+        `gap` or `shortening`, mm
+
+    Returns
+    -------
+    dict
+        Figures of a `Fracture`
+    """
     if kind == 'greenstick': return dict(angulation=max(angle, 6.))
     if kind == 'buckle': return dict(angulation=min(angle, 7.))
     return dict(translation=shift, angulation=angle, **apart)
@@ -623,7 +972,17 @@ def draw_displacement(
     bone:Solid,              # The whole bone
     fracture:Fracture,       # From `draw_surface`
 ) -> Fracture:
-    "The fracture with a random displacement of its kind."
+    """The fracture with a random displacement of its kind.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Source of all chance
+    bone : Solid
+        The whole bone
+    fracture : Fracture
+        From `draw_surface`
+    """
     kind, width = fracture.kind, width_at(bone, fracture)
     shift, angle = draw_amounts(rng, width, most_angulation(bone, fracture.at))
     gap = rng.uniform(.3, 1.2)
@@ -640,7 +999,24 @@ def draw_fractures(
     region:str,              # A name of `VIEWS`
     child:bool=False,        # With the kinds of childhood?
 ) -> list:                   # One `Fracture` per bone that breaks
-    "Random fractures of a region."
+    """Random fractures of a region.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Source of all chance
+    bones : dict
+        From `limb`
+    region : str
+        A name of `VIEWS`
+    child : bool, default False
+        With the kinds of childhood?
+
+    Returns
+    -------
+    list
+        One `Fracture` per bone that breaks
+    """
     sites = [site for site in SITES[region] if all(name in bones for name in site.bones)]
     site, fractures = _pick(rng, sites, [site.weight for site in sites]), []
     for name in site.bones:

@@ -34,7 +34,18 @@ NUISANCES = dict(           # what varies with it, and its probability
 def nuisance_shares(
     nuisances:dict|None=None, # Probabilities that replace those of `NUISANCES`, such as `dict(cast=0)`
 ) -> dict:                    # Nuisance -> probability, for all
-    "Probability of each nuisance; unknown names and impossible values are refused."
+    """Probability of each nuisance; unknown names and impossible values are refused.
+
+    Parameters
+    ----------
+    nuisances : dict | None, default None
+        Probabilities that replace those of `NUISANCES`, such as `dict(cast=0)`
+
+    Returns
+    -------
+    dict
+        Nuisance -> probability, for all
+    """
     nuisances = nuisances or {}
     if not isinstance(nuisances, dict):
         raise ValueError(f'nuisances must be a dict of probabilities such as dict(cast=0), not {nuisances!r}')
@@ -47,12 +58,36 @@ def random_stream(
     seed:int,    # Not negative
     purpose:str, # What it is for
 ) -> np.random.Generator:
-    "A stream of chance for one purpose."
+    """A stream of chance for one purpose.
+
+    Parameters
+    ----------
+    seed : int
+        Not negative
+    purpose : str
+        What it is for
+    """
     return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
 
 @dataclass(frozen=True)
 class Case:
-    "What decides one image."
+    """What decides one image.
+
+    Parameters
+    ----------
+    region : str
+        A name of `VIEWS`
+    view : str
+        A name of `VIEWS[region]`
+    fractured : bool
+        Is there a fracture?
+    subject : int
+        Seed of the subject
+    study : int
+        Seed of the examination: fracture, hardware
+    image : int
+        Seed of the image: pose, exposure, noise
+    """
     region:str        # A name of `VIEWS`
     view:str          # A name of `VIEWS[region]`
     fractured:bool    # Is there a fracture?
@@ -75,7 +110,24 @@ def cast_map(
     x:np.ndarray,            # Float32, (1, width): pixel centres in cm
     y:np.ndarray,            # Float32, (height, 1): pixel centres in cm
 ) -> np.ndarray:             # Float32, (height, width), no unit
-    "Attenuation of a cast around chains."
+    """Attenuation of a cast around chains.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Source of all chance
+    chains : object
+        Of the skin, each float, (k, 4): x, y, z, radius in cm
+    x : np.ndarray
+        Float32, (1, width): pixel centres in cm
+    y : np.ndarray
+        Float32, (height, 1): pixel centres in cm
+
+    Returns
+    -------
+    np.ndarray
+        Float32, (height, width), no unit
+    """
     inner, thick = rng.uniform(.25, .5), rng.uniform(.5, .9)
     noise = rng.standard_normal((y.size, x.size), dtype=np.float32)
     rough = cv2.GaussianBlur(noise, (0, 0), 1.5)
@@ -96,7 +148,20 @@ def across(
     way:np.ndarray,          # Float, (3,): a direction
     rng:np.random.Generator, # Source of chance
 ) -> np.ndarray:             # Float, (3,), of length 1
-    "A direction at right angles to another."
+    """A direction at right angles to another.
+
+    Parameters
+    ----------
+    way : np.ndarray
+        Float, (3,): a direction
+    rng : np.random.Generator
+        Source of chance
+
+    Returns
+    -------
+    np.ndarray
+        Float, (3,), of length 1
+    """
     out = np.cross(way, rng.normal(size=3))
     return out/np.linalg.norm(out)
 
@@ -105,7 +170,22 @@ def plate_solids(
     chain:np.ndarray,        # Float, (k, 4): axis of the bone, cm
     at:float,                # Middle of the plate, share of the axis
 ) -> list:                   # `Solid`s
-    "A plate and its screws."
+    """A plate and its screws.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Source of all chance
+    chain : np.ndarray
+        Float, (k, 4): axis of the bone, cm
+    at : float
+        Middle of the plate, share of the axis
+
+    Returns
+    -------
+    list
+        `Solid`s
+    """
     metal, reach = str(rng.choice(['titanium', 'steel'])), rng.uniform(.1, .2)
     shares = np.clip(np.linspace(at - reach, at + reach, int(rng.integers(5, 9))), .02, .98)
     places = [along(chain, share) for share in shares]
@@ -123,7 +203,22 @@ def wire_solids(
     chain:np.ndarray,        # Float, (k, 4): axis of the bone, cm
     at:float,                # Where the wires cross, share of the axis
 ) -> list:                   # `Solid`s
-    "One to three thin wires through a bone."
+    """One to three thin wires through a bone.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Source of all chance
+    chain : np.ndarray
+        Float, (k, 4): axis of the bone, cm
+    at : float
+        Where the wires cross, share of the axis
+
+    Returns
+    -------
+    list
+        `Solid`s
+    """
     point, axis, radius = along(chain, at)
     wires = []
     for _ in range(rng.integers(1, 4)):
@@ -161,7 +256,24 @@ def metal_site(
     region:str,              # A name of `VIEWS`
     fractures,               # `Fracture`s that are planned
 ) -> tuple:                  # Part of the arm, axis of the bone, share of the axis
-    "Where hardware goes."
+    """Where hardware goes.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Source of all chance
+    bones : dict
+        From `limb`
+    region : str
+        A name of `VIEWS`
+    fractures : object
+        `Fracture`s that are planned
+
+    Returns
+    -------
+    tuple
+        Part of the arm, axis of the bone, share of the axis
+    """
     sites = [(fracture.bone, fracture.at) for fracture in fractures if fracture.kind != 'avulsion']
     if not sites:
         name = list(PLATED[region])[rng.integers(len(PLATED[region]))]
@@ -175,7 +287,20 @@ def draw_roll(
     rng:np.random.Generator|None, # Stream of the rotation; None: upright
     region:str,                   # A name of `VIEWS`
 ) -> float:                       # Degrees
-    "Rotation of the limb in the image."
+    """Rotation of the limb in the image.
+
+    Parameters
+    ----------
+    rng : np.random.Generator | None
+        Stream of the rotation; None: upright
+    region : str
+        A name of `VIEWS`
+
+    Returns
+    -------
+    float
+        Degrees
+    """
     if rng is None: return 0.
     quarter = rng.choice([0, 90, -90, 180], p=[.8, .07, .07, .06]) if region in LAID_ACROSS else 0
     return float(rng.normal(0, 9) + quarter)
@@ -188,7 +313,17 @@ def draw_exposure(
     total:np.ndarray,             # Float32, (height, width): attenuation without metal
     region:str='',                # A name of `VIEWS`; some have a row of `BEAM`
 ) -> Exposure:
-    "Exposure and window for an attenuation map."
+    """Exposure and window for an attenuation map.
+
+    Parameters
+    ----------
+    rng : np.random.Generator | None
+        Stream of the exposure; None: the same for all
+    total : np.ndarray
+        Float32, (height, width): attenuation without metal
+    region : str, default ''
+        A name of `VIEWS`; some have a row of `BEAM`
+    """
     dose, black, white = BEAM.get(region, (1, 0, 1))
     top, scale = white*float(np.percentile(total[::3, ::3], 99.5)), max(total.shape)/512
     if rng is None: return Exposure(dose*8000/scale**2, .25, .6*scale, black*top - .12*1.5*top, 1.5*top)
@@ -204,7 +339,20 @@ def field_in(
     shape:tuple, # Height and width of the image
     wide:float,  # The image relative to the field, at least 1
 ) -> tuple:      # Its left and top, its right and bottom, pixels
-    "The field in the middle of an image."
+    """The field in the middle of an image.
+
+    Parameters
+    ----------
+    shape : tuple
+        Height and width of the image
+    wide : float
+        The image relative to the field, at least 1
+
+    Returns
+    -------
+    tuple
+        Its left and top, its right and bottom, pixels
+    """
     middle = np.array(shape[::-1])/2
     return middle - middle/wide, middle + middle/wide
 
@@ -213,7 +361,22 @@ def shutter(
     shape:tuple,             # Height and width of the image
     field:tuple,             # From `field_in`
 ) -> np.ndarray:             # Float32, (height, width): 1 inside the field, 0 outside; its border is a few pixels soft
-    "What a shutter lets through."
+    """What a shutter lets through.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Source of all chance
+    shape : tuple
+        Height and width of the image
+    field : tuple
+        From `field_in`
+
+    Returns
+    -------
+    np.ndarray
+        Float32, (height, width): 1 inside the field, 0 outside; its border is a few pixels soft
+    """
     (left, top), (right, bottom) = field
     middle, size = ((left + right)/2, (top + bottom)/2), (right - left, bottom - top)
     rectangle = cv2.boxPoints((middle, size, float(rng.normal(0, 3))))
@@ -227,7 +390,22 @@ def marker_letters(
     side:str,                # `L` or `R`
     height:int,              # Of a letter, about, pixels
 ) -> np.ndarray:             # Float32, (h, w), in [0, 1]
-    "Letters of a side marker."
+    """Letters of a side marker.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Source of all chance
+    side : str
+        `L` or `R`
+    height : int
+        Of a letter, about, pixels
+
+    Returns
+    -------
+    np.ndarray
+        Float32, (h, w), in [0, 1]
+    """
     canvas = np.zeros((int(5.2*height), int(3.4*height)), np.uint8)
     def put(text, x, y, size):
         place, thick = (int(x*height), int(y*height)), max(1, round(size*height/9))
@@ -244,7 +422,24 @@ def marker_spot(
     shape:tuple,             # Height and width of the letters
     field:tuple,             # From `field_in`
 ) -> tuple|None:             # Left and top; None where they have no room
-    "Where in the field letters hide least of the limb."
+    """Where in the field letters hide least of the limb.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Source of all chance
+    total : np.ndarray
+        Float32, (height, width): attenuation
+    shape : tuple
+        Height and width of the letters
+    field : tuple
+        From `field_in`
+
+    Returns
+    -------
+    tuple | None
+        Left and top; None where they have no room
+    """
     (h, w), ((left, top), (right, bottom)) = shape, field
     columns = [int(left + share*(right - left - w)) for share in (.04, .96)]
     rows = [int(top + share*(bottom - top - h)) for share in (.04, .35, .65, .96)]
@@ -262,7 +457,26 @@ def add_marker(
     total:np.ndarray,        # Float32, (height, width): attenuation
     field:tuple,             # From `field_in`
 ) -> bool:                   # Has it found room?
-    "Put a side marker into an image, white."
+    """Put a side marker into an image, white.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Uint8, (height, width); changed in place
+    rng : np.random.Generator
+        Source of all chance
+    side : str
+        `L` or `R`
+    total : np.ndarray
+        Float32, (height, width): attenuation
+    field : tuple
+        From `field_in`
+
+    Returns
+    -------
+    bool
+        Has it found room?
+    """
     height = max(8, round(rng.uniform(.028, .05)*max(total.shape)))
     letters = marker_letters(rng, side, height)
     spot = marker_spot(rng, total, letters.shape, field)

@@ -33,7 +33,24 @@ def cone_interval(
     x:np.ndarray, # Float32 in cm; broadcasts with `y` to (height, width)
     y:np.ndarray, # Float32 in cm
 ) -> tuple:       # Entry and exit of each ray, z in cm, two float32 (height, width); NaN beside the solid
-    "Where rays run through the convex hull of two balls."
+    """Where rays run through the convex hull of two balls.
+
+    Parameters
+    ----------
+    a : object
+        x, y, z, radius of a ball in cm
+    b : object
+        x, y, z, radius of another ball in cm
+    x : np.ndarray
+        Float32 in cm; broadcasts with `y` to (height, width)
+    y : np.ndarray
+        Float32 in cm
+
+    Returns
+    -------
+    tuple
+        Entry and exit of each ray, z in cm, two float32 (height, width); NaN beside the solid
+    """
     x0, y0, z0, r0 = np.float32(a)
     dx, dy, dz, dr = np.subtract(b, a, dtype=np.float32)
     wx, wy = x - x0, y - y0
@@ -54,7 +71,13 @@ def cone_interval(
 def rounded(
     chain, # Float, (k, 4): x, y, z, radius in cm
 ):         # Float, (2k - 2, 4), or the two ends (2, 4) for k < 3
-    "A chain with its corners cut; the two ends stay."
+    """A chain with its corners cut; the two ends stay.
+
+    Parameters
+    ----------
+    chain : object
+        Float, (k, 4): x, y, z, radius in cm
+    """
     chain = np.asarray(chain, dtype=np.float64)
     if len(chain) < 3: return chain[[0, -1]]
     near, far = .75*chain[:-1] + .25*chain[1:], .25*chain[:-1] + .75*chain[1:]
@@ -66,7 +89,22 @@ def resized(
     factor=1., # Of all radii, or one for each ball
     more=0.,   # What is added to all radii, cm
 ) -> np.ndarray: # Float, (k, 4)
-    "A chain with other radii."
+    """A chain with other radii.
+
+    Parameters
+    ----------
+    chain : object
+        Float, (k, 4): x, y, z, radius in cm
+    factor : object, default 1.0
+        Of all radii, or one for each ball
+    more : object, default 0.0
+        What is added to all radii, cm
+
+    Returns
+    -------
+    np.ndarray
+        Float, (k, 4)
+    """
     return np.column_stack([chain[:, :3], chain[:, 3]*factor + more])
 
 # %% ../../nbs/library/phantom/00_projection.ipynb #90c2be5d
@@ -75,7 +113,22 @@ def pixel_centres(
     size,        # Width and height of the image, cm
     pixel:float, # Side of a pixel, cm
 ) -> tuple:      # x, float32 (1, width), and y, float32 (height, 1), in cm; at least 8 pixels each way
-    "Where the pixels of an image are."
+    """Where the pixels of an image are.
+
+    Parameters
+    ----------
+    centre : object
+        Of the image: x, y in cm
+    size : object
+        Width and height of the image, cm
+    pixel : float
+        Side of a pixel, cm
+
+    Returns
+    -------
+    tuple
+        x, float32 (1, width), and y, float32 (height, 1), in cm; at least 8 pixels each way
+    """
     def line(middle, length):
         n = round(length/pixel)
         return (middle + (np.arange(max(n, 8)) + .5 - n/2)*pixel).astype(np.float32)
@@ -90,7 +143,22 @@ def window(
     x:np.ndarray, # Float32, (1, width): pixel centres in cm, rising
     y:np.ndarray, # Float32, (height, 1): pixel centres in cm, rising
 ) -> tuple:       # Slices of rows and columns
-    "The part of an image that balls and what joins them can touch."
+    """The part of an image that balls and what joins them can touch.
+
+    Parameters
+    ----------
+    balls : object
+        Float, (k, 4): x, y, z, radius in cm
+    x : np.ndarray
+        Float32, (1, width): pixel centres in cm, rising
+    y : np.ndarray
+        Float32, (height, 1): pixel centres in cm, rising
+
+    Returns
+    -------
+    tuple
+        Slices of rows and columns
+    """
     balls = np.asarray(balls)
     left, top = (balls[:, :2] - balls[:, 3:]).min(0)
     right, bottom = (balls[:, :2] + balls[:, 3:]).max(0)
@@ -107,7 +175,22 @@ def interval(
     x:np.ndarray, # Float32, (1, width): pixel centres in cm
     y:np.ndarray, # Float32, (height, 1): pixel centres in cm
 ) -> tuple:       # Entry and exit of each ray, z in cm, two float32 (height, width); `FAR` and -`FAR` beside the solid
-    "Where rays enter the first and leave the last of several chains."
+    """Where rays enter the first and leave the last of several chains.
+
+    Parameters
+    ----------
+    chains : object
+        Chains, each float, (k, 4): x, y, z, radius in cm, k > 1
+    x : np.ndarray
+        Float32, (1, width): pixel centres in cm
+    y : np.ndarray
+        Float32, (height, 1): pixel centres in cm
+
+    Returns
+    -------
+    tuple
+        Entry and exit of each ray, z in cm, two float32 (height, width); `FAR` and -`FAR` beside the solid
+    """
     low = np.full((y.size, x.size), FAR, np.float32)
     high = -low
     for chain in (np.asarray(chain, np.float32) for chain in chains):
@@ -126,14 +209,51 @@ def thickness(
     x:np.ndarray, # Float32, (1, width): pixel centres in cm
     y:np.ndarray, # Float32, (height, 1): pixel centres in cm
 ) -> np.ndarray:  # Float32, (height, width), in cm
-    "How long rays run in several chains that make one body."
+    """How long rays run in several chains that make one body.
+
+    Parameters
+    ----------
+    chains : object
+        Chains, each float, (k, 4): x, y, z, radius in cm
+    x : np.ndarray
+        Float32, (1, width): pixel centres in cm
+    y : np.ndarray
+        Float32, (height, 1): pixel centres in cm
+
+    Returns
+    -------
+    np.ndarray
+        Float32, (height, width), in cm
+    """
     low, high = interval(chains, x, y)
     return np.maximum(high - low, 0)
 
 # %% ../../nbs/library/phantom/00_projection.ipynb #5f572a91
 @dataclass(frozen=True)
 class Cut:
-    "A surface through a bone, and the side of it that is kept."
+    """A surface through a bone, and the side of it that is kept.
+
+    Parameters
+    ----------
+    centre : np.ndarray
+        Float, (3,): a point of the surface, cm
+    axis : np.ndarray
+        Float, (3,): direction of the bone there, length 1
+    normal : np.ndarray
+        Float, (3,): direction of the surface, length 1
+    side : int, default 1
+        1 keeps what the normal points to, -1 the rest
+    offset : float, default 0.0
+        What is lost on the kept side, cm
+    twist : float, default 0.0
+        Turn of the normal around the axis, radians per cm
+    rough : float, default 0.0
+        Amplitude of the ragged edge, cm
+    radius : float, default 1.0
+        Radius of the bone there, cm; sets the length of the waves
+    phase : float, default 0.0
+        Where the waves begin, radians
+    """
     centre:np.ndarray    # Float, (3,): a point of the surface, cm
     axis:np.ndarray      # Float, (3,): direction of the bone there, length 1
     normal:np.ndarray    # Float, (3,): direction of the surface, length 1
@@ -184,7 +304,20 @@ def cut_bound(
     x:np.ndarray, # Float32, (1, width): pixel centres in cm
     y:np.ndarray, # Float32, (height, 1): pixel centres in cm
 ) -> tuple:       # Does it bound z from below? bool; the bound, float32 in cm; both broadcast to (height, width)
-    "Where a cut lets a ray begin or end."
+    """Where a cut lets a ray begin or end.
+
+    Parameters
+    ----------
+    x : np.ndarray
+        Float32, (1, width): pixel centres in cm
+    y : np.ndarray
+        Float32, (height, 1): pixel centres in cm
+
+    Returns
+    -------
+    tuple
+        Does it bound z from below? bool; the bound, float32 in cm; both broadcast to (height, width)
+    """
     dx, dy = x - np.float32(cut.centre[0]), y - np.float32(cut.centre[1])
     nx, ny, nz = cut.normal_at(dx, dy)
     slope = np.asarray(cut.side*nz, np.float32)
@@ -197,7 +330,22 @@ def kept_ends(
     high:np.ndarray, # Float32 in cm, (height, width): exits
     bounds:list,     # Pairs from `cut_bound`
 ) -> tuple:          # Entries and exits, two float32 (height, width) in cm; an exit before the entry: nothing is left
-    "Where rays enter and leave what is on the kept side of every cut."
+    """Where rays enter and leave what is on the kept side of every cut.
+
+    Parameters
+    ----------
+    low : np.ndarray
+        Float32 in cm, (height, width): entries
+    high : np.ndarray
+        Float32 in cm, (height, width): exits
+    bounds : list
+        Pairs from `cut_bound`
+
+    Returns
+    -------
+    tuple
+        Entries and exits, two float32 (height, width) in cm; an exit before the entry: nothing is left
+    """
     for below, bound in bounds:
         low = np.where(below, np.maximum(low, bound), low)
         high = np.where(below, high, np.minimum(high, bound))
@@ -208,14 +356,50 @@ def clip(
     high:np.ndarray, # Float32 in cm, (height, width): exits
     bounds:list,     # Pairs from `cut_bound`
 ) -> np.ndarray:     # Float32 in cm, (height, width): what is left of each ray, at least 0
-    "Length of rays inside a solid and on the kept side of every cut."
+    """Length of rays inside a solid and on the kept side of every cut.
+
+    Parameters
+    ----------
+    low : np.ndarray
+        Float32 in cm, (height, width): entries
+    high : np.ndarray
+        Float32 in cm, (height, width): exits
+    bounds : list
+        Pairs from `cut_bound`
+
+    Returns
+    -------
+    np.ndarray
+        Float32 in cm, (height, width): what is left of each ray, at least 0
+    """
     low, high = kept_ends(low, high, bounds)
     return np.maximum(high - low, 0)
 
 # %% ../../nbs/library/phantom/00_projection.ipynb #eaea8d3e
 @dataclass(frozen=True)
 class Solid:
-    "Chains of one body, hollow or not."
+    """Chains of one body, hollow or not.
+
+    Parameters
+    ----------
+    chains : tuple
+        Chains, each float, (k, 4): x, y, z, radius in cm
+    wall : float, default 0.0
+        Outer minus inner radius squared, cm²; 0: no shell
+    shell : str, default 'cortex'
+        Material of the shell, a name of `MATERIALS` (muscle, fat, lung, marrow, spongiosa, cortex, plaster,
+        titanium, steel, air)
+    core : str, default 'spongiosa'
+        Material inside
+    place : str, default 'muscle'
+        Material whose place it takes
+    fill : float, default 1.0
+        Share of the core that is `core`; the rest is marrow
+    cuts : tuple, default ()
+        `Cut`s
+    name : str, default ''
+        Of the bone
+    """
     chains:tuple           # Chains, each float, (k, 4): x, y, z, radius in cm
     wall:float = 0.        # Outer minus inner radius squared, cm²; 0: no shell
     shell:str = 'cortex'   # Material of the shell, a name of `MATERIALS`
@@ -238,7 +422,20 @@ def chords(
     x:np.ndarray, # Float32, (1, width): pixel centres in cm
     y:np.ndarray, # Float32, (height, 1): pixel centres in cm
 ) -> tuple:       # Slices of rows and columns; middle and half of each chord there, float32 in cm; bounds of each cut
-    "Where rays run in a solid, and where its cuts bound them."
+    """Where rays run in a solid, and where its cuts bound them.
+
+    Parameters
+    ----------
+    x : np.ndarray
+        Float32, (1, width): pixel centres in cm
+    y : np.ndarray
+        Float32, (height, 1): pixel centres in cm
+
+    Returns
+    -------
+    tuple
+        Slices of rows and columns; middle and half of each chord there, float32 in cm; bounds of each cut
+    """
     area = window(np.concatenate(solid.chains), x, y)
     x, y = x[:, area[1]], y[area[0]]
     low, high = interval(solid.chains, x, y)
@@ -248,7 +445,13 @@ def chords(
 def leaning_wall(
     solid:Solid,
 ) -> float:      # cm²
-    "Wall of a solid as slanting rays meet it; that of a ball does not change."
+    """Wall of a solid as slanting rays meet it; that of a ball does not change.
+
+    Returns
+    -------
+    float
+        cm²
+    """
     axis = solid.chains[0]
     way, radius2 = axis[-1, :3] - axis[0, :3], axis[:, 3].mean()**2
     return solid.wall*(way @ way + radius2)/(way[:2] @ way[:2] + radius2)
@@ -258,7 +461,20 @@ def paths(
     x:np.ndarray, # Float32, (1, width): pixel centres in cm
     y:np.ndarray, # Float32, (height, 1): pixel centres in cm
 ) -> tuple:       # Slices of rows and columns; chord of the solid and chord of its core there, two float32 in cm
-    "How long rays run in a solid, and in its core."
+    """How long rays run in a solid, and in its core.
+
+    Parameters
+    ----------
+    x : np.ndarray
+        Float32, (1, width): pixel centres in cm
+    y : np.ndarray
+        Float32, (height, 1): pixel centres in cm
+
+    Returns
+    -------
+    tuple
+        Slices of rows and columns; chord of the solid and chord of its core there, two float32 in cm
+    """
     area, middle, half, bounds = chords(solid, x, y)
     inner = half
     if solid.wall: inner = np.sqrt(np.maximum(half*half - np.float32(leaning_wall(solid)), 0))
@@ -283,7 +499,13 @@ ENERGIES = {40: {name: mass for name, (mass, _) in MATERIALS.items()}, 60: HARDE
 def at_energy(
     kev:int, # A key of `ENERGIES`
 ):
-    "Let `MU` hold the coefficients of an energy for a while."
+    """Let `MU` hold the coefficients of an energy for a while.
+
+    Parameters
+    ----------
+    kev : int
+        A key of `ENERGIES`
+    """
     before, masses = dict(MU), ENERGIES[kev]
     MU.update({name: np.float32(masses[name]*density) for name, (_, density) in MATERIALS.items()})
     try: yield
@@ -299,7 +521,24 @@ def add_solid(
     y:np.ndarray,         # Float32, (height, 1): pixel centres in cm
     grain:np.ndarray|None=None, # Float32, (height, width): noise of deviation 1; None: even cores
 ) -> tuple:               # Slices of rows and columns; chord of the solid there, float32 in cm
-    "Add a solid's attenuation to a map."
+    """Add a solid's attenuation to a map.
+
+    Parameters
+    ----------
+    total : np.ndarray
+        Float32, (height, width): attenuation so far, no unit; changed in place
+    x : np.ndarray
+        Float32, (1, width): pixel centres in cm
+    y : np.ndarray
+        Float32, (height, 1): pixel centres in cm
+    grain : np.ndarray | None, default None
+        Float32, (height, width): noise of deviation 1; None: even cores
+
+    Returns
+    -------
+    tuple
+        Slices of rows and columns; chord of the solid there, float32 in cm
+    """
     area, whole, core = paths(solid, x, y)
     place, marrow = MU[solid.place], np.float32(1 - solid.fill)*MU['marrow']
     inside = np.float32(solid.fill)*MU[solid.core] + marrow
@@ -312,7 +551,23 @@ def add_solid(
 # %% ../../nbs/library/phantom/00_projection.ipynb #745141dc
 @dataclass(frozen=True)
 class Exposure:
-    "How a radiograph was taken and is displayed."
+    """How a radiograph was taken and is displayed.
+
+    Parameters
+    ----------
+    quanta : float, default 8000.0
+        Photons per pixel without an object
+    scatter : float, default 0.25
+        Scattered photons relative to unscattered ones
+    blur : float, default 0.6
+        Deviation of the blur of focus and detector, pixels
+    low : float, default -0.2
+        Attenuation that is shown black
+    high : float, default 3.0
+        Attenuation that is shown white
+    gamma : float, default 1.0
+        Exponent of the display
+    """
     quanta:float = 8000. # Photons per pixel without an object
     scatter:float = .25  # Scattered photons relative to unscattered ones
     blur:float = .6      # Deviation of the blur of focus and detector, pixels
@@ -347,7 +602,22 @@ def detect(
     rng:np.random.Generator, # Of the quantum noise
     pixel:float,             # Side of a pixel in cm
 ) -> np.ndarray:             # Float32, (height, width): photons relative to no object, above 0
-    "What a detector counts behind an attenuation map."
+    """What a detector counts behind an attenuation map.
+
+    Parameters
+    ----------
+    total : np.ndarray
+        Float32, (height, width): attenuation, no unit
+    rng : np.random.Generator
+        Of the quantum noise
+    pixel : float
+        Side of a pixel in cm
+
+    Returns
+    -------
+    np.ndarray
+        Float32, (height, width): photons relative to no object, above 0
+    """
     signal = np.exp(-total)
     if exposure.blur: signal = cv2.GaussianBlur(signal, (0, 0), exposure.blur)
     if exposure.scatter:
@@ -366,7 +636,22 @@ def expose(
     rng:np.random.Generator, # Of the quantum noise
     pixel:float=.05,         # Side of a pixel in cm
 ) -> np.ndarray:             # Uint8, (height, width); air is dark
-    "A displayed radiograph of an attenuation map."
+    """A displayed radiograph of an attenuation map.
+
+    Parameters
+    ----------
+    total : np.ndarray
+        Float32, (height, width): attenuation, no unit
+    rng : np.random.Generator
+        Of the quantum noise
+    pixel : float, default 0.05
+        Side of a pixel in cm
+
+    Returns
+    -------
+    np.ndarray
+        Uint8, (height, width); air is dark
+    """
     seen = -np.log(detect(total, exposure, rng, pixel))
     level = (seen - np.float32(exposure.low))/np.float32(exposure.high - exposure.low)
     level = np.clip(level, 0, 1)

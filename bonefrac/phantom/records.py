@@ -28,7 +28,18 @@ _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(40) # of a standard normal
 def age_cells(
     youngest:float=0, # Only ages from here on, in years
 ) -> tuple:           # Years, float (k,), and the share of people of each age, float (k,), 1 in sum
-    "Ages of phantoms: three in ten are children, all others between 18 and 88."
+    """Ages of phantoms: three in ten are children, all others between 18 and 88.
+
+    Parameters
+    ----------
+    youngest : float, default 0
+        Only ages from here on, in years
+
+    Returns
+    -------
+    tuple
+        Years, float (k,), and the share of people of each age, float (k,), 1 in sum
+    """
     children, grown = np.arange(3.25, 16, .5), np.arange(18.25, 88, .5)
     ages = np.concatenate([children, grown])
     shares = np.where(ages < 16, .3/len(children), .7/len(grown))
@@ -38,12 +49,30 @@ def age_cells(
 def person_of(
     subject:int, # Its seed
 ) -> Subject:
-    "The person that a subject of an archive is."
+    """The person that a subject of an archive is.
+
+    Parameters
+    ----------
+    subject : int
+        Its seed
+    """
     return draw_subject(random_stream(subject, 'subject'))
 
 @dataclass(frozen=True)
 class Graph:
-    "A causal graph from age to fracture; `share` fixes the odds at full density."
+    """A causal graph from age to fracture; `share` fixes the odds at full density.
+
+    Parameters
+    ----------
+    share : float, default 0.5
+        Share of subjects with a fracture, 0 to 1, exclusive
+    loss : float, default 0.05
+        Standard deviations of density that are lost per year after 30
+    risk : float, default 2.6
+        Factor of the odds of a fracture per standard deviation lost
+    trauma : tuple, default (0.5, 0.5)
+        Chance to be filmed at the trauma ward: with a fracture, without
+    """
     share:float=.5         # Share of subjects with a fracture, 0 to 1, exclusive
     loss:float=.05         # Standard deviations of density that are lost per year after 30
     risk:float=2.6         # Factor of the odds of a fracture per standard deviation lost
@@ -91,7 +120,18 @@ def p_fracture(
     graph:Graph,
     age,           # Years, any shape
 ) -> np.ndarray:   # 0 to 1, of the same shape
-    "Chance of a fracture at an age, whatever the density."
+    """Chance of a fracture at an age, whatever the density.
+
+    Parameters
+    ----------
+    age : object
+        Years, any shape
+
+    Returns
+    -------
+    np.ndarray
+        0 to 1, of the same shape
+    """
     return graph.at_base(age, graph.base)
 
 # %% ../../nbs/library/phantom/12_records.ipynb #8740d581
@@ -103,7 +143,20 @@ def cells_of(
     grown:bool=True,   # Only ages whose films say nothing of the age?
     scanner:bool=True, # Tell scanners apart?
 ) -> pd.DataFrame:     # age, scanner where asked; yes, no: share among subjects with and without a fracture
-    "How age and scanner are distributed among subjects with a fracture, and among those without."
+    """How age and scanner are distributed among subjects with a fracture, and among those without.
+
+    Parameters
+    ----------
+    grown : bool, default True
+        Only ages whose films say nothing of the age?
+    scanner : bool, default True
+        Tell scanners apart?
+
+    Returns
+    -------
+    pd.DataFrame
+        age, scanner where asked; yes, no: share among subjects with and without a fracture
+    """
     ages, shares = age_cells(GROWN_FROM*grown)
     rate = p_fracture(graph, ages)
     cells = pd.DataFrame(dict(age=ages, yes=shares*rate, no=shares*(1 - rate)))
@@ -119,7 +172,20 @@ def scanner_of(
     truth:np.ndarray,        # Bool, (n,): is there a fracture?
     rng:np.random.Generator, # Source of all chance
 ) -> np.ndarray:             # Names of `SCANNERS`, (n,)
-    "Where subjects are filmed."
+    """Where subjects are filmed.
+
+    Parameters
+    ----------
+    truth : np.ndarray
+        Bool, (n,): is there a fracture?
+    rng : np.random.Generator
+        Source of all chance
+
+    Returns
+    -------
+    np.ndarray
+        Names of `SCANNERS`, (n,)
+    """
     chance = np.where(truth, *graph.trauma)
     return np.where(rng.uniform(size=len(chance)) < chance, *SCANNERS)
 
@@ -129,7 +195,20 @@ def idle_columns(
     rng:np.random.Generator, # Source of all chance
     n:int,                   # Number of subjects
 ) -> dict:                   # Columns sex, side, mechanism and pain, (n,) each
-    "Columns that tell nothing of a fracture."
+    """Columns that tell nothing of a fracture.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Source of all chance
+    n : int
+        Number of subjects
+
+    Returns
+    -------
+    dict
+        Columns sex, side, mechanism and pain, (n,) each
+    """
     words = dict(sex=['F', 'M'], side=['L', 'R'], mechanism=MECHANISMS)
     idle = {name: rng.choice(some, n) for name, some in words.items()}
     return dict(idle, pain=rng.integers(0, 11, n))
@@ -140,7 +219,22 @@ def draw_records(
     seed:int=0,      # Same seed, same subjects
     grown:bool=True, # Only grown subjects?
 ) -> pd.DataFrame:   # study, truth (bool), age (whole years), sex, side, mechanism, pain, scanner
-    "Records without films."
+    """Records without films.
+
+    Parameters
+    ----------
+    n : int
+        Number of subjects
+    seed : int, default 0
+        Same seed, same subjects
+    grown : bool, default True
+        Only grown subjects?
+
+    Returns
+    -------
+    pd.DataFrame
+        study, truth (bool), age (whole years), sex, side, mechanism, pain, scanner
+    """
     rng, (ages, shares) = np.random.default_rng(seed), age_cells(GROWN_FROM*grown)
     age = rng.choice(ages, n, p=shares)
     truth = graph.broken(age, rng)
@@ -153,7 +247,20 @@ def records_given(
     graph:Graph,
     seed:int=0,       # Same seed, same records
 ) -> pd.DataFrame:    # age, scanner
-    "Invented records of grown people of whom it is known whether they have a fracture."
+    """Invented records of grown people of whom it is known whether they have a fracture.
+
+    Parameters
+    ----------
+    truth : np.ndarray
+        Bool, (n,): is there a fracture?
+    seed : int, default 0
+        Same seed, same records
+
+    Returns
+    -------
+    pd.DataFrame
+        age, scanner
+    """
     cells, n = cells_of(graph), len(truth)
     rng = np.random.default_rng([seed, 2]) # not the stream of `draw_records`
     yes, no = (rng.choice(len(cells), n, p=cells[kind]) for kind in ('yes', 'no'))
@@ -165,7 +272,18 @@ def record_of(
     graph:Graph,
     subject:int,   # Its seed
 ) -> dict:         # age, sex, side, mechanism, pain, scanner
-    "Record of a subject of an archive."
+    """Record of a subject of an archive.
+
+    Parameters
+    ----------
+    subject : int
+        Its seed
+
+    Returns
+    -------
+    dict
+        age, sex, side, mechanism, pain, scanner
+    """
     person, rng = person_of(subject), random_stream(subject, 'record')
     idle = {name: values[0] for name, values in idle_columns(rng, 1).items()}
     [scanner] = scanner_of(graph, np.array([graph.breaks(subject)]), rng)
@@ -178,7 +296,24 @@ def write_records(
     seed:int,    # As for `make_phantoms`
     regions=REGIONS, # From `known_regions`
 ) -> Path:       # `records.csv`
-    "Write the record of each film of an archive."
+    """Write the record of each film of an archive.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of phantoms whose fractures `graph` decided
+    n : int
+        As for `make_phantoms`
+    seed : int
+        As for `make_phantoms`
+    regions : object, default REGIONS
+        From `known_regions`
+
+    Returns
+    -------
+    Path
+        `records.csv`
+    """
     def row(name, case):
         told = dict(image=f'{name}_png', study=name.partition('_')[0])
         return told | record_of(graph, case.subject)
@@ -195,7 +330,28 @@ def make_recorded(
     regions=REGIONS,      # As in `make_phantoms`
     **more,               # Other arguments of `make_phantoms`
 ) -> Path:                # The folder, with `records.csv`
-    "Write an archive of phantoms with records, or find it written."
+    """Write an archive of phantoms with records, or find it written.
+
+    Parameters
+    ----------
+    out : str | Path
+        Folder to make
+    n : int, default 300
+        Number of images, at least 1; copies come on top
+    seed : int, default 0
+        Same parameters, same bytes
+    graph : Graph, default Graph()
+        Who has a fracture, and what the record says
+    regions : object, default REGIONS
+        As in `make_phantoms`
+    more : object
+        Other arguments of `make_phantoms`
+
+    Returns
+    -------
+    Path
+        The folder, with `records.csv`
+    """
     told:dict = dict(annotated=graph.share, graph=graph, regions=regions)
     folder = make_phantoms(out, n=n, seed=seed, **told, **more)
     if not (folder/'records.csv').is_file(): write_records(folder, graph, n, seed, known_regions(regions))

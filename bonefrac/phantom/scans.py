@@ -37,7 +37,18 @@ SHARED = dict( # elements of a CT that all slices share; empty ones must be ther
 def uid_of(
     *names, # What it names, the same for the same thing
 ) -> str:   # UID
-    "A DICOM UID that depends on names alone."
+    """A DICOM UID that depends on names alone.
+
+    Parameters
+    ----------
+    names : object
+        What it names, the same for the same thing
+
+    Returns
+    -------
+    str
+        UID
+    """
     from pydicom.uid import generate_uid
     return generate_uid(entropy_srcs=['bonefrac', *map(str, names)])
 
@@ -46,7 +57,15 @@ def shared_header(
     name:str,      # Of the scan, such as `subject00001_study1`
     told:dict|None=None, # Other elements, such as `BodyPartExamined`
 ):                 # `pydicom.Dataset`
-    "Header of all slices of a scan."
+    """Header of all slices of a scan.
+
+    Parameters
+    ----------
+    name : str
+        Of the scan, such as `subject00001_study1`
+    told : dict | None, default None
+        Other elements, such as `BodyPartExamined`
+    """
     from pydicom.dataset import Dataset
     n, rows, columns = scan.hu.shape
     ds = Dataset()
@@ -62,7 +81,20 @@ def slices_of(
     name:str,            # Of the scan
     told:dict|None=None, # Other elements
 ) -> Iterator:           # `pydicom.Dataset`s, from feet to head
-    "The files of a series."
+    """The files of a series.
+
+    Parameters
+    ----------
+    name : str
+        Of the scan
+    told : dict | None, default None
+        Other elements
+
+    Returns
+    -------
+    Iterator
+        `pydicom.Dataset`s, from feet to head
+    """
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import UID
     for k, values in enumerate(scan.hu):
@@ -82,7 +114,22 @@ def write_series(
     name:str='phantom',  # Of the scan; stands in the header
     told:dict|None=None, # Other elements of the header, such as `dict(BodyPartExamined='WRIST')`
 ) -> Path:               # The folder, with `0001.dcm` and so on from feet to head
-    "Write a scan as a DICOM series."
+    """Write a scan as a DICOM series.
+
+    Parameters
+    ----------
+    folder : str | Path
+        To make
+    name : str, default 'phantom'
+        Of the scan; stands in the header
+    told : dict | None, default None
+        Other elements of the header, such as `dict(BodyPartExamined='WRIST')`
+
+    Returns
+    -------
+    Path
+        The folder, with `0001.dcm` and so on from feet to head
+    """
     with written_folder(folder) as new:
         for k, ds in enumerate(slices_of(scan, name, told), 1):
             ds.save_as(new/f'{k:04}.dcm', enforce_file_format=True)
@@ -99,7 +146,18 @@ def write_nifti(
     scan:Scan,
     path:str|Path, # File to make, `.nii.gz`
 ) -> Path:         # The file
-    "Write a scan as NIfTI."
+    """Write a scan as NIfTI.
+
+    Parameters
+    ----------
+    path : str | Path
+        File to make, `.nii.gz`
+
+    Returns
+    -------
+    Path
+        The file
+    """
     nib, affine = needed_nibabel(), np.diag([-scan.mm, -scan.mm, scan.mm, 1])
     affine[:3, 3] = scan.origin*[-1, -1, 1]
     image = nib.Nifti1Image(np.ascontiguousarray(scan.hu.T), affine)
@@ -118,7 +176,24 @@ def examinations(
     annotated:float, # Share of examinations with a fracture, in [0, 1]
     regions=REGIONS, # From `known_regions`
 ) -> dict:           # Name such as `subject00001_study1` -> part and `Case` of the first film
-    "Examinations of a set of phantoms."
+    """Examinations of a set of phantoms.
+
+    Parameters
+    ----------
+    n : int
+        Number of films, as `make_phantoms` takes it
+    seed : int
+        Same seed, same examinations
+    annotated : float
+        Share of examinations with a fracture, in [0, 1]
+    regions : object, default REGIONS
+        From `known_regions`
+
+    Returns
+    -------
+    dict
+        Name such as `subject00001_study1` -> part and `Case` of the first film
+    """
     found:dict = {}
     for part, name, case in plan(n, seed, annotated, regions):
         found.setdefault(name.rpartition('_')[0], (part, case))
@@ -129,7 +204,20 @@ def scan_truth(
     scene:Scene,
     mm:float,    # Side of a voxel
 ) -> dict:       # By `SCANS`
-    "What is known of a scan."
+    """What is known of a scan.
+
+    Parameters
+    ----------
+    name : str
+        Of the examination
+    mm : float
+        Side of a voxel
+
+    Returns
+    -------
+    dict
+        By `SCANS`
+    """
     subject, study = name.split('_')
     grades = [severity(one, width_at(scene.bones[one.bone][1][0], one)) for one in scene.fractures]
     kinds, bones = ([getattr(one, field) for one in scene.fractures] for field in ('kind', 'bone'))
@@ -145,7 +233,28 @@ def store_scan(
     mm:float,    # Side of a voxel
     form:str,    # A name of `FORMS`
 ) -> dict:       # What `scan_truth` gives, with a name below the folder
-    "Write the scan of an examination."
+    """Write the scan of an examination.
+
+    Parameters
+    ----------
+    folder : Path
+        Of all scans
+    name : str
+        Of the examination
+    part : str
+        `train`, `valid`, `test`
+    case : Case
+        Of its first film
+    mm : float
+        Side of a voxel
+    form : str
+        A name of `FORMS` (dicom, nifti)
+
+    Returns
+    -------
+    dict
+        What `scan_truth` gives, with a name below the folder
+    """
     scene = pose_scene(case)
     subject, study = name.split('_')
     below = f'{part}/{case.region}/{"fractured" if scene.fractures else "not fractured"}/{subject}/{study}'
@@ -165,7 +274,30 @@ def make_scans(
     form:str='dicom',     # A name of `FORMS`
     regions=REGIONS,      # As in `make_phantoms`
 ) -> Path:                # The folder
-    "Write one CT per examination of a set of phantoms, or find them written."
+    """Write one CT per examination of a set of phantoms, or find them written.
+
+    Parameters
+    ----------
+    out : str | Path
+        Folder to make
+    n : int, default 300
+        Number of films of `make_phantoms`, at least 1; there are fewer examinations
+    seed : int, default 0
+        As in `make_phantoms`
+    annotated : float, default 0.6
+        As in `make_phantoms`
+    mm : float, default 2.0
+        Side of a voxel, in [0.1, 5]
+    form : str, default 'dicom'
+        A name of `FORMS` (dicom, nifti)
+    regions : object, default REGIONS
+        As in `make_phantoms`
+
+    Returns
+    -------
+    Path
+        The folder
+    """
     check_mm(mm)
     check_seed(seed)
     choose(form, FORMS, 'form of scans')

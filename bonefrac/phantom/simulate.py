@@ -25,7 +25,31 @@ from .nuisances import metal_site, nuisance_shares, random_stream, shutter
 # %% ../../nbs/library/phantom/08_simulate.ipynb #bf4687b8
 @dataclass(frozen=True)
 class Scene:
-    "A posed subject before the beam."
+    """A posed subject before the beam.
+
+    Parameters
+    ----------
+    on : dict
+        Nuisance -> stream of chance, or None
+    bones : dict
+        From `limb`
+    fractures : list
+        `Fracture`s that are there
+    pose : dict
+        From `pose_view`
+    roll : float
+        Rotation in the image, degrees
+    metal : list
+        `Solid`s in the image
+    centre : np.ndarray
+        Of the image, cm
+    size : np.ndarray
+        Width and height of the image, cm
+    wide : float
+        The image relative to the field
+    pixel : float
+        Side of a pixel in cm
+    """
     case:Case
     on:dict          # Nuisance -> stream of chance, or None
     subject:Subject
@@ -64,7 +88,18 @@ def switched_on(
     case:Case,
     nuisances:dict|None=None, # Probabilities that replace those of `NUISANCES`
 ) -> dict:                    # Nuisance -> stream of chance, or None where it is off
-    "Which nuisances are there; some regions wear no cast."
+    """Which nuisances are there; some regions wear no cast.
+
+    Parameters
+    ----------
+    nuisances : dict | None, default None
+        Probabilities that replace those of `NUISANCES`
+
+    Returns
+    -------
+    dict
+        Nuisance -> stream of chance, or None where it is off
+    """
     shares = nuisance_shares(nuisances)
     on = {name: case.switch(name, share) for name, share in shares.items()}
     if case.region in NO_CAST: on['cast'] = None
@@ -75,7 +110,17 @@ def check_bones(
     bones:dict,     # From `limb`
     region:str,     # A name of `VIEWS`
 ):
-    "Refuse fractures of a bone that is not there, and two of one bone."
+    """Refuse fractures of a bone that is not there, and two of one bone.
+
+    Parameters
+    ----------
+    fractures : list
+        `Fracture`s
+    bones : dict
+        From `limb`
+    region : str
+        A name of `VIEWS`
+    """
     names = [fracture.bone for fracture in fractures]
     for name in names:
         choose(name, bones, f'bone in the {region} of this subject')
@@ -117,7 +162,19 @@ def pose_scene(
     fractures:list|None=None,  # `Fracture`s; None: drawn by chance
     subject:Subject|None=None, # None: drawn by chance
 ) -> Scene:
-    "Bones, breaks, pose and frame of a case."
+    """Bones, breaks, pose and frame of a case.
+
+    Parameters
+    ----------
+    size : int, default 512
+        Longest side of the image in px
+    nuisances : dict | None, default None
+        Probabilities that replace those of `NUISANCES`
+    fractures : list | None, default None
+        `Fracture`s; None: drawn by chance
+    subject : Subject | None, default None
+        None: drawn by chance
+    """
     view, rng = get_view(case.region, case.view), random_stream(case.image, 'pose')
     on = switched_on(case, nuisances)
     subject = subject or draw_subject(random_stream(case.subject, 'subject'))
@@ -147,7 +204,24 @@ def air_in(
     x:np.ndarray,    # Float32, (1, width): pixel centres in cm
     y:np.ndarray,    # Float32, (height, 1): pixel centres in cm
 ) -> np.ndarray:     # Float32, (height, width), in cm
-    "Chord of air, without the organs that lie in it."
+    """Chord of air, without the organs that lie in it.
+
+    Parameters
+    ----------
+    air : object
+        `Air` of a limb
+    pose : dict
+        From `pose_view`
+    x : np.ndarray
+        Float32, (1, width): pixel centres in cm
+    y : np.ndarray
+        Float32, (height, 1): pixel centres in cm
+
+    Returns
+    -------
+    np.ndarray
+        Float32, (height, width), in cm
+    """
     def chord(chains):
         grown = [rounded(subject.scale*np.array(chain, float)) for chain in chains]
         return thickness([move_chain(pose[air.part], chain) for chain in grown], x, y)
@@ -171,7 +245,20 @@ def refined(
     coarse:np.ndarray, # Float32, one value for each block of `COARSE` pixels
     shape:tuple,       # Height and width in px
 ) -> np.ndarray:       # Float32, (height, width), at least 0
-    "A smooth map on every pixel."
+    """A smooth map on every pixel.
+
+    Parameters
+    ----------
+    coarse : np.ndarray
+        Float32, one value for each block of `COARSE` pixels
+    shape : tuple
+        Height and width in px
+
+    Returns
+    -------
+    np.ndarray
+        Float32, (height, width), at least 0
+    """
     smooth = cv2.GaussianBlur(coarse, (0, 0), .8)
     fine = cv2.resize(smooth, None, fx=COARSE, fy=COARSE, interpolation=cv2.INTER_CUBIC)
     return np.maximum(fine[:shape[0], :shape[1]], 0)
@@ -185,7 +272,28 @@ def soft_map(
     y:np.ndarray,     # Float32, (height, 1): pixel centres in cm
     cast:np.random.Generator|None=None, # Stream of a cast; None: no cast
 ) -> np.ndarray:      # Float32, (height, width): attenuation, no unit
-    "Everything but bone and metal."
+    """Everything but bone and metal.
+
+    Parameters
+    ----------
+    region : str
+        A name of `VIEWS`
+    bones : dict
+        From `limb`
+    pose : dict
+        From `pose_view`
+    x : np.ndarray
+        Float32, (1, width): pixel centres in cm
+    y : np.ndarray
+        Float32, (height, 1): pixel centres in cm
+    cast : np.random.Generator | None, default None
+        Stream of a cast; None: no cast
+
+    Returns
+    -------
+    np.ndarray
+        Float32, (height, width): attenuation, no unit
+    """
     xs, ys = _coarse(x), _coarse(y)
     total = _flesh(subject, region, bones, pose, xs, ys)
     if cast is not None:
@@ -198,7 +306,13 @@ def soft_map(
 def first_labels(
     scene:Scene,
 ) -> dict:       # Broken bone -> label of its first fragment in the mask; the others follow
-    "How fragments are numbered in a mask."
+    """How fragments are numbered in a mask.
+
+    Returns
+    -------
+    dict
+        Broken bone -> label of its first fragment in the mask; the others follow
+    """
     labels, following = {}, 2
     for name in scene.bones:
         if name not in scene.by_bone: continue
@@ -211,7 +325,20 @@ def draw_bones(
     scene:Scene,
     grain:np.ndarray, # Float32, (height, width): noise of deviation 1
 ) -> tuple:           # Mask; names of what the beam meets; broken bone -> its solids, each with its number of new cuts
-    "Add all bones to an attenuation map."
+    """Add all bones to an attenuation map.
+
+    Parameters
+    ----------
+    total : np.ndarray
+        Float32, (height, width): attenuation so far, no unit; changed in place
+    grain : np.ndarray
+        Float32, (height, width): noise of deviation 1
+
+    Returns
+    -------
+    tuple
+        Mask; names of what the beam meets; broken bone -> its solids, each with its number of new cuts
+    """
     mask, inside, seen = np.zeros(total.shape, np.uint8), set(), defaultdict(list)
     labels, (x, y) = first_labels(scene), scene.grid
     for bone, fragment, n_cuts, solid in scene.solids():
@@ -227,7 +354,21 @@ def draw_bones(
 # %% ../../nbs/library/phantom/08_simulate.ipynb #ec5b27cd
 @dataclass(frozen=True)
 class Phantom:
-    "A simulated radiograph and all that is known of it."
+    """A simulated radiograph and all that is known of it.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Uint8, (height, width)
+    mask : np.ndarray
+        Uint8, (height, width): 0 background, 1 bone, 2 and up the fragments of broken bones
+    polygons : list
+        One float (k, 2) in [0, 1] per fracture: x, y relative to width and height
+    truth : dict
+        Of the image
+    fractures : list
+        One dict per fracture in the image: kind, bone, planes, displacement, severity, first label
+    """
     image:np.ndarray    # Uint8, (height, width)
     mask:np.ndarray     # Uint8, (height, width): 0 background, 1 bone, 2 and up the fragments of broken bones
     polygons:list       # One float (k, 2) in [0, 1] per fracture: x, y relative to width and height
@@ -313,21 +454,39 @@ class _Record:
 def check_size(
     size:int, # Longest side in px
 ):
-    "Refuse a size that makes no image."
+    """Refuse a size that makes no image.
+
+    Parameters
+    ----------
+    size : int
+        Longest side in px
+    """
     if int(size) != size or not 64 <= size <= 1024:
         raise ValueError(f'size is {size}; the longest side must be between 64 and 1024 px')
 
 def check_seed(
     seed:int, # The only source of chance
 ):
-    "Refuse a seed that is no whole number from 0."
+    """Refuse a seed that is no whole number from 0.
+
+    Parameters
+    ----------
+    seed : int
+        The only source of chance
+    """
     if int(seed) != seed or seed < 0: raise ValueError(f'seed must be a whole number from 0, not {seed}')
 
 def photographed(
     scene:Scene,
     closer:float=1., # How much smaller the image is than the film that it is a part of
 ) -> Phantom:
-    "Image and truth of a scene."
+    """Image and truth of a scene.
+
+    Parameters
+    ----------
+    closer : float, default 1.0
+        How much smaller the image is than the film that it is a part of
+    """
     cast, (x, y) = scene.on['cast'], scene.grid
     total = soft_map(scene.subject, scene.case.region, scene.bones, scene.pose, x, y, cast)
     mask, inside, seen = draw_bones(total, scene, scene.grain())
@@ -347,7 +506,19 @@ def simulate(
     fractures:list|None=None,  # `Fracture`s; None: drawn by chance
     subject:Subject|None=None, # None: drawn by chance
 ) -> Phantom:
-    "Make the image of a case."
+    """Make the image of a case.
+
+    Parameters
+    ----------
+    size : int, default 512
+        Longest side in px, in [64, 1024]
+    nuisances : dict | None, default None
+        Probabilities that replace those of `NUISANCES`
+    fractures : list | None, default None
+        `Fracture`s; None: drawn by chance
+    subject : Subject | None, default None
+        None: drawn by chance
+    """
     check_size(size)
     return photographed(pose_scene(case, size, nuisances, fractures, subject))
 
@@ -361,7 +532,27 @@ def phantom_image(
     fractures:list|None=None, # `Fracture`s; None: drawn by chance
     subject:Subject|None=None,# None: drawn by chance
 ) -> Phantom:
-    "A simulated radiograph with its truth."
+    """A simulated radiograph with its truth.
+
+    Parameters
+    ----------
+    region : str
+        A name of `VIEWS`
+    fractured : bool, default True
+        False gives the same subject, position and noise without the fracture
+    seed : int, default 0
+        The only source of chance; not negative
+    size : int, default 512
+        Longest side in px, in [64, 1024]
+    view : str, default ''
+        A name of `VIEWS[region]`; empty: the first
+    nuisances : dict | None, default None
+        Probabilities that replace those of `NUISANCES`
+    fractures : list | None, default None
+        `Fracture`s; None: drawn by chance
+    subject : Subject | None, default None
+        None: drawn by chance
+    """
     choose(region, VIEWS, 'region')
     check_seed(seed)
     case = Case(region, view or next(iter(VIEWS[region])), fractured, seed, seed, seed)

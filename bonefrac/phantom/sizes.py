@@ -20,7 +20,22 @@ def extent(
     axis:str,           # `x`, `y`, `z`, or `own`: that of a straight bone
     chains=slice(None), # Which of its chains
 ) -> float:             # mm
-    "Extent of a bone along an axis."
+    """Extent of a bone along an axis.
+
+    Parameters
+    ----------
+    name : str
+        Of a bone of leg or trunk
+    axis : str
+        `x`, `y`, `z`, or `own`: that of a straight bone
+    chains : object, default slice(None)
+        Which of its chains
+
+    Returns
+    -------
+    float
+        mm
+    """
     balls = np.concatenate([rounded(chain) for chain in BONES[name].chains[chains]])
     way = balls[-1, :3] - balls[0, :3] if axis == 'own' else np.eye(3)['xyz'.index(axis)]
     at, radius = balls[:, :3] @ (way/np.linalg.norm(way)), balls[:, 3]
@@ -61,7 +76,13 @@ CITED = ( # what is measured; arguments of `extent`; mm; source; read in its abs
     ('skull, width', ('vault', 'x'), 143, _LI, 'quoted'))
 
 def size_rows() -> list: # One dict per length: what, both figures in mm, their ratio, source
-    "Lengths of the tables beside published ones."
+    """Lengths of the tables beside published ones.
+
+    Returns
+    -------
+    list
+        One dict per length: what, both figures in mm, their ratio, source
+    """
     rows = []
     for what, measured, cited, source, read in CITED:
         size = extent(*measured)

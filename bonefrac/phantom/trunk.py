@@ -86,7 +86,21 @@ def vertebra(
     tilt:float,   # Of its front downwards, degrees
     size:float=1.,# Relative to the third one
 ):
-    "Enter a lumbar vertebra: body, arch, transverse processes."
+    """Enter a lumbar vertebra: body, arch, transverse processes.
+
+    Parameters
+    ----------
+    name : str
+        Such as `L3`
+    y : float
+        Of the middle of the body, cm
+    z : float
+        Of the middle of the body, cm
+    tilt : float
+        Of its front downwards, degrees
+    size : float, default 1.0
+        Relative to the third one
+    """
     c, s = np.cos(np.deg2rad(tilt)), np.sin(np.deg2rad(tilt))
     def placed(*rows): return [(size*x, y + size*(c*v + s*w), z + size*(c*w - s*v), size*r) for x, v, w, r in rows]
     rods = [placed((-1.55,v,w,.66), (1.55,v,w,.66)) for w in (0, .55, -.55, 1.1, -1.1) for v in (-.55, 0, .55)]

@@ -28,19 +28,43 @@ WATER = np.float32(.2683) # linear coefficient at 40 keV, 1/cm
 def hounsfield(
     mu, # Linear coefficient, 1/cm; number or array
 ):      # Hounsfield units at 40 keV
-    "Attenuation relative to that of water."
+    """Attenuation relative to that of water.
+
+    Parameters
+    ----------
+    mu : object
+        Linear coefficient, 1/cm; number or array
+    """
     return 1000*(mu/WATER - 1)
 
 def attenuation(
     hu, # Hounsfield units at 40 keV; number or array
 ):      # Linear coefficient, 1/cm
-    "The reverse of `hounsfield`."
+    """The reverse of `hounsfield`.
+
+    Parameters
+    ----------
+    hu : object
+        Hounsfield units at 40 keV; number or array
+    """
     return WATER*(1 + hu/np.float32(1000))
 
 # %% ../../nbs/library/phantom/13_volume.ipynb #cb0f12bb
 @dataclass(frozen=True)
 class Layer:
-    "A stretch of each ray in which attenuation changes by one amount."
+    """A stretch of each ray in which attenuation changes by one amount.
+
+    Parameters
+    ----------
+    area : tuple
+        Slices of rows and columns
+    mu : np.float32
+        Change of the linear coefficient, 1/cm
+    low : np.ndarray
+        Entry, z in cm, float32 (height, width) of the area
+    high : np.ndarray
+        Exit, z in cm; before the entry where a ray meets nothing
+    """
     area:tuple      # Slices of rows and columns
     mu:np.float32   # Change of the linear coefficient, 1/cm
     low:np.ndarray  # Entry, z in cm, float32 (height, width) of the area
@@ -56,7 +80,20 @@ def solid_layers(
     x:np.ndarray, # Float32, (1, width): pixel centres in cm
     y:np.ndarray, # Float32, (height, 1): pixel centres in cm
 ) -> list:        # `Layer`s of the whole solid and of its core
-    "What a solid adds, and what its core takes away."
+    """What a solid adds, and what its core takes away.
+
+    Parameters
+    ----------
+    x : np.ndarray
+        Float32, (1, width): pixel centres in cm
+    y : np.ndarray
+        Float32, (height, 1): pixel centres in cm
+
+    Returns
+    -------
+    list
+        `Layer`s of the whole solid and of its core
+    """
     area, middle, half, bounds = chords(solid, x, y)
     inner = np.sqrt(np.maximum(half*half - np.float32(leaning_wall(solid)), 0)) if solid.wall else half
     inside = np.float32(solid.fill)*MU[solid.core] + np.float32(1 - solid.fill)*MU['marrow']
@@ -72,7 +109,24 @@ def air_layers(
     x:np.ndarray, # Float32, (1, width): pixel centres in cm
     y:np.ndarray, # Float32, (height, 1): pixel centres in cm
 ) -> list:        # `Layer`s of air, and of the organs in it
-    "What air inside a body takes away, and what organs in it give back."
+    """What air inside a body takes away, and what organs in it give back.
+
+    Parameters
+    ----------
+    air : object
+        `Air` of its limb
+    within : tuple
+        Entry and exit of the muscle, z in cm, each (height, width)
+    x : np.ndarray
+        Float32, (1, width): pixel centres in cm
+    y : np.ndarray
+        Float32, (height, 1): pixel centres in cm
+
+    Returns
+    -------
+    list
+        `Layer`s of air, and of the organs in it
+    """
     change, everywhere = np.float32(.8)*(MU['muscle'] - MU['lung']), np.s_[:, :]
     def inside(chains, low, high):
         grown = [rounded(scene.subject.scale*np.array(chain, float)) for chain in chains]
@@ -88,7 +142,20 @@ def soft_layers(
     x:np.ndarray, # Float32, (1, width): pixel centres in cm
     y:np.ndarray, # Float32, (height, 1): pixel centres in cm
 ) -> list:        # `Layer`s of fat, of muscle in its place, and in a chest of air in its place
-    "Skin and what is below it, on every pixel."
+    """Skin and what is below it, on every pixel.
+
+    Parameters
+    ----------
+    x : np.ndarray
+        Float32, (1, width): pixel centres in cm
+    y : np.ndarray
+        Float32, (height, 1): pixel centres in cm
+
+    Returns
+    -------
+    list
+        `Layer`s of fat, of muscle in its place, and in a chest of air in its place
+    """
     subject, everywhere = scene.subject, np.s_[:, :]
     skin = [move_chain(scene.pose[part], c) for part, c in skin_chains(subject, scene.case.region, scene.bones)]
     muscle = interval([resized(chain, 1 - subject.fat) for chain in skin], x, y)
@@ -102,14 +169,35 @@ def scene_layers(
     x:np.ndarray, # Float32, (1, width): pixel centres in cm
     y:np.ndarray, # Float32, (height, 1): pixel centres in cm
 ) -> list:        # `Layer`s
-    "All that rays meet, from skin to marrow."
+    """All that rays meet, from skin to marrow.
+
+    Parameters
+    ----------
+    scene : Scene
+        Its metal, casts and other nuisances of the film are left out
+    x : np.ndarray
+        Float32, (1, width): pixel centres in cm
+    y : np.ndarray
+        Float32, (height, 1): pixel centres in cm
+
+    Returns
+    -------
+    list
+        `Layer`s
+    """
     bones = [layer for *_, solid in scene.solids() for layer in solid_layers(solid, x, y)]
     return soft_layers(scene, x, y) + bones
 
 def exact_film(
     scene:Scene,
 ) -> np.ndarray: # Float32, (height, width): attenuation, no unit
-    "The film of a scene before noise, grain and exposure, with soft tissue on every pixel."
+    """The film of a scene before noise, grain and exposure, with soft tissue on every pixel.
+
+    Returns
+    -------
+    np.ndarray
+        Float32, (height, width): attenuation, no unit
+    """
     x, y = scene.grid
     film = np.zeros((y.size, x.size), np.float32)
     for layer in scene_layers(scene, x, y): film[layer.area] += layer.mu*np.maximum(layer.high - layer.low, 0)
@@ -121,7 +209,22 @@ def coverage(
     high:np.ndarray,  # Exits, z in cm, (height, width)
     edges:np.ndarray, # Float32, (depth + 1,): borders of the voxels along the beam, cm, evenly spaced
 ) -> np.ndarray:      # Float32, (height, depth, width), in [0, 1]
-    "Share of each voxel that is between entry and exit."
+    """Share of each voxel that is between entry and exit.
+
+    Parameters
+    ----------
+    low : np.ndarray
+        Entries, z in cm, (height, width)
+    high : np.ndarray
+        Exits, z in cm, (height, width)
+    edges : np.ndarray
+        Float32, (depth + 1,): borders of the voxels along the beam, cm, evenly spaced
+
+    Returns
+    -------
+    np.ndarray
+        Float32, (height, depth, width), in [0, 1]
+    """
     near, far = edges[:-1, None], edges[1:, None]
     met = np.minimum(high[:, None], far) - np.maximum(low[:, None], near)
     return np.maximum(met, 0)/(edges[1] - edges[0])
@@ -133,7 +236,20 @@ def divided(
     line:np.ndarray, # Float32, (1, n) or (n, 1): centres in cm, evenly spaced
     fine:int,        # Parts of each
 ) -> np.ndarray:     # Float32, (1, n*fine) or (n*fine, 1)
-    "Centres of the parts of voxels."
+    """Centres of the parts of voxels.
+
+    Parameters
+    ----------
+    line : np.ndarray
+        Float32, (1, n) or (n, 1): centres in cm, evenly spaced
+    fine : int
+        Parts of each
+
+    Returns
+    -------
+    np.ndarray
+        Float32, (1, n*fine) or (n*fine, 1)
+    """
     step = np.diff(line.ravel())[0]
     new = line.ravel()[:, None] + step*((np.arange(fine) + .5)/fine - .5)
     return new.astype(np.float32).reshape((-1, 1) if line.shape[0] > 1 else (1, -1))
@@ -142,7 +258,18 @@ def depth_edges(
     scene:Scene,
     voxel:float, # Side in cm
 ) -> np.ndarray: # Float32, (depth + 1,), in cm
-    "Borders of voxels along the beam, from before all to behind all."
+    """Borders of voxels along the beam, from before all to behind all.
+
+    Parameters
+    ----------
+    voxel : float
+        Side in cm
+
+    Returns
+    -------
+    np.ndarray
+        Float32, (depth + 1,), in cm
+    """
     bones = [chain for *_, solid in scene.solids() for chain in solid.chains]
     skin = skin_chains(scene.subject, scene.case.region, scene.bones)
     balls = np.concatenate(bones + [move_chain(scene.pose[part], chain) for part, chain in skin])
@@ -155,7 +282,15 @@ def paint(
     layer:Layer,
     edges:np.ndarray, # Float32, (depth + 1,): borders along the beam, cm
 ):
-    "Add a layer to the voxels that it meets."
+    """Add a layer to the voxels that it meets.
+
+    Parameters
+    ----------
+    slab : np.ndarray
+        Float32, (height, depth, width): linear coefficients, 1/cm; changed in place
+    edges : np.ndarray
+        Float32, (depth + 1,): borders along the beam, cm
+    """
     if (reach := layer.reach()) is None: return
     first, last = np.searchsorted(edges, reach)
     near, far = max(first - 1, 0), min(last, len(edges) - 1)
@@ -167,7 +302,20 @@ def slabs(
     voxel:float, # Side in cm
     fine:int,    # Rays along each side of a voxel
 ) -> Iterator:   # Float32, (rows, depth, width): linear coefficients, 1/cm, from the top of the film down
-    "A scene on a grid, some rows at a time."
+    """A scene on a grid, some rows at a time.
+
+    Parameters
+    ----------
+    voxel : float
+        Side in cm
+    fine : int
+        Rays along each side of a voxel
+
+    Returns
+    -------
+    Iterator
+        Float32, (rows, depth, width): linear coefficients, 1/cm, from the top of the film down
+    """
     (x, y), edges = pixel_centres(scene.centre, scene.size, voxel), depth_edges(scene, voxel)
     xs, depth = divided(x, fine), len(edges) - 1
     rows = max(SLAB//(depth*xs.size*fine), 1)
@@ -180,7 +328,17 @@ def slabs(
 # %% ../../nbs/library/phantom/13_volume.ipynb #6c05fb96
 @dataclass(frozen=True)
 class Scan:
-    "A simulated CT."
+    """A simulated CT.
+
+    Parameters
+    ----------
+    hu : np.ndarray
+        Int16, (slices, rows, columns) in HU: from feet to head, front to back, right to left
+    mm : float
+        Side of a voxel
+    origin : np.ndarray
+        Float, (3,): middle of the first voxel, mm to the left, to the back, to the head
+    """
     hu:np.ndarray     # Int16, (slices, rows, columns) in HU: from feet to head, front to back, right to left
     mm:float          # Side of a voxel
     origin:np.ndarray # Float, (3,): middle of the first voxel, mm to the left, to the back, to the head
@@ -190,7 +348,13 @@ LOWEST = -1024 # Hounsfield units of less than air
 def check_mm(
     mm:float, # Side of a voxel
 ):
-    "Refuse voxels that show no bone or fill the memory."
+    """Refuse voxels that show no bone or fill the memory.
+
+    Parameters
+    ----------
+    mm : float
+        Side of a voxel
+    """
     if not .1 <= mm <= 5: raise ValueError(f'mm is {mm}; the side of a voxel must be between 0.1 and 5 mm')
 
 def scan_scene(
@@ -198,7 +362,15 @@ def scan_scene(
     mm:float=1., # Side of a voxel, in [0.1, 5]
     fine:int=2,  # Rays along each side of a voxel
 ) -> Scan:
-    "The CT of a scene, without metal or cast."
+    """The CT of a scene, without metal or cast.
+
+    Parameters
+    ----------
+    mm : float, default 1.0
+        Side of a voxel, in [0.1, 5]
+    fine : int, default 2
+        Rays along each side of a voxel
+    """
     check_mm(mm)
     (x, y), edges = pixel_centres(scene.centre, scene.size, mm/10), depth_edges(scene, mm/10)
     units = map(hounsfield, slabs(scene, mm/10, fine))
@@ -211,7 +383,18 @@ def shadow(
     scan:Scan,
     axis:int=1,  # Along which the beam runs: 1 front to back, 2 right to left, 0 feet to head
 ) -> np.ndarray: # Float32: attenuation, no unit; the head or, along the body, the front is above
-    "What a beam through a scan would show, before noise."
+    """What a beam through a scan would show, before noise.
+
+    Parameters
+    ----------
+    axis : int, default 1
+        Along which the beam runs: 1 front to back, 2 right to left, 0 feet to head
+
+    Returns
+    -------
+    np.ndarray
+        Float32: attenuation, no unit; the head or, along the body, the front is above
+    """
     total = attenuation(scan.hu.sum(axis, dtype=np.float32)/scan.hu.shape[axis])*scan.hu.shape[axis]*scan.mm/10
     return total if axis == 0 else total[::-1]
 
@@ -219,7 +402,18 @@ def shadow_on(
     scan:Scan,
     scene:Scene,  # Whose scan it is
 ) -> np.ndarray:  # Float32, (height, width) of the scene's film
-    "The shadow of a scan on the pixels of the film."
+    """The shadow of a scan on the pixels of the film.
+
+    Parameters
+    ----------
+    scene : Scene
+        Whose scan it is
+
+    Returns
+    -------
+    np.ndarray
+        Float32, (height, width) of the scene's film
+    """
     film, (x, y) = shadow(scan), scene.grid
     left, top = scan.origin[0]/10, -scan.origin[2]/10 - (len(scan.hu) - 1)*scan.mm/10
     columns, rows = ((line.ravel() - first)*10/scan.mm for line, first in ((x, left), (y, top)))
@@ -232,7 +426,18 @@ def shadow_errors(
     scene:Scene,
     sides:tuple=(4., 2., 1.), # Sides of voxels, mm
 ) -> dict:                    # Side -> root mean square difference, % of the film's range
-    "How far shadows of a scene are from its film, on the pixels of the film."
+    """How far shadows of a scene are from its film, on the pixels of the film.
+
+    Parameters
+    ----------
+    sides : tuple, default (4.0, 2.0, 1.0)
+        Sides of voxels, mm
+
+    Returns
+    -------
+    dict
+        Side -> root mean square difference, % of the film's range
+    """
     film = exact_film(scene)
     def off(mm): return ((shadow_on(scan_scene(scene, mm), scene) - film)**2).mean()
     return {mm: float(100*np.sqrt(off(mm))/np.ptp(film)) for mm in sides}
@@ -242,7 +447,18 @@ def turned(
     scene:Scene,
     degrees:float, # About the vertical axis of the film
 ) -> Scene:        # Its frame is as wide as the limb is deep
-    "A scene before a beam from another side."
+    """A scene before a beam from another side.
+
+    Parameters
+    ----------
+    degrees : float
+        About the vertical axis of the film
+
+    Returns
+    -------
+    Scene
+        Its frame is as wide as the limb is deep
+    """
     edges = depth_edges(scene, .1)
     pivot = np.array([scene.centre[0], 0, (edges[0] + edges[-1])/2])
     motion = pivot_motion(axis_rotation('y', degrees), pivot)
@@ -255,7 +471,22 @@ def crack_scenes(
     azimuth:float, # Where it leans to, degrees around the bone; 90 is along the beam
     gap:float,     # mm
 ) -> tuple:        # Two `Scene`s of 3 by 4 cm around the place
-    "A radius with a crack, and the same without it."
+    """A radius with a crack, and the same without it.
+
+    Parameters
+    ----------
+    lean : float
+        Of the crack from the plane across the bone, degrees, in [0, 75]
+    azimuth : float
+        Where it leans to, degrees around the bone; 90 is along the beam
+    gap : float
+        mm
+
+    Returns
+    -------
+    tuple
+        Two `Scene`s of 3 by 4 cm around the place
+    """
     crack = Fracture('oblique', 'radius', obliquity=lean, azimuth=azimuth, gap=gap)
     case, subject = Case('forearm', 'ap', True, 9, 9, 9), Subject(seed=9)
     scene = pose_scene(case, 512, dict.fromkeys(NUISANCES, 0), [crack], subject)
@@ -270,7 +501,24 @@ def crack_contrast(
     gap:float=.3,      # mm
     mm:float=.5,       # Side of pixels and voxels
 ) -> dict:             # Most attenuation lost on the film and on the best of three shadows; most Hounsfield units lost
-    "What a crack takes from a film, from three shadows and from a voxel."
+    """What a crack takes from a film, from three shadows and from a voxel.
+
+    Parameters
+    ----------
+    lean : float
+        Degrees from the plane across the bone, in [0, 75]
+    azimuth : float, default 90.0
+        Degrees around the bone; 90 is along the beam, 45 half way
+    gap : float, default 0.3
+        mm
+    mm : float, default 0.5
+        Side of pixels and voxels
+
+    Returns
+    -------
+    dict
+        Most attenuation lost on the film and on the best of three shadows; most Hounsfield units lost
+    """
     scenes = crack_scenes(lean, azimuth, gap)
     with_crack, without = (scan_scene(scene, mm, fine=5) for scene in scenes)
     lost = [shadow(without, axis) - shadow(with_crack, axis) for axis in (1, 2, 0)]

@@ -36,7 +36,26 @@ def run_label(
     epochs:int=EPOCHS, # Epochs; those of most runs are not said
     rates:str='',      # Learning rates: empty, smaller for earlier layers, or `equal`
 ) -> str:              # Such as `vgg16, scratch, 224 px, 16 epochs`
-    "Name of a configuration in tables and figures."
+    """Name of a configuration in tables and figures.
+
+    Parameters
+    ----------
+    arch : str
+        Architecture
+    start : str
+        Where its weights began
+    size : int, default SIZE
+        Pixels; those of most runs are not said
+    epochs : int, default EPOCHS
+        Epochs; those of most runs are not said
+    rates : str, default ''
+        Learning rates: empty, smaller for earlier layers, or `equal`
+
+    Returns
+    -------
+    str
+        Such as `vgg16, scratch, 224 px, 16 epochs`
+    """
     parts = [arch, start]
     if size != SIZE: parts.append(f'{size} px')
     if epochs != EPOCHS: parts.append(f'{epochs} epochs')
@@ -49,7 +68,18 @@ SHARED = dict(split='study_grouped', folds=5, split_seed=0, recipe='bonefrac', b
 def main_runs(
     record:Path,    # Folder of a record
 ) -> pd.DataFrame:  # Rows of the record and of its folder `phantoms`, with the column `folder`
-    "Runs on the images that most of the record is about that have all of `SHARED`."
+    """Runs on the images that most of the record is about that have all of `SHARED`.
+
+    Parameters
+    ----------
+    record : Path
+        Folder of a record
+
+    Returns
+    -------
+    pd.DataFrame
+        Rows of the record and of its folder `phantoms`, with the column `folder`
+    """
     folders = [folder for folder in (record, record/'phantoms') if (folder/'runs.csv').exists()]
     if not folders: raise ValueError(f'{record}: no runs.csv; name the folder of a record, such as results')
     tables = [unchanged(read_record(folder), but=('rates',)).assign(folder=folder) for folder in folders]
@@ -65,7 +95,20 @@ def start_of(
     weights:str, # Initial weights of a run: a name, or a file in the folder of an earlier run
     first:dict,  # Name of an earlier run -> its own initial weights
 ) -> str:        # `scratch`, `imagenet`, `phantoms` or `imagenet, phantoms`
-    "Where the weights of a run began."
+    """Where the weights of a run began.
+
+    Parameters
+    ----------
+    weights : str
+        Initial weights of a run: a name, or a file in the folder of an earlier run
+    first : dict
+        Name of an earlier run -> its own initial weights
+
+    Returns
+    -------
+    str
+        `scratch`, `imagenet`, `phantoms` or `imagenet, phantoms`
+    """
     if weights == 'phantom': return 'phantoms'
     if '/' not in weights: return weights
     return THEN_PHANTOMS[first[weights.split('/')[-2]]]
@@ -77,7 +120,18 @@ CELL = [*NAMED, 'filter', 'fold', 'seed']
 def cells_table(
     record:Path,   # Folder of a record
 ) -> pd.DataFrame: # Rows of `main_runs`, one per cell, in the order of `CELL`, with the columns `start` and `name`
-    "Runs that speak to the questions."
+    """Runs that speak to the questions.
+
+    Parameters
+    ----------
+    record : Path
+        Folder of a record
+
+    Returns
+    -------
+    pd.DataFrame
+        Rows of `main_runs`, one per cell, in the order of `CELL`, with the columns `start` and `name`
+    """
     early = read_record(record/'phantoms')
     first = dict(zip(early.run, early.weights)) if len(early) else {}
     runs = main_runs(record)
@@ -88,7 +142,13 @@ def cells_table(
 
 # %% ../../nbs/library/report/00_answers.ipynb #e61f7d20
 class RecordRuns:
-    "Runs of a record that speak to the questions, and what they predicted."
+    """Runs of a record that speak to the questions, and what they predicted.
+
+    Parameters
+    ----------
+    record : str | Path, default 'results'
+        Folder of the record
+    """
     def __init__(self,
         record:str|Path='results', # Folder of the record
     ): self.record = Path(record)
@@ -129,7 +189,18 @@ class RecordRuns:
 def clear(
     table:pd.DataFrame, # From `paired_differences`
 ) -> pd.DataFrame:      # Rows with an adjusted p below .05 and one sign in all seeds
-    "Differences that neither chance in the images nor the luck of a seed explains."
+    """Differences that neither chance in the images nor the luck of a seed explains.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        From `paired_differences`
+
+    Returns
+    -------
+    pd.DataFrame
+        Rows with an adjusted p below .05 and one sign in all seeds
+    """
     return table[(table.p_holm < .05) & (table.lowest*table.highest > 0)]
 
 def tables_by_seed(
@@ -137,7 +208,22 @@ def tables_by_seed(
     tables:dict,       # Run -> predictions table
     *keys:str,         # Columns of `runs`
 ) -> dict:             # Values of `keys` -> seed -> predictions table
-    "Predictions of each configuration by seed."
+    """Predictions of each configuration by seed.
+
+    Parameters
+    ----------
+    runs : pd.DataFrame
+        Rows of `RecordRuns.cells`
+    tables : dict
+        Run -> predictions table
+    keys : str
+        Columns of `runs`
+
+    Returns
+    -------
+    dict
+        Values of `keys` -> seed -> predictions table
+    """
     found = {}
     for key, rows in runs.groupby(list(keys)):
         found[key] = {row.seed: tables[row.run] for row in rows.itertuples()}
@@ -146,7 +232,18 @@ def tables_by_seed(
 def seed_pairs(
     tables:dict, # Configuration -> seed -> predictions table
 ) -> dict:       # `(configuration, seed, other seed)` -> tables of both, as `paired_differences` takes them
-    "Two trainings of one configuration that differ in nothing but the seed."
+    """Two trainings of one configuration that differ in nothing but the seed.
+
+    Parameters
+    ----------
+    tables : dict
+        Configuration -> seed -> predictions table
+
+    Returns
+    -------
+    dict
+        `(configuration, seed, other seed)` -> tables of both, as `paired_differences` takes them
+    """
     return {(key, a, b): ({0: found[a]}, {0: found[b]})
             for key, found in tables.items() for a, b in combinations(found, 2)}
 
@@ -155,7 +252,18 @@ STARTS = [('imagenet', 'scratch'), ('phantoms', 'scratch'), ('imagenet, phantoms
 def start_pairs(
     tables:dict, # `(arch, start)` -> seed -> predictions table
 ) -> dict:       # `(arch, start, other start)` -> tables of both, as `paired_differences` takes them
-    "Pairs of starts of one architecture."
+    """Pairs of starts of one architecture.
+
+    Parameters
+    ----------
+    tables : dict
+        `(arch, start)` -> seed -> predictions table
+
+    Returns
+    -------
+    dict
+        `(arch, start, other start)` -> tables of both, as `paired_differences` takes them
+    """
     pairs = {}
     for start, other in STARTS:
         for arch in ARCHS:
@@ -192,7 +300,18 @@ class Starts(RecordRuns):
 def five_folds(
     runs:pd.DataFrame, # Rows of `RecordRuns.cells`
 ) -> dict:             # `(name, filter)` -> its five rows, by fold
-    "Runs with seed 0 of configurations that have all five folds."
+    """Runs with seed 0 of configurations that have all five folds.
+
+    Parameters
+    ----------
+    runs : pd.DataFrame
+        Rows of `RecordRuns.cells`
+
+    Returns
+    -------
+    dict
+        `(name, filter)` -> its five rows, by fold
+    """
     parts = runs[runs.seed == 0].sort_values('fold').groupby(['name', 'filter'])
     return {key: part for key, part in parts if list(part.fold) == [0, 1, 2, 3, 4]}
 
@@ -200,7 +319,20 @@ def crossed_table(
     pooled:dict, # Name -> predictions table of all folds
     folds:dict,  # Name -> its five rows, with `valid_accuracy` and `stuck`
 ) -> pd.DataFrame: # One row per name, the best on validation images first
-    "Accuracy in cross-validation with its interval over examinations."
+    """Accuracy in cross-validation with its interval over examinations.
+
+    Parameters
+    ----------
+    pooled : dict
+        Name -> predictions table of all folds
+    folds : dict
+        Name -> its five rows, with `valid_accuracy` and `stuck`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per name, the best on validation images first
+    """
     rows = {}
     for name, table in pooled.items():
         valid = dict(valid=folds[name].valid_accuracy.mean(), stuck_folds=folds[name].stuck.sum())
@@ -212,7 +344,18 @@ def crossed_table(
 def fold_choices(
     folds:dict, # Name -> its five rows, with `valid_accuracy`
 ) -> list:      # Name of a configuration per fold
-    "What the validation images of each fold prefer."
+    """What the validation images of each fold prefer.
+
+    Parameters
+    ----------
+    folds : dict
+        Name -> its five rows, with `valid_accuracy`
+
+    Returns
+    -------
+    list
+        Name of a configuration per fold
+    """
     valid = pd.DataFrame({name: part.valid_accuracy.to_numpy() for name, part in folds.items()})
     return list(valid.idxmax(axis=1))
 
@@ -272,7 +415,18 @@ class CrossValidated(RecordRuns):
 def filter_pairs(
     tables:dict, # `(arch, start, filter)` -> seed -> predictions table
 ) -> dict:       # `(arch, start, filter)` -> tables with and without it, as `paired_differences` takes them
-    "Each filter beside no filter."
+    """Each filter beside no filter.
+
+    Parameters
+    ----------
+    tables : dict
+        `(arch, start, filter)` -> seed -> predictions table
+
+    Returns
+    -------
+    dict
+        `(arch, start, filter)` -> tables with and without it, as `paired_differences` takes them
+    """
     pairs = {}
     for key, found in tables.items():
         plain = tables.get((*key[:2], 'none'))
@@ -282,7 +436,18 @@ def filter_pairs(
 def preferred_filters(
     runs:pd.DataFrame, # Runs of one fold: `name`, `filter`, `seed`, `valid_accuracy`
 ) -> dict:             # Name -> filter
-    "Filter that validation images prefer, by the mean over the seeds that all filters of a network have."
+    """Filter that validation images prefer, by the mean over the seeds that all filters of a network have.
+
+    Parameters
+    ----------
+    runs : pd.DataFrame
+        Runs of one fold: `name`, `filter`, `seed`, `valid_accuracy`
+
+    Returns
+    -------
+    dict
+        Name -> filter
+    """
     found = {}
     for name, part in runs[runs['filter'] != 'none'].groupby('name'):
         scores = part.pivot_table(index='seed', columns='filter', values='valid_accuracy').dropna()
@@ -349,7 +514,18 @@ def _setting(table):
 def verdict_of(
     table:pd.DataFrame, # From `paired_differences`
 ) -> str:               # `Yes`, `No` or `Not in every network`
-    "Yes or no, where all differences are clear and have one sign."
+    """Yes or no, where all differences are clear and have one sign.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        From `paired_differences`
+
+    Returns
+    -------
+    str
+        `Yes`, `No` or `Not in every network`
+    """
     sure = len(clear(table)) == len(table)
     if sure and (table.difference > 0).all(): return 'Yes'
     if sure and (table.difference < 0).all(): return 'No'
@@ -358,7 +534,18 @@ def verdict_of(
 def transfer_answer(
     answers:Answers, # Of a record
 ) -> str:            # A sentence or two
-    "Does transfer learning help?"
+    """Does transfer learning help?
+
+    Parameters
+    ----------
+    answers : Answers
+        Of a record
+
+    Returns
+    -------
+    str
+        A sentence or two
+    """
     table = answers.imagenet
     if table.empty:
         return 'Not answered: no architecture of the record was run both from ImageNet weights and from scratch.'
@@ -381,7 +568,18 @@ def _undecided(pairs, name):
 def best_answer(
     answers:Answers, # Of a record
 ) -> str:            # A few sentences
-    "Which architecture is best?"
+    """Which architecture is best?
+
+    Parameters
+    ----------
+    answers : Answers
+        Of a record
+
+    Returns
+    -------
+    str
+        A few sentences
+    """
     if not answers.pooled: return 'Not answered: no architecture of the record was run on all five folds.'
     best, crossed, nested = answers.best, answers.crossed, answers.nested_score
     top, alike = crossed.loc[best], _undecided(answers.pairs, best)
@@ -412,7 +610,18 @@ def _by_chance(table, rate):
 def filter_answer(
     answers:Answers, # Of a record
 ) -> str:            # A few sentences
-    "How does preprocessing change accuracy?"
+    """How does preprocessing change accuracy?
+
+    Parameters
+    ----------
+    answers : Answers
+        Of a record
+
+    Returns
+    -------
+    str
+        A few sentences
+    """
     table = answers.changes
     if table.empty: return 'Not answered: no run of the record with a filter has one without beside it.'
     count, tests = len(clear(table)), answers.filter_tests
@@ -434,7 +643,18 @@ QUESTIONS = { # question -> function that answers it, and its chapter
 def answers_table(
     answers:Answers, # Of a record
 ) -> pd.DataFrame:   # Three rows: `question`, `answer`, `page` of the study
-    "Each question with its answer in words."
+    """Each question with its answer in words.
+
+    Parameters
+    ----------
+    answers : Answers
+        Of a record
+
+    Returns
+    -------
+    pd.DataFrame
+        Three rows: `question`, `answer`, `page` of the study
+    """
     rows = [(question, say(answers), page) for question, (say, page) in QUESTIONS.items()]
     return pd.DataFrame(rows, columns=['question', 'answer', 'page'])
 
@@ -460,7 +680,18 @@ SPLIT_RUNS = f'size == {SIZE} and fold == 0 and filter == "none" and (weights ==
 def data_findings(
     record:str|Path='results', # Folder of the record
 ) -> list:                     # Sentences
-    "What the audit found in the archive."
+    """What the audit found in the archive.
+
+    Parameters
+    ----------
+    record : str | Path, default 'results'
+        Folder of the record
+
+    Returns
+    -------
+    list
+        Sentences
+    """
     record = Path(record)
     found = read_findings(record/'audit')
     films = pd.read_csv(next((record/'manifests').glob('shipped-*.csv')))
@@ -470,7 +701,18 @@ def data_findings(
 def phantom_scores(
     answers:Starts, # Of a record with the folder `phantoms`
 ) -> pd.DataFrame:  # One row per network: `home` and `abroad` (from `seeds_accuracy`), `gain` (a row of `transfer`)
-    "Runs on phantoms: accuracy on phantoms and on real images, and what they change as a start."
+    """Runs on phantoms: accuracy on phantoms and on real images, and what they change as a start.
+
+    Parameters
+    ----------
+    answers : Starts
+        Of a record with the folder `phantoms`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per network: `home` and `abroad` (from `seeds_accuracy`), `gain` (a row of `transfer`)
+    """
     folder = answers.record/'phantoms'
     made, other = read_record(folder), pd.read_parquet(folder/'transfer.parquet')
     real = {run: part.drop(columns=['run', 'on']) for run, part in other[other.on == 'real'].groupby('run')}
@@ -499,7 +741,18 @@ PHANTOM_NOTE = (
 def phantom_findings(
     scores:pd.DataFrame, # From `phantom_scores`
 ) -> str:                # Table and a note in Markdown
-    "What training on phantoms is worth."
+    """What training on phantoms is worth.
+
+    Parameters
+    ----------
+    scores : pd.DataFrame
+        From `phantom_scores`
+
+    Returns
+    -------
+    str
+        Table and a note in Markdown
+    """
     last = scores.iloc[-1]
     heads = ['network, initial weights', f'on phantoms, n = {last.home["n"]}',
              f'on real images, n = {last.abroad["n"]}',

@@ -39,21 +39,60 @@ def plural(
     n:int,    # Count
     word:str, # What is counted, in the singular
 ) -> str:     # Such as `1 seed` or `3 seeds`
-    "Count with its noun."
+    """Count with its noun.
+
+    Parameters
+    ----------
+    n : int
+        Count
+    word : str
+        What is counted, in the singular
+
+    Returns
+    -------
+    str
+        Such as `1 seed` or `3 seeds`
+    """
     return f'{n} {word}' if n == 1 else f'{n} {word}s'
 
 def share_text(
     k:int, # Part
     n:int, # Whole
 ) -> str:  # Such as `18 of 83 (22%)`
-    "Count of a whole with its share."
+    """Count of a whole with its share.
+
+    Parameters
+    ----------
+    k : int
+        Part
+    n : int
+        Whole
+
+    Returns
+    -------
+    str
+        Such as `18 of 83 (22%)`
+    """
     return f'{k} of {n} ({k/n:.0%})'
 
 def score_text(
     row,          # Series or dict with `accuracy`, `low`, `high` (0–1) and `n`
     digits:int=2, # Decimals of the interval
 ) -> str:         # Such as `0.863 (0.84 to 0.89, n = 860)`
-    "Accuracy with its interval and number of images."
+    """Accuracy with its interval and number of images.
+
+    Parameters
+    ----------
+    row : object
+        Series or dict with `accuracy`, `low`, `high` (0–1) and `n`
+    digits : int, default 2
+        Decimals of the interval
+
+    Returns
+    -------
+    str
+        Such as `0.863 (0.84 to 0.89, n = 860)`
+    """
     low, high = (f'{row[end]:.{digits}f}' for end in ('low', 'high'))
     return f'{row["accuracy"]:.3f} ({low} to {high}, n = {row["n"]:.0f})'
 
@@ -61,7 +100,20 @@ def gain_text(
     row,          # Series or dict with `difference`, `low` and `high`, −1 to 1
     digits:int=2, # Decimals of the interval
 ) -> str:         # Such as `+0.211 (+0.15 to +0.28)`
-    "Difference with its interval."
+    """Difference with its interval.
+
+    Parameters
+    ----------
+    row : object
+        Series or dict with `difference`, `low` and `high`, −1 to 1
+    digits : int, default 2
+        Decimals of the interval
+
+    Returns
+    -------
+    str
+        Such as `+0.211 (+0.15 to +0.28)`
+    """
     low, high = (f'{row[end]:+.{digits}f}' for end in ('low', 'high'))
     return f'{row["difference"]:+.3f} ({low} to {high})'
 
@@ -69,13 +121,35 @@ def gain_text(
 def clear_text(
     table:pd.DataFrame, # From `paired_differences`
 ) -> str:               # Such as `2 of 3`
-    "How many differences are clear: p < .05 after adjustment and one sign in all seeds."
+    """How many differences are clear: p < .05 after adjustment and one sign in all seeds.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        From `paired_differences`
+
+    Returns
+    -------
+    str
+        Such as `2 of 3`
+    """
     return f'{len(clear(table))} of {len(table)}'
 
 def comparisons_table(
     groups:dict,  # Name -> table from `paired_differences`
 ) -> pd.DataFrame: # One row per name: comparisons, clear gains, clear losses, smallest and largest difference
-    "Many comparisons at a glance."
+    """Many comparisons at a glance.
+
+    Parameters
+    ----------
+    groups : dict
+        Name -> table from `paired_differences`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per name: comparisons, clear gains, clear losses, smallest and largest difference
+    """
     rows = {}
     for name, table in groups.items():
         sure, all_of = clear(table).difference, table.difference
@@ -91,7 +165,20 @@ def shown_table(
     table:pd.DataFrame, # Numbers
     columns:list=None,  # Columns to show; default: all
 ) -> pd.DataFrame:      # p values as text with two digits, other numbers with three decimals, – where there is none
-    "Table rounded for reading."
+    """Table rounded for reading.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Numbers
+    columns : list, default None
+        Columns to show; default: all
+
+    Returns
+    -------
+    pd.DataFrame
+        p values as text with two digits, other numbers with three decimals, – where there is none
+    """
     table = table if columns is None else table[columns]
     shown = table.round(3)
     for name in table:
@@ -104,14 +191,38 @@ def with_keys(
     table:pd.DataFrame, # Index of tuples, as that of `paired_differences`
     *names:str,         # Name of each member of a tuple
 ) -> pd.DataFrame:      # The same rows, numbered, with a column per member first
-    "Table whose keys are columns."
+    """Table whose keys are columns.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Index of tuples, as that of `paired_differences`
+    names : str
+        Name of each member of a tuple
+
+    Returns
+    -------
+    pd.DataFrame
+        The same rows, numbered, with a column per member first
+    """
     keys = pd.DataFrame(list(table.index), columns=names)
     return keys.join(table.reset_index(drop=True))
 
 def short_names(
     names:pd.Series, # Paths inside an archive
 ) -> pd.Series:      # Such as `image1_823_png`
-    "File names without folder and suffix of the export."
+    """File names without folder and suffix of the export.
+
+    Parameters
+    ----------
+    names : pd.Series
+        Paths inside an archive
+
+    Returns
+    -------
+    pd.Series
+        Such as `image1_823_png`
+    """
     return names.str.split('/').str[-1].str.split('.rf.').str[0]
 
 # %% ../../nbs/library/report/06_chapters.ipynb #a0c41e11
@@ -119,21 +230,58 @@ def markdown_table(
     head:list, # Titles of the columns
     rows:list, # Rows of texts
 ) -> str:      # Markdown
-    "Table as markdown."
+    """Table as markdown.
+
+    Parameters
+    ----------
+    head : list
+        Titles of the columns
+    rows : list
+        Rows of texts
+
+    Returns
+    -------
+    str
+        Markdown
+    """
     lines = [head, ['---']*len(head), *rows]
     return '\n'.join('| ' + ' | '.join(map(str, line)) + ' |' for line in lines)
 
 def card_text(
     answers:dict, # Question -> answer
 ) -> str:         # Markdown
-    "Questions and answers of a card as a table."
+    """Questions and answers of a card as a table.
+
+    Parameters
+    ----------
+    answers : dict
+        Question -> answer
+
+    Returns
+    -------
+    str
+        Markdown
+    """
     return markdown_table(['question', 'answer'], answers.items())
 
 def items_text(
     items:pd.DataFrame, # From `reporting_items`
     guideline:str,      # Name of a guideline
 ) -> str:               # Markdown
-    "Items of one guideline, with links to the evidence."
+    """Items of one guideline, with links to the evidence.
+
+    Parameters
+    ----------
+    items : pd.DataFrame
+        From `reporting_items`
+    guideline : str
+        Name of a guideline
+
+    Returns
+    -------
+    str
+        Markdown
+    """
     part = items[items.guideline == guideline]
     if part.empty: raise ValueError(f'no guideline {guideline!r}; use one of {", ".join(items.guideline.unique())}')
     rows = [(row.item, row.asks, row.status, evidence_links(row.evidence), row.note) for row in part.itertuples()]
@@ -146,7 +294,19 @@ def draw_intervals(
     place,              # Height of each row, float (rows,)
     **style,            # Options of matplotlib's `errorbar`
 ):                      # What `errorbar` returns
-    "Dots with intervals, one per row."
+    """Dots with intervals, one per row.
+
+    Parameters
+    ----------
+    ax : object
+        Axes
+    table : pd.DataFrame
+        `low`, `high`, and `difference` or `accuracy`
+    place : object
+        Height of each row, float (rows,)
+    style : object
+        Options of matplotlib's `errorbar`
+    """
     value = table['difference' if 'difference' in table else 'accuracy'].astype(float)
     sides = [value - table.low.astype(float), table.high.astype(float) - value]
     return ax.errorbar(value, place, xerr=np.array(sides), **{'fmt': 'o', 'capsize': 2} | style)
@@ -154,7 +314,13 @@ def draw_intervals(
 def legend_beside(
     ax, # Axes
 ):      # The legend
-    "Legend to the right of the axes."
+    """Legend to the right of the axes.
+
+    Parameters
+    ----------
+    ax : object
+        Axes
+    """
     return ax.legend(frameon=False, loc='upper left', bbox_to_anchor=(1, 1))
 
 def draw_shares(
@@ -163,7 +329,19 @@ def draw_shares(
     label:str,          # Name of the share
     text=None,          # Texts of the cells, shape of `table`; default: the shares
 ):                      # The axes
-    "Heat map of shares from 0 to 1; – where there is none."
+    """Heat map of shares from 0 to 1; – where there is none.
+
+    Parameters
+    ----------
+    ax : object
+        Axes
+    table : pd.DataFrame
+        Shares, 0–1; NaN where there is none
+    label : str
+        Name of the share
+    text : object, default None
+        Texts of the cells, shape of `table`; default: the shares
+    """
     text = table.map('{:.2f}'.format) if text is None else text
     sns.heatmap(table.fillna(0), mask=table.isna(), annot=text, fmt='', cmap='cividis', vmin=0, vmax=1,
                 linewidths=.5, annot_kws=dict(fontsize=8), cbar_kws=dict(label=label), ax=ax)
@@ -177,7 +355,17 @@ def draw_phantom(
     phantom,  # From `phantom_image` or `simulate`
     title='', # Text above it
 ):            # The axes
-    "Simulated radiograph with its fracture outlined."
+    """Simulated radiograph with its fracture outlined.
+
+    Parameters
+    ----------
+    ax : object
+        Axes
+    phantom : object
+        From `phantom_image` or `simulate`
+    title : object, default ''
+        Text above it
+    """
     ax.imshow(phantom.image, cmap='gray', vmin=0, vmax=255)
     ax.set_title(title, fontsize=9)
     ax.axis('off')
@@ -192,28 +380,82 @@ def record_manifest(
     kind:str,        # `groups`, `shipped` or `study_grouped`
     data:str,        # Hash of the images
 ) -> pd.DataFrame:   # Table of the manifest
-    "Committed manifest of the images."
+    """Committed manifest of the images.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+    kind : str
+        `groups`, `shipped` or `study_grouped`
+    data : str
+        Hash of the images
+
+    Returns
+    -------
+    pd.DataFrame
+        Table of the manifest
+    """
     return pd.read_csv(Path(record)/'manifests'/f'{kind}-{data}.csv')
 
 def recorded_tables(
     record:str|Path,   # Folder of the record
     runs:pd.DataFrame, # Rows of the record
 ) -> list:             # Predictions tables, by seed
-    "Test predictions of recorded runs."
+    """Test predictions of recorded runs.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+    runs : pd.DataFrame
+        Rows of the record
+
+    Returns
+    -------
+    list
+        Predictions tables, by seed
+    """
     return [recorded_predictions(record, run) for run in runs.sort_values('seed').run]
 
 def seed_tables(
     runs:pd.DataFrame, # `run` and `seed`
     tables:dict,       # Run -> predictions table
 ) -> dict:             # Seed -> predictions table
-    "Predictions by seed."
+    """Predictions by seed.
+
+    Parameters
+    ----------
+    runs : pd.DataFrame
+        `run` and `seed`
+    tables : dict
+        Run -> predictions table
+
+    Returns
+    -------
+    dict
+        Seed -> predictions table
+    """
     return {row.seed: tables[row.run] for row in runs.itertuples()}
 
 def grid_runs(
     record:str|Path, # Folder of the record
     name:str,        # Name of a grid in its folder `grids`
 ) -> pd.DataFrame:   # One row per finished cell: see `grid_state`
-    "Finished cells of a grid, on the images that most of the record is about."
+    """Finished cells of a grid, on the images that most of the record is about.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+    name : str
+        Name of a grid in its folder `grids`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per finished cell: see `grid_state`
+    """
     data = read_record(record).data.mode()[0]
     grid = read_grid(Path(record)/'grids'/f'{name}.yml')
     rows = grid_state(grid, data, record, runs='none')
@@ -224,14 +466,40 @@ def more_than(
     a:pd.DataFrame, # Result of `mean_correct`
     b:pd.DataFrame, # Result of `mean_correct`, on other images
 ) -> dict:          # `difference`, `low`, `high`
-    "Difference of two accuracies on different images."
+    """Difference of two accuracies on different images.
+
+    Parameters
+    ----------
+    a : pd.DataFrame
+        Result of `mean_correct`
+    b : pd.DataFrame
+        Result of `mean_correct`, on other images
+
+    Returns
+    -------
+    dict
+        `difference`, `low`, `high`
+    """
     return dict(zip(['difference', 'low', 'high'], independent_difference(a, b)))
 
 def split_costs(
     tables:dict,              # Split -> predictions tables, one per seed
     base:str='study_grouped', # Split that the others are compared with
 ) -> pd.DataFrame:            # One row per split: `seeds_accuracy`, and what it has more than `base` with an interval
-    "Accuracy on each split, and how much higher it is than on the careful one."
+    """Accuracy on each split, and how much higher it is than on the careful one.
+
+    Parameters
+    ----------
+    tables : dict
+        Split -> predictions tables, one per seed
+    base : str, default 'study_grouped'
+        Split that the others are compared with
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per split: `seeds_accuracy`, and what it has more than `base` with an interval
+    """
     names = dict(difference=f'more_than_{base}', low='difference_low', high='difference_high')
     careful, rows = mean_correct(tables[base]), []
     for split, found in tables.items():
@@ -243,7 +511,20 @@ def seen_costs(
     table:pd.DataFrame, # Result of `mean_correct`
     seen:pd.Series,     # bool per row: is there a copy in training?
 ) -> dict:              # Accuracy and number of images with and without a copy, and the difference with its interval
-    "What a copy in training is worth."
+    """What a copy in training is worth.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Result of `mean_correct`
+    seen : pd.Series
+        bool per row: is there a copy in training?
+
+    Returns
+    -------
+    dict
+        Accuracy and number of images with and without a copy, and the difference with its interval
+    """
     halves = table[seen], table[~seen]
     a, b = (float(half.correct.mean()) for half in halves)
     counts = dict(with_copy_in_training=a, n=len(halves[0]), without=b, n_without=len(halves[1]))
@@ -255,7 +536,20 @@ def sources_of(
     record:str|Path, # Folder of the record
     data:str,        # Hash of the images
 ) -> dict:           # Name in predictions -> source
-    "Source of each annotated image."
+    """Source of each annotated image.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+    data : str
+        Hash of the images
+
+    Returns
+    -------
+    dict
+        Name in predictions -> source
+    """
     groups, shipped = (record_manifest(record, kind, data) for kind in ('groups', 'shipped'))
     source = dict(zip(_below_archive(groups.name), groups.source))
     return dict(zip(shipped.name, _below_archive(shipped.name).map(source)))
@@ -264,7 +558,20 @@ def copy_cost(
     record:str|Path,   # Folder of the record
     runs:pd.DataFrame, # Rows of runs of one architecture on one random split
 ) -> dict:             # From `seen_costs`
-    "What a copy of a test image in training is worth."
+    """What a copy of a test image in training is worth.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+    runs : pd.DataFrame
+        Rows of runs of one architecture on one random split
+
+    Returns
+    -------
+    dict
+        From `seen_costs`
+    """
     source = sources_of(record, runs.data.iloc[0])
     held = pd.concat([recorded_predictions(record, runs.run.iloc[0], part) for part in ('valid', 'test')])
     trained = {source[name] for name in set(source) - set(held.name)}
@@ -275,7 +582,18 @@ def copy_cost(
 def removal_tables(
     removed:pd.DataFrame, # Predictions with the columns `run` and `removal`
 ) -> dict:                # Architecture -> removal -> predictions tables, one per run
-    "Predictions after each removal."
+    """Predictions after each removal.
+
+    Parameters
+    ----------
+    removed : pd.DataFrame
+        Predictions with the columns `run` and `removal`
+
+    Returns
+    -------
+    dict
+        Architecture -> removal -> predictions tables, one per run
+    """
     found = {}
     for (arch, removal, _), part in removed.groupby([removed.run.str.split('-').str[0], 'removal', 'run'], sort=False):
         tables = found.setdefault(arch, {}).setdefault(removal, [])
@@ -285,7 +603,18 @@ def removal_tables(
 def removal_scores(
     removed:pd.DataFrame, # Predictions with the columns `run` and `removal`
 ) -> pd.DataFrame:        # One row per architecture and removal; `p_holm` of the first seed against `none`
-    "Accuracy after a shortcut was taken away."
+    """Accuracy after a shortcut was taken away.
+
+    Parameters
+    ----------
+    removed : pd.DataFrame
+        Predictions with the columns `run` and `removal`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per architecture and removal; `p_holm` of the first seed against `none`
+    """
     rows = []
     for arch, tables in sorted(removal_tables(removed).items()):
         tests = compare_pairs({removal: found[0] for removal, found in tables.items()})
@@ -298,7 +627,18 @@ def removal_scores(
 def held_runs(
     runs:pd.DataFrame, # `Answers.runs`
 ) -> pd.DataFrame:     # One row per `(arch, start)`: numbers of seeds, folds and filters
-    "How much of the grid the record holds."
+    """How much of the grid the record holds.
+
+    Parameters
+    ----------
+    runs : pd.DataFrame
+        `Answers.runs`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per `(arch, start)`: numbers of seeds, folds and filters
+    """
     by, plain, small = ['arch', 'start'], runs['filter'] == 'none', runs['size'] == SIZE
     at, count = f'{SIZE} px', {}
     count[f'seeds, fold 0, {at}'] = runs[plain & small & (runs.fold == 0)].groupby(by).seed.nunique()
@@ -313,7 +653,20 @@ def both_intervals(
     table:pd.DataFrame, # `Answers.transfer`
     small:dict,         # `Answers.small`
 ) -> pd.DataFrame:      # The same rows with `low_both` and `high_both`, NaN for a single seed
-    "Intervals of the differences over examinations and seeds."
+    """Intervals of the differences over examinations and seeds.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        `Answers.transfer`
+    small : dict
+        `Answers.small`
+
+    Returns
+    -------
+    pd.DataFrame
+        The same rows with `low_both` and `high_both`, NaN for a single seed
+    """
     ends = []
     for arch, start, other in table.index:
         one, two = small[arch, start], small[arch, other]
@@ -325,7 +678,18 @@ def both_intervals(
 def seed_board(
     small:dict, # `Answers.small`
 ) -> pd.DataFrame: # One row per configuration: `seeds_accuracy`, `low_both`, `high_both`, `variance_parts`
-    "Configurations with several seeds, from scratch and from ImageNet weights."
+    """Configurations with several seeds, from scratch and from ImageNet weights.
+
+    Parameters
+    ----------
+    small : dict
+        `Answers.small`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per configuration: `seeds_accuracy`, `low_both`, `high_both`, `variance_parts`
+    """
     rows = {}
     for (arch, start), found in small.items():
         tables = list(found.values())
@@ -342,7 +706,24 @@ def regained_later(
     reached:float,        # Validation accuracy of the kept weights, 0–1
     points:float=.05,     # How much more counts
 ) -> bool:                # Did a later epoch have so much more?
-    "Whether a training recovered after the epoch that was kept."
+    """Whether a training recovered after the epoch that was kept.
+
+    Parameters
+    ----------
+    history : pd.DataFrame
+        Columns `epoch` and `accuracy`
+    kept : int
+        Epoch whose weights were kept
+    reached : float
+        Validation accuracy of the kept weights, 0–1
+    points : float, default 0.05
+        How much more counts
+
+    Returns
+    -------
+    bool
+        Did a later epoch have so much more?
+    """
     later = history[history.epoch > kept].accuracy.max()
     return bool(later > reached + points)
 
@@ -353,7 +734,22 @@ def changing_only(
     folds:dict,         # `Answers.folds`
     *changed:str,       # Columns of `SETTINGS`
 ) -> pd.DataFrame:      # Rows of `pairs`
-    "Pairs of configurations that differ in these settings and no other."
+    """Pairs of configurations that differ in these settings and no other.
+
+    Parameters
+    ----------
+    pairs : pd.DataFrame
+        `Answers.pairs`
+    folds : dict
+        `Answers.folds`
+    changed : str
+        Columns of `SETTINGS`
+
+    Returns
+    -------
+    pd.DataFrame
+        Rows of `pairs`
+    """
     first = {name: part.iloc[0] for name, part in folds.items()}
     def differ(a, b): return [name for name in SETTINGS if first[a][name] != first[b][name]]
     return pairs[[differ(a, b) == list(changed) for a, b in zip(pairs.a, pairs.b)]]
@@ -362,7 +758,18 @@ def changing_only(
 def pair_rows(
     groups:dict,       # What changes -> rows of `Answers.pairs`
 ) -> pd.DataFrame:     # One row per pair; a group without a pair has a row of its own
-    "Pairs grouped by what changes between them."
+    """Pairs grouped by what changes between them.
+
+    Parameters
+    ----------
+    groups : dict
+        What changes -> rows of `Answers.pairs`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per pair; a group without a pair has a row of its own
+    """
     columns = ['change', 'a', 'b', 'difference', 'low', 'high', 'p_examinations']
     rows = []
     for change, pairs in groups.items():
@@ -374,7 +781,20 @@ def pair_matrix(
     pairs:pd.DataFrame, # `Answers.pairs`
     names:list,         # Order of rows and columns
 ) -> tuple:             # Row minus column in points, NaN above the diagonal; texts, with a star where p < .05
-    "Every pair as a triangle."
+    """Every pair as a triangle.
+
+    Parameters
+    ----------
+    pairs : pd.DataFrame
+        `Answers.pairs`
+    names : list
+        Order of rows and columns
+
+    Returns
+    -------
+    tuple
+        Row minus column in points, NaN above the diagonal; texts, with a star where p < .05
+    """
     rows = pairs.assign(points=100*pairs.difference, star=np.where(pairs.p_flips < .05, '*', ''))
     turned = rows.assign(a=rows.b, b=rows.a, points=-rows.points)
     both = pd.concat([rows, turned]).pivot(index='a', columns='b', values=['points', 'star'])
@@ -387,7 +807,20 @@ def scores_named(
     start:str,  # What the names begin with
     **tables,   # Where -> table with names as index: `runs`, `n`, `accuracy`, `low`, `high`
 ) -> pd.DataFrame: # One row per name and table
-    "All scores of one network."
+    """All scores of one network.
+
+    Parameters
+    ----------
+    start : str
+        What the names begin with
+    tables : object
+        Where -> table with names as index: `runs`, `n`, `accuracy`, `low`, `high`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per name and table
+    """
     rows = [dict(where=where.replace('_', ' '), configuration=name, **row[['runs', 'n', 'accuracy', 'low', 'high']])
             for where, table in tables.items() for name, row in table.iterrows() if name.startswith(start)]
     return pd.DataFrame(rows).astype(dict(runs=int, n=int))
@@ -396,7 +829,20 @@ def larger_runs(
     runs:pd.DataFrame, # `Answers.first_fold`
     tables:dict,       # Run -> predictions table
 ) -> pd.DataFrame:     # One row per configuration: seeds, n, accuracy, outermost Wilson limits
-    "Runs on larger images."
+    """Runs on larger images.
+
+    Parameters
+    ----------
+    runs : pd.DataFrame
+        `Answers.first_fold`
+    tables : dict
+        Run -> predictions table
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per configuration: seeds, n, accuracy, outermost Wilson limits
+    """
     rows, large = {}, runs[runs['size'] > SIZE].sort_values(['size', 'arch', 'start'])
     for name, part in large.groupby('name', sort=False):
         score = seeds_accuracy(list(seed_tables(part, tables).values()))
@@ -408,7 +854,18 @@ def larger_runs(
 def filter_grid(
     filtered:dict, # `Answers.filtered`
 ) -> pd.DataFrame: # One row per network and filter: `network`, `filter`, `runs`, `accuracy`
-    "Mean accuracy of each network with each filter."
+    """Mean accuracy of each network with each filter.
+
+    Parameters
+    ----------
+    filtered : dict
+        `Answers.filtered`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per network and filter: `network`, `filter`, `runs`, `accuracy`
+    """
     rows = []
     for (arch, start, name), found in filtered.items():
         score = seeds_accuracy(list(found.values()))
@@ -418,7 +875,18 @@ def filter_grid(
 def preferred_filter(
     runs:pd.DataFrame, # Runs of one network on one fold: `filter`, `seed`, `valid_accuracy`
 ) -> str:              # Name of a filter, or `none`
-    "What validation prefers over the seeds that all filters have."
+    """What validation prefers over the seeds that all filters have.
+
+    Parameters
+    ----------
+    runs : pd.DataFrame
+        Runs of one network on one fold: `filter`, `seed`, `valid_accuracy`
+
+    Returns
+    -------
+    str
+        Name of a filter, or `none`
+    """
     scores = runs.pivot_table(index='seed', columns='filter', values='valid_accuracy').dropna()
     return scores.mean().idxmax()
 
@@ -426,7 +894,20 @@ def filter_choices(
     runs:pd.DataFrame,    # `Answers.runs`
     changes:pd.DataFrame, # `Answers.changes`
 ) -> pd.DataFrame:        # One row per network: the filter, and what it changes on test images
-    "Filter that validation prefers for each network."
+    """Filter that validation prefers for each network.
+
+    Parameters
+    ----------
+    runs : pd.DataFrame
+        `Answers.runs`
+    changes : pd.DataFrame
+        `Answers.changes`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per network: the filter, and what it changes on test images
+    """
     rows = []
     for arch, start in dict.fromkeys(key[:2] for key in changes.index):
         name = run_label(arch, start)
@@ -442,7 +923,22 @@ def images_table(
     better:float=.9,    # Accuracy of the better model
     worse:tuple=(.89, .88, .85, .8), # Accuracies of the other
 ) -> pd.DataFrame:      # One row per other model: images needed if errors are independent, and as observed
-    "Test images that it takes to tell two accuracies apart."
+    """Test images that it takes to tell two accuracies apart.
+
+    Parameters
+    ----------
+    share : float
+        Share of discordant images that was observed, 0–1
+    better : float, default 0.9
+        Accuracy of the better model
+    worse : tuple, default (0.89, 0.88, 0.85, 0.8)
+        Accuracies of the other
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per other model: images needed if errors are independent, and as observed
+    """
     rows = []
     for other in worse:
         observed = max(share, better - other) # that many must differ
@@ -455,7 +951,22 @@ def resolvable_gap(
     share:float,     # Share of discordant images, 0–1
     better:float=.9, # Accuracy of the better model
 ) -> float:          # Difference in accuracy, in steps of .001
-    "Smallest difference that `n` images are enough for."
+    """Smallest difference that `n` images are enough for.
+
+    Parameters
+    ----------
+    n : int
+        Test images
+    share : float
+        Share of discordant images, 0–1
+    better : float, default 0.9
+        Accuracy of the better model
+
+    Returns
+    -------
+    float
+        Difference in accuracy, in steps of .001
+    """
     for gap in np.arange(.005, .5, .001):
         if images_needed(better, better - gap, discordant=max(share, gap)) <= n: return gap
     raise ValueError(f'{n} images are not enough for any difference; use more')
@@ -465,7 +976,20 @@ def priced(
     scored:pd.DataFrame, # `arch`, `size`, `name`
     costs:pd.DataFrame,  # `arch`, `size` and costs, from results/cost.csv
 ) -> pd.DataFrame:       # `scored` with the columns of `costs`
-    "Scores beside what the networks cost."
+    """Scores beside what the networks cost.
+
+    Parameters
+    ----------
+    scored : pd.DataFrame
+        `arch`, `size`, `name`
+    costs : pd.DataFrame
+        `arch`, `size` and costs, from results/cost.csv
+
+    Returns
+    -------
+    pd.DataFrame
+        `scored` with the columns of `costs`
+    """
     both = scored.merge(costs, how='left', on=['arch', 'size'])
     missing = both[both.parameters.isna()].name
     if len(missing):
@@ -475,7 +999,18 @@ def priced(
 def in_millions(
     costs:pd.DataFrame, # From results/cost.csv
 ) -> pd.DataFrame:      # The same as texts, parameters and multiply-adds in millions
-    "Costs for reading."
+    """Costs for reading.
+
+    Parameters
+    ----------
+    costs : pd.DataFrame
+        From results/cost.csv
+
+    Returns
+    -------
+    pd.DataFrame
+        The same as texts, parameters and multiply-adds in millions
+    """
     table = costs.set_index(['arch', 'size'])
     counts = dict(parameters=2, multiply_adds=0)
     for name, digits in counts.items(): table[name] = (table[name]/1e6).round(digits)
@@ -488,14 +1023,38 @@ def recall_text(
     classes:pd.DataFrame, # From `per_class`
     name:str,             # A class
 ) -> str:                 # Such as `a 0.96 (0.91 to 0.98, n = 139)`
-    "Recall of a class with its interval."
+    """Recall of a class with its interval.
+
+    Parameters
+    ----------
+    classes : pd.DataFrame
+        From `per_class`
+    name : str
+        A class
+
+    Returns
+    -------
+    str
+        Such as `a 0.96 (0.91 to 0.98, n = 139)`
+    """
     row = classes.loc[name]
     return f'{name} {row.recall:.2f} ({row.recall_low:.2f} to {row.recall_high:.2f}, n = {row.support:.0f})'
 
 def most_confused(
     table:pd.DataFrame, # Predictions table
 ) -> tuple:             # Truth, answer, how often
-    "Most frequent error."
+    """Most frequent error.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    tuple
+        Truth, answer, how often
+    """
     wrong = error_list(table)
     counts = wrong.groupby(['truth', 'predicted']).size()
     return (*counts.idxmax(), int(counts.max()))
@@ -504,13 +1063,37 @@ def merged_correct(
     table:pd.DataFrame, # Predictions table
     merge:dict,         # Class -> name under which it counts
 ) -> pd.Series:         # bool per row
-    "Whether an answer is right when some classes count as one."
+    """Whether an answer is right when some classes count as one.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Predictions table
+    merge : dict
+        Class -> name under which it counts
+
+    Returns
+    -------
+    pd.Series
+        bool per row
+    """
     return table.truth.replace(merge) == predicted(table).replace(merge)
 
 def mean_prediction(
     tables:list, # Predictions tables of the same images, in the same order
 ) -> pd.DataFrame: # Predictions table
-    "Mean of the probabilities of several networks."
+    """Mean of the probabilities of several networks.
+
+    Parameters
+    ----------
+    tables : list
+        Predictions tables of the same images, in the same order
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table
+    """
     first = tables[0]
     if any(list(table.name) != list(first.name) for table in tables): raise ValueError('tables of different images')
     probs = list(first.filter(like='p_'))
@@ -524,7 +1107,22 @@ def accuracy_verdict(
     own:dict,       # `accuracy`, `low`, `high`, `runs`, `n` and `failed` of our runs; None: no run
     majority:float, # Accuracy of the most frequent answer, 0–1
 ) -> tuple:         # `reproduced`, `not reproduced` or `open`, and the evidence
-    "Verdict on a published accuracy."
+    """Verdict on a published accuracy.
+
+    Parameters
+    ----------
+    interval : tuple
+        Wilson interval of the published accuracy
+    own : dict
+        `accuracy`, `low`, `high`, `runs`, `n` and `failed` of our runs; None: no run
+    majority : float
+        Accuracy of the most frequent answer, 0–1
+
+    Returns
+    -------
+    tuple
+        `reproduced`, `not reproduced` or `open`, and the evidence
+    """
     if own is None: return 'open', 'no run at 224 px from the published start'
     limits, trained = f'{own["low"]:.2f} to {own["high"]:.2f}', plural(own['runs'], 'seed')
     evidence = f'ours {own["accuracy"]:.3f} ({limits}) at 224 px, {trained}, n = {own["n"]}'
@@ -538,14 +1136,38 @@ def accuracy_verdict(
 def gains(
     table:pd.DataFrame, # `low`, `lowest` and `p_holm` of differences
 ) -> pd.Series:         # bool per row
-    "Gains with an interval above zero, in all seeds, with p < .05 after adjustment."
+    """Gains with an interval above zero, in all seeds, with p < .05 after adjustment.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        `low`, `lowest` and `p_holm` of differences
+
+    Returns
+    -------
+    pd.Series
+        bool per row
+    """
     return (table.low > 0) & (table.p_holm < .05) & (table.lowest > 0)
 
 def effect_verdict(
     table:pd.DataFrame,  # Differences, with an interval each
     effect:float=None,   # Size that was claimed; default: any gain
 ) -> str:                # `open`, `reproduced`, `not reproduced` or `undecided`
-    "Verdict on a claimed gain."
+    """Verdict on a claimed gain.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Differences, with an interval each
+    effect : float, default None
+        Size that was claimed; default: any gain
+
+    Returns
+    -------
+    str
+        `open`, `reproduced`, `not reproduced` or `undecided`
+    """
     if table.empty: return 'open'
     gained = gains(table)
     if effect is None: return 'reproduced' if gained.all() else 'not reproduced'
@@ -561,7 +1183,26 @@ def training_losses(
     y,            # Class numbers, int tensor (n,)
     steps:int=12, # Number of steps, each on all images
 ) -> list:        # Loss before each step
-    "Train as the published script does."
+    """Train as the published script does.
+
+    Parameters
+    ----------
+    model : object
+        Network
+    optimiser : object
+        Of some network
+    x : object
+        Images, float tensor (n, 3, height, width)
+    y : object
+        Class numbers, int tensor (n,)
+    steps : int, default 12
+        Number of steps, each on all images
+
+    Returns
+    -------
+    list
+        Loss before each step
+    """
     losses = []
     for _ in range(steps):
         loss = cross_entropy(model(x), y)
@@ -574,7 +1215,18 @@ def training_losses(
 def late_epoch(
     history:pd.DataFrame, # Columns epoch, valid_loss and accuracy
 ) -> dict:                # Epoch and loss of the lowest validation loss, beside those of the last epoch
-    "What an earlier epoch than the last had."
+    """What an earlier epoch than the last had.
+
+    Parameters
+    ----------
+    history : pd.DataFrame
+        Columns epoch, valid_loss and accuracy
+
+    Returns
+    -------
+    dict
+        Epoch and loss of the lowest validation loss, beside those of the last epoch
+    """
     best, last = history.loc[history.valid_loss.idxmin()], history.iloc[-1]
     return dict(best_epoch=best.epoch, epochs=last.epoch, lowest_loss=best.valid_loss, last_loss=last.valid_loss,
                 accuracy_there=best.accuracy, last_accuracy=last.accuracy)
@@ -585,14 +1237,36 @@ PARTS = ['augment', 'leave_out', 'balance', 'schedule', 'patience', 'dropout', '
 def recipe_change(
     config:dict, # Fields of a configuration
 ) -> str:        # Such as `dropout 0.5`, or `recipe`
-    "What a run changes of the recipe."
+    """What a run changes of the recipe.
+
+    Parameters
+    ----------
+    config : dict
+        Fields of a configuration
+
+    Returns
+    -------
+    str
+        Such as `dropout 0.5`, or `recipe`
+    """
     changed = [f'{part} {config[part]}' for part in PARTS if config[part] != DEFAULTS[part]]
     return ', '.join(changed) or 'recipe'
 
 def ablation_tables(
     record:str|Path, # Folder of the record
 ) -> dict:           # Change -> seed -> predictions table; `recipe` is no change
-    "Predictions of the grid of ablations."
+    """Predictions of the grid of ablations.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+
+    Returns
+    -------
+    dict
+        Change -> seed -> predictions table; `recipe` is no change
+    """
     runs = grid_runs(record, 'ablation')
     runs['change'] = [recipe_change(row) for row in runs.to_dict('records')]
     return {change: {row.seed: recorded_predictions(record, row.run) for row in part.itertuples()}
@@ -601,14 +1275,36 @@ def ablation_tables(
 def ablation_changes(
     tables:dict, # From `ablation_tables`
 ) -> pd.DataFrame: # From `paired_differences`, one row per change
-    "What each change of the recipe does, paired by seed and image."
+    """What each change of the recipe does, paired by seed and image.
+
+    Parameters
+    ----------
+    tables : dict
+        From `ablation_tables`
+
+    Returns
+    -------
+    pd.DataFrame
+        From `paired_differences`, one row per change
+    """
     pairs = {change: (found, tables['recipe']) for change, found in tables.items() if change != 'recipe'}
     return paired_differences(pairs)
 
 def kinds_of_runs(
     runs:pd.DataFrame, # Rows of the record
 ) -> np.ndarray:       # `, fewer studies`, `, filtered`, `, recipe changed` or nothing
-    "What makes a run other than the plain one, as an ending of its name."
+    """What makes a run other than the plain one, as an ending of its name.
+
+    Parameters
+    ----------
+    runs : pd.DataFrame
+        Rows of the record
+
+    Returns
+    -------
+    np.ndarray
+        `, fewer studies`, `, filtered`, `, recipe changed` or nothing
+    """
     changed = pd.concat([runs[part] != DEFAULTS[part] for part in PARTS if part != 'patience'], axis=1).any(axis=1)
     cases = [runs.share < 1, runs['filter'] != 'none', changed]
     return np.select(cases, [', fewer studies', ', filtered', ', recipe changed'], '')
@@ -617,7 +1313,20 @@ def trained_on(
     runs:pd.DataFrame,  # Rows of the record of the experiment with phantoms
     on_real:set,        # Runs that were tested on real images although trained on phantoms
 ) -> pd.DataFrame:      # The same rows with `trained_on` and `start`
-    "What each network saw, and where its weights began."
+    """What each network saw, and where its weights began.
+
+    Parameters
+    ----------
+    runs : pd.DataFrame
+        Rows of the record of the experiment with phantoms
+    on_real : set
+        Runs that were tested on real images although trained on phantoms
+
+    Returns
+    -------
+    pd.DataFrame
+        The same rows with `trained_on` and `start`
+    """
     first, rows = dict(zip(runs.run, runs.weights)), []
     for row in runs.itertuples():
         after = '/' in row.weights # weights of an earlier run, by their path
@@ -631,7 +1340,24 @@ def tested_on(
     other:list,  # Predictions on images of the other kind
     names:set,   # Names of the real test fold
 ) -> dict:       # What was tested on -> predictions tables
-    "Predictions of networks by what they were tested on."
+    """Predictions of networks by what they were tested on.
+
+    Parameters
+    ----------
+    trained : str
+        `phantoms`, `real` or `real after phantoms`
+    own : list
+        Predictions on images of the kind trained on
+    other : list
+        Predictions on images of the other kind
+    names : set
+        Names of the real test fold
+
+    Returns
+    -------
+    dict
+        What was tested on -> predictions tables
+    """
     if trained == 'phantoms':
         fold = [table[table.name.isin(names)].reset_index(drop=True) for table in other]
         return {'phantoms': own, 'real, all sources': other, 'real, test fold': fold}

@@ -27,14 +27,38 @@ def multiply_adds(
     model:nn.Module, # Network in evaluation mode
     size:int,        # Side of the input in pixels
 ) -> int:            # Multiply-adds
-    "Arithmetic of one image; the counter counts a multiplication and an addition each."
+    """Arithmetic of one image; the counter counts a multiplication and an addition each.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Network in evaluation mode
+    size : int
+        Side of the input in pixels
+
+    Returns
+    -------
+    int
+        Multiply-adds
+    """
     with torch.no_grad(), FlopCounterMode(display=False) as counter: model(torch.zeros(1, 3, size, size))
     return counter.get_total_flops()//2
 
 def parameters(
     model:nn.Module, # Network
 ) -> int:            # Number of its parameters
-    "Numbers that training may change."
+    """Numbers that training may change.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Network
+
+    Returns
+    -------
+    int
+        Number of its parameters
+    """
     return sum(values.numel() for values in model.parameters())
 
 # %% ../../nbs/library/report/03_costs.ipynb #a7d3450e
@@ -44,7 +68,24 @@ def images_per_second(
     batch:int=16,    # Images per batch
     repeats:int=3,   # Timed batches, after one to warm up
 ) -> float:          # Images per second, by the fastest batch
-    "Speed of inference on this machine."
+    """Speed of inference on this machine.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Network in evaluation mode
+    size : int
+        Side of the input in pixels
+    batch : int, default 16
+        Images per batch
+    repeats : int, default 3
+        Timed batches, after one to warm up
+
+    Returns
+    -------
+    float
+        Images per second, by the fastest batch
+    """
     images, times = torch.zeros(batch, 3, size, size), []
     with torch.inference_mode():
         for _ in range(repeats + 1):
@@ -56,7 +97,18 @@ def images_per_second(
 def recipe_runs(
     record:str|Path, # Folder of the record
 ) -> pd.DataFrame:   # Rows of the record
-    "Runs of the study-grouped split on all training images by the unchanged recipe, its rates apart."
+    """Runs of the study-grouped split on all training images by the unchanged recipe, its rates apart.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+
+    Returns
+    -------
+    pd.DataFrame
+        Rows of the record
+    """
     runs = unchanged(read_record(record), but=('rates',))
     if runs.empty: raise ValueError(f'{record}: no run by the recipe of this version; name the folder of a record')
     return runs.query('split == "study_grouped" and recipe == "bonefrac"')
@@ -66,7 +118,22 @@ def epoch_seconds(
     arch:str,          # Architecture
     size:int,          # Side of the input in pixels
 ) -> float:            # Seconds; NaN where there is no such run
-    "Median time of an epoch in bfloat16 without a filter."
+    """Median time of an epoch in bfloat16 without a filter.
+
+    Parameters
+    ----------
+    runs : pd.DataFrame
+        From `recipe_runs`
+    arch : str
+        Architecture
+    size : int
+        Side of the input in pixels
+
+    Returns
+    -------
+    float
+        Seconds; NaN where there is no such run
+    """
     same = dict(arch=arch, size=size, filter='none', precision='bfloat16', rates='')
     made = runs[runs[list(same)].eq(pd.Series(same)).all(1)]
     return (made.seconds/made.epochs).median()
@@ -75,7 +142,18 @@ def epoch_seconds(
 def asked(
     runs:pd.DataFrame, # From `recipe_runs`
 ) -> list:             # `(size, architecture)`, small sizes first, architectures in the order of `ARCHS`
-    "All architectures at 96 and 224 pixels, and what else was run."
+    """All architectures at 96 and 224 pixels, and what else was run.
+
+    Parameters
+    ----------
+    runs : pd.DataFrame
+        From `recipe_runs`
+
+    Returns
+    -------
+    list
+        `(size, architecture)`, small sizes first, architectures in the order of `ARCHS`
+    """
     pairs = {*product((96, 224), ARCHS), *zip(runs['size'], runs.arch)}
     order = list(ARCHS)
     return sorted(pairs, key=lambda pair: (pair[0], order.index(pair[1])))
@@ -85,7 +163,22 @@ def costs(
     arch:str,          # Architecture
     size:int,          # Side of the input in pixels
 ) -> dict:             # Row of `cost.csv`
-    "What one architecture costs at one size."
+    """What one architecture costs at one size.
+
+    Parameters
+    ----------
+    runs : pd.DataFrame
+        From `recipe_runs`
+    arch : str
+        Architecture
+    size : int
+        Side of the input in pixels
+
+    Returns
+    -------
+    dict
+        Row of `cost.csv`
+    """
     model = create_model(arch, 'scratch', size=size).eval()
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     return dict(arch=arch, size=size, parameters=parameters(model), multiply_adds=multiply_adds(model, size),
@@ -97,7 +190,20 @@ def write_costs(
     record:str|Path='results', # Folder of the record
     pairs:list|None=None,      # `(size, architecture)`; default: all of `asked`
 ) -> Path:                     # `cost.csv` in this folder
-    "Measure what each architecture costs."
+    """Measure what each architecture costs.
+
+    Parameters
+    ----------
+    record : str | Path, default 'results'
+        Folder of the record
+    pairs : list | None, default None
+        `(size, architecture)`; default: all of `asked`
+
+    Returns
+    -------
+    Path
+        `cost.csv` in this folder
+    """
     runs = recipe_runs(record)
     pairs = pairs or asked(runs)
     rows = [costs(runs, arch, size) for size, arch in progress(pairs, say='measuring', unit='network')]

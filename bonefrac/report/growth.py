@@ -21,7 +21,18 @@ from .chapters import grid_runs, legend_beside
 def share_tables(
     record:str|Path, # Folder of the record
 ) -> dict:           # (architecture, start, share of the examinations 0–1) -> seed -> predictions table
-    "Test predictions of the grid of learning curves."
+    """Test predictions of the grid of learning curves.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+
+    Returns
+    -------
+    dict
+        (architecture, start, share of the examinations 0–1) -> seed -> predictions table
+    """
     tables:dict = {}
     for row in grid_runs(record, 'curves').itertuples():
         found = tables.setdefault((row.arch, row.weights, row.share), {})
@@ -31,7 +42,18 @@ def share_tables(
 def share_scores(
     tables:dict, # From `share_tables`
 ) -> pd.DataFrame: # One row per key: arch, start, share, and `seeds_accuracy`
-    "Accuracy at each share."
+    """Accuracy at each share.
+
+    Parameters
+    ----------
+    tables : dict
+        From `share_tables`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per key: arch, start, share, and `seeds_accuracy`
+    """
     names = 'arch', 'start', 'share'
     scores = {key: seeds_accuracy(list(of.values()))
               for key, of in tables.items()}
@@ -41,7 +63,18 @@ def share_scores(
 def growth_pairs(
     tables:dict, # From `share_tables`
 ) -> dict:       # Name -> two dicts of predictions by seed, as `paired_differences` takes them
-    "Pairs of shares to compare."
+    """Pairs of shares to compare.
+
+    Parameters
+    ----------
+    tables : dict
+        From `share_tables`
+
+    Returns
+    -------
+    dict
+        Name -> two dicts of predictions by seed, as `paired_differences` takes them
+    """
     def of(*key): return tables.get(key, {}) # a share that was not run has no tables
     pairs = {}
     for arch, start in dict.fromkeys(key[:2] for key in tables):
@@ -56,7 +89,18 @@ def growth_pairs(
 def growth_text(
     steps:pd.DataFrame, # `paired_differences` of `growth_pairs`
 ) -> str:               # Markdown
-    "What the second half of the examinations brings."
+    """What the second half of the examinations brings.
+
+    Parameters
+    ----------
+    steps : pd.DataFrame
+        `paired_differences` of `growth_pairs`
+
+    Returns
+    -------
+    str
+        Markdown
+    """
     half = steps[[name.endswith('half') for name in steps.index]]
     gained = (clear(half).difference > 0).sum()
     low, high = half.difference.min(), half.difference.max()
@@ -71,7 +115,15 @@ def draw_growth(
     ax,                  # Axes
     scores:pd.DataFrame, # From `share_scores`
 ):                       # The axes
-    "Accuracy over the share of training examinations; solid lines start from ImageNet weights."
+    """Accuracy over the share of training examinations; solid lines start from ImageNet weights.
+
+    Parameters
+    ----------
+    ax : object
+        Axes
+    scores : pd.DataFrame
+        From `share_scores`
+    """
     colors = sns.color_palette('colorblind')
     for k, (arch, part) in enumerate(scores.groupby('arch')):
         for start, line in part.groupby('start'):

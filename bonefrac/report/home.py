@@ -27,7 +27,13 @@ from .labels import (
 
 # %% ../../nbs/library/report/11_home.ipynb #24e58d12
 class Known:
-    "What a record knows."
+    """What a record knows.
+
+    Parameters
+    ----------
+    record : str | Path, default 'results'
+        Folder of the record
+    """
     def __init__(self,
         record:str|Path='results', # Folder of the record
     ): self.record, self.answers = Path(record), Answers(record)
@@ -95,13 +101,35 @@ class Known:
 def percent(
     score:dict, # accuracy, low, high from 0 to 1
 ) -> str:       # Such as `86.2 % (83.7 to 88.5)`
-    "An accuracy in percent with its interval."
+    """An accuracy in percent with its interval.
+
+    Parameters
+    ----------
+    score : dict
+        accuracy, low, high from 0 to 1
+
+    Returns
+    -------
+    str
+        Such as `86.2 % (83.7 to 88.5)`
+    """
     return f'{100*score["accuracy"]:.1f} % ({100*score["low"]:.1f} to {100*score["high"]:.1f})'
 
 def region_number(
     known:Known, # Of a record
 ) -> str:        # A sentence in Markdown
-    "How well a network names the region."
+    """How well a network names the region.
+
+    Parameters
+    ----------
+    known : Known
+        Of a record
+
+    Returns
+    -------
+    str
+        A sentence in Markdown
+    """
     table, _, n = known.on_reviewed or known.on_published
     labels = 'reviewed' if known.on_reviewed else 'published'
     choice = f'the best of {n} networks and averages, chosen on validation images' if n > 1 else 'one network'
@@ -111,7 +139,18 @@ def region_number(
 def choice_text(
     known:Known, # Of a record with networks trained on reviewed labels
 ) -> str:        # A sentence or two in Markdown
-    "What the folds choose on reviewed labels."
+    """What the folds choose on reviewed labels.
+
+    Parameters
+    ----------
+    known : Known
+        Of a record with networks trained on reviewed labels
+
+    Returns
+    -------
+    str
+        A sentence or two in Markdown
+    """
     table, chosen, n = known.on_reviewed
     votes = '; '.join(f'{name} in {plural(k, "fold")}' for name, k in pd.Series(chosen).value_counts().items())
     f1 = averages(per_class(table))['f1_macro']
@@ -121,7 +160,18 @@ def choice_text(
 def label_number(
     known:Known, # Of a record
 ) -> str:        # A sentence in Markdown
-    "How wrong the published labels are."
+    """How wrong the published labels are.
+
+    Parameters
+    ----------
+    known : Known
+        Of a record
+
+    Returns
+    -------
+    str
+        A sentence in Markdown
+    """
     old, new, n = most_moved(known.review)
     if not n: return f'**0 of {len(known.review)}** labels were changed when every film was read again.'
     return f'**{n} of {(known.review.published == old).sum()}** films labelled *{old}* show the {new}.'
@@ -129,7 +179,18 @@ def label_number(
 def copy_number(
     known:Known, # Of a record
 ) -> str:        # A sentence in Markdown
-    "What a careless split is worth."
+    """What a careless split is worth.
+
+    Parameters
+    ----------
+    known : Known
+        Of a record
+
+    Returns
+    -------
+    str
+        A sentence in Markdown
+    """
     cost = {name: 100*known.copies[name] for name in ('difference', 'low', 'high')}
     return (f'**{cost["difference"]:+.0f} points** ({cost["low"]:.0f} to {cost["high"]:.0f}): what a copy (leakage) of '
             f'a test film in training adds to its accuracy ({known.copies["n"] + known.copies["n_without"]} films).')
@@ -137,21 +198,54 @@ def copy_number(
 def three_numbers(
     known:Known, # Of a record
 ) -> str:        # Three lines in Markdown
-    "What a reader should take home."
+    """What a reader should take home.
+
+    Parameters
+    ----------
+    known : Known
+        Of a record
+
+    Returns
+    -------
+    str
+        Three lines in Markdown
+    """
     return '\n'.join(f'- {say(known)}' for say in (region_number, label_number, copy_number))
 
 # %% ../../nbs/library/report/11_home.ipynb #bd435e85
 def found_labels(
     known:Known, # Of a record
 ) -> tuple:      # Sentence, number of images
-    "Are the labels right?"
+    """Are the labels right?
+
+    Parameters
+    ----------
+    known : Known
+        Of a record
+
+    Returns
+    -------
+    tuple
+        Sentence, number of images
+    """
     changed, n = (known.review.verdict == 'changed').sum(), len(known.review)
     return f'{"No" if changed else "Yes"}: {changed} of {n} were changed when every film was read again', n
 
 def found_region(
     known:Known, # Of a record
 ) -> tuple:      # Sentence, number of images
-    "Can a network name the region?"
+    """Can a network name the region?
+
+    Parameters
+    ----------
+    known : Known
+        Of a record
+
+    Returns
+    -------
+    tuple
+        Sentence, number of images
+    """
     table = known.on_published[0]
     scores = [seeds_accuracy([one]) for one in (table, rescored(table, known.review))]
     own = f'Trained on reviewed labels {percent(seeds_accuracy([known.on_reviewed[0]]))}; ' if known.on_reviewed else ''
@@ -161,7 +255,18 @@ def found_region(
 def found_transfer(
     known:Known, # Of a record
 ) -> tuple:      # Sentence, number of images
-    "Does transfer learning help?"
+    """Does transfer learning help?
+
+    Parameters
+    ----------
+    known : Known
+        Of a record
+
+    Returns
+    -------
+    tuple
+        Sentence, number of images
+    """
     table = known.answers.imagenet
     return (f'{verdict_of(table)}, after {known.steps} steps: {table.difference.min():+.2f} to '
             f'{table.difference.max():+.2f} in {plural(len(table), "small network")} (95 % intervals between '
@@ -171,7 +276,18 @@ def found_transfer(
 def found_best(
     known:Known, # Of a record
 ) -> tuple:      # Sentence, number of images
-    "Which architecture is best?"
+    """Which architecture is best?
+
+    Parameters
+    ----------
+    known : Known
+        Of a record
+
+    Returns
+    -------
+    tuple
+        Sentence, number of images
+    """
     crossed, best = known.answers.crossed, known.answers.best
     pairs = known.answers.pairs.query('p_flips >= .05 and (a == @best or b == @best)')
     top = crossed.loc[sorted({best, *pairs.a, *pairs.b})]
@@ -182,7 +298,18 @@ def found_best(
 def found_filters(
     known:Known, # Of a record
 ) -> tuple:      # Sentence, number of images
-    "Does a filter help?"
+    """Does a filter help?
+
+    Parameters
+    ----------
+    known : Known
+        Of a record
+
+    Returns
+    -------
+    tuple
+        Sentence, number of images
+    """
     table = known.answers.changes
     count, low, high = len(clear(table)), table.low.min(), table.high.max()
     at_once = known.answers.filter_tests.p_holm < .05
@@ -193,7 +320,18 @@ def found_filters(
 def found_spots(
     known:Known, # Of a record
 ) -> tuple:      # Sentence, number of images
-    "Is something there, and where?"
+    """Is something there, and where?
+
+    Parameters
+    ----------
+    known : Known
+        Of a record
+
+    Returns
+    -------
+    tuple
+        Sentence, number of images
+    """
     runs = spot_runs(known.record)
     if not runs: return 'No run of the task spot is recorded', 0
     _, rows = most_complete(runs)
@@ -215,7 +353,18 @@ FINDINGS = {
 def findings_table(
     known:Known, # Of a record
 ) -> str:        # Table in Markdown
-    "Questions and answers."
+    """Questions and answers.
+
+    Parameters
+    ----------
+    known : Known
+        Of a record
+
+    Returns
+    -------
+    str
+        Table in Markdown
+    """
     rows = [(f'[{question}]({page})', *say(known)) for question, (say, page) in FINDINGS.items()]
     return markdown_table(['question', 'answer', 'n'], rows)
 
@@ -223,7 +372,18 @@ def findings_table(
 def abstract_text(
     known:Known, # Of a record
 ) -> str:        # Four paragraphs in Markdown
-    "Purpose, materials and methods, results and conclusion of the study."
+    """Purpose, materials and methods, results and conclusion of the study.
+
+    Parameters
+    ----------
+    known : Known
+        Of a record
+
+    Returns
+    -------
+    str
+        Four paragraphs in Markdown
+    """
     films, crossed = len(known.review), known.answers.crossed
     parts = {
         'Purpose': 'To repeat a published study that sorts annotated bone radiographs into six regions with deep '

@@ -28,14 +28,31 @@ from .chapters import gain_text, mean_prediction, score_text
 def changed_labels(
     review:pd.DataFrame, # From `read_review`
 ) -> pd.DataFrame:       # Counts; one row per published, one column per reviewed region
-    "Published labels by what they became."
+    """Published labels by what they became.
+
+    Parameters
+    ----------
+    review : pd.DataFrame
+        From `read_review`
+
+    Returns
+    -------
+    pd.DataFrame
+        Counts; one row per published, one column per reviewed region
+    """
     names = sorted({*review.published, *review.reviewed})
     return pd.crosstab(review.published, review.reviewed).reindex(index=names, columns=names, fill_value=0)
 
 def plot_changes(
     review:pd.DataFrame, # From `read_review`
 ):                       # matplotlib axes
-    "Published against reviewed labels; what stayed is pale."
+    """Published against reviewed labels; what stayed is pale.
+
+    Parameters
+    ----------
+    review : pd.DataFrame
+        From `read_review`
+    """
     import matplotlib.pyplot as plt
     import seaborn as sns
     counts = changed_labels(review)
@@ -49,7 +66,18 @@ def plot_changes(
 def most_moved(
     review:pd.DataFrame, # From `read_review`
 ) -> tuple:              # Published region, reviewed region, number of sources
-    "The commonest change."
+    """The commonest change.
+
+    Parameters
+    ----------
+    review : pd.DataFrame
+        From `read_review`
+
+    Returns
+    -------
+    tuple
+        Published region, reviewed region, number of sources
+    """
     counts = changed_labels(review)
     moved = counts.mask(np.eye(len(counts), dtype=bool), 0).stack()
     return *moved.idxmax(), int(moved.max())
@@ -57,7 +85,18 @@ def most_moved(
 def labels_text(
     review:pd.DataFrame, # From `read_review`, with the column `verdict`
 ) -> str:                # Two or three sentences
-    "What a review found."
+    """What a review found.
+
+    Parameters
+    ----------
+    review : pd.DataFrame
+        From `read_review`, with the column `verdict`
+
+    Returns
+    -------
+    str
+        Two or three sentences
+    """
     old, new, n = most_moved(review)
     if not n: return f'All {len(review)} labels stayed as they were.'
     count = review.verdict.value_counts().to_dict()
@@ -72,7 +111,20 @@ def rescored(
     table:pd.DataFrame,  # Predictions table
     review:pd.DataFrame, # From `read_review`
 ) -> pd.DataFrame:       # The same answers, with reviewed labels as truth
-    "Predictions against reviewed labels."
+    """Predictions against reviewed labels.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Predictions table
+    review : pd.DataFrame
+        From `read_review`
+
+    Returns
+    -------
+    pd.DataFrame
+        The same answers, with reviewed labels as truth
+    """
     label = table.name.map(review.set_index('name').reviewed)
     for name in table.name[label.isna()]: raise ValueError(f'{name} was not reviewed')
     return table.assign(truth=label)
@@ -82,7 +134,20 @@ def with_verdict(
     wrong:pd.DataFrame,  # From `error_list`
     review:pd.DataFrame, # From `read_review`, with the column `verdict`
 ) -> pd.DataFrame:       # The same with the column `verdict`
-    "Errors beside what the readers said of the published label."
+    """Errors beside what the readers said of the published label.
+
+    Parameters
+    ----------
+    wrong : pd.DataFrame
+        From `error_list`
+    review : pd.DataFrame
+        From `read_review`, with the column `verdict`
+
+    Returns
+    -------
+    pd.DataFrame
+        The same with the column `verdict`
+    """
     said = review.set_index(review.name.str.split('/').str[-1]).verdict
     return wrong.assign(verdict=wrong.name.map(said))
 
@@ -90,7 +155,20 @@ def between_neighbours(
     wrong:pd.DataFrame, # From `error_list`
     limb:list,          # Classes in the order in which they follow each other
 ) -> pd.Series:         # bool per row
-    "Whether an error names the class next to the true one."
+    """Whether an error names the class next to the true one.
+
+    Parameters
+    ----------
+    wrong : pd.DataFrame
+        From `error_list`
+    limb : list
+        Classes in the order in which they follow each other
+
+    Returns
+    -------
+    pd.Series
+        bool per row
+    """
     place = {name: k for k, name in enumerate(limb)}
     return (wrong.truth.map(place) - wrong.predicted.map(place)).abs() == 1
 
@@ -98,21 +176,54 @@ def between_neighbours(
 def of_main_design(
     runs:pd.DataFrame, # Rows of a record
 ) -> pd.DataFrame:     # Those with all of `SHARED`
-    "Runs of the design that most of the record has, without a filter."
+    """Runs of the design that most of the record has, without a filter.
+
+    Parameters
+    ----------
+    runs : pd.DataFrame
+        Rows of a record
+
+    Returns
+    -------
+    pd.DataFrame
+        Those with all of `SHARED`
+    """
     same = runs[list(SHARED)].eq(pd.Series(SHARED)).all(axis=1)
     return runs[same & (runs['filter'] == 'none')]
 
 def named_runs(
     runs:pd.DataFrame, # Rows of a record
 ) -> pd.DataFrame:     # The same with the column `name`
-    "Runs with the name of their configuration."
+    """Runs with the name of their configuration.
+
+    Parameters
+    ----------
+    runs : pd.DataFrame
+        Rows of a record
+
+    Returns
+    -------
+    pd.DataFrame
+        The same with the column `name`
+    """
     asked = runs[['arch', 'weights', 'size', 'epochs']].itertuples(index=False)
     return runs.assign(name=[run_label(*row) for row in asked])
 
 def labelled_runs(
     record:str|Path='results', # Folder of the record
 ) -> dict:                     # Name of a configuration -> label set -> its five rows, by fold
-    "Cross-validated configurations by the labels that they were trained on."
+    """Cross-validated configurations by the labels that they were trained on.
+
+    Parameters
+    ----------
+    record : str | Path, default 'results'
+        Folder of the record
+
+    Returns
+    -------
+    dict
+        Name of a configuration -> label set -> its five rows, by fold
+    """
     found:dict = {}
     for labels in LABELS:
         runs = named_runs(of_main_design(unchanged(read_record(record), labels=labels)))
@@ -130,7 +241,23 @@ def label_tables(
     review:pd.DataFrame, # From `read_review`
     runs:dict,           # Label set -> five rows
 ) -> dict:               # A name of `PROTOCOLS` -> predictions table of all folds
-    "Pooled predictions of one configuration under each protocol that its runs allow."
+    """Pooled predictions of one configuration under each protocol that its runs allow.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+    review : pd.DataFrame
+        From `read_review`
+    runs : dict
+        Label set -> five rows
+
+    Returns
+    -------
+    dict
+        A name of `PROTOCOLS` -> predictions table of all folds (published, published, published, reviewed,
+        reviewed, reviewed)
+    """
     pooled = {labels: pool_folds([recorded_predictions(record, run) for run in rows.run])
               for labels, rows in runs.items()}
     found = {f'{labels}, {labels}': table for labels, table in pooled.items()}
@@ -140,7 +267,18 @@ def label_tables(
 def label_scores(
     tables:dict,       # Name of a configuration -> from `label_tables`
 ) -> pd.DataFrame:     # One row per configuration and protocol: network, protocol, accuracy, low, high, n, groups
-    "Accuracy of each configuration under each protocol."
+    """Accuracy of each configuration under each protocol.
+
+    Parameters
+    ----------
+    tables : dict
+        Name of a configuration -> from `label_tables`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per configuration and protocol: network, protocol, accuracy, low, high, n, groups
+    """
     rows = [dict(network=name, protocol=PROTOCOLS[protocol], **seeds_accuracy([table]))
             for name, found in tables.items() for protocol, table in found.items()]
     return pd.DataFrame(rows, columns=['network', 'protocol', 'accuracy', 'low', 'high', 'n', 'groups'])
@@ -148,7 +286,18 @@ def label_scores(
 def retrained_gain(
     tables:dict,       # Name of a configuration -> from `label_tables`
 ) -> pd.DataFrame:     # From `paired_differences`, one row per configuration that has both
-    "What training on reviewed labels adds, both tested on reviewed labels."
+    """What training on reviewed labels adds, both tested on reviewed labels.
+
+    Parameters
+    ----------
+    tables : dict
+        Name of a configuration -> from `label_tables`
+
+    Returns
+    -------
+    pd.DataFrame
+        From `paired_differences`, one row per configuration that has both
+    """
     ours = 'reviewed, reviewed', 'published, reviewed'
     both = {name: found for name, found in tables.items() if {*ours} <= {*found}}
     pairs = {name: [{0: found[protocol]} for protocol in ours] for name, found in both.items()}
@@ -161,13 +310,37 @@ def fold_parts(
     record:str|Path,   # Folder of the record
     rows:pd.DataFrame, # Five rows of the record, by fold
 ) -> list:             # One dict per fold: `valid` and `test`, predictions tables
-    "Predictions of a cross-validated configuration, fold by fold."
+    """Predictions of a cross-validated configuration, fold by fold.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+    rows : pd.DataFrame
+        Five rows of the record, by fold
+
+    Returns
+    -------
+    list
+        One dict per fold: `valid` and `test`, predictions tables
+    """
     return [{part: recorded_predictions(record, run, part) for part in ('valid', 'test')} for run in rows.run]
 
 def with_average(
     found:dict, # Name -> from `fold_parts`
 ) -> dict:      # The same with `AVERAGE`, where there are several
-    "Candidates and the average of their probabilities."
+    """Candidates and the average of their probabilities.
+
+    Parameters
+    ----------
+    found : dict
+        Name -> from `fold_parts`
+
+    Returns
+    -------
+    dict
+        The same with `AVERAGE`, where there are several
+    """
     if len(found) < 2: return found
     folds = zip(*found.values())
     mean = [{part: mean_prediction([one[part] for one in fold]) for part in ('valid', 'test')} for fold in folds]
@@ -176,7 +349,18 @@ def with_average(
 def candidate_pairs(
     found:dict,    # Name -> from `fold_parts`
 ) -> pd.DataFrame: # From `paired_differences`, one row per `(name, other name)`, on the test images of all folds
-    "Every candidate against every other, on the same images."
+    """Every candidate against every other, on the same images.
+
+    Parameters
+    ----------
+    found : dict
+        Name -> from `fold_parts`
+
+    Returns
+    -------
+    pd.DataFrame
+        From `paired_differences`, one row per `(name, other name)`, on the test images of all folds
+    """
     pooled = {name: {0: pool_folds([fold['test'] for fold in folds])} for name, folds in found.items()}
     return paired_differences({(a, b): (pooled[a], pooled[b]) for a, b in combinations(pooled, 2)})
 
@@ -184,7 +368,20 @@ def nested_choice(
     found:dict,          # Name -> from `fold_parts`
     by:str='accuracy',   # Criterion on validation images: `accuracy`, or `log loss` alone
 ) -> tuple:              # Predictions table of all folds, and the name that each fold chose
-    "What each fold predicts with the candidate that its own validation images prefer."
+    """What each fold predicts with the candidate that its own validation images prefer.
+
+    Parameters
+    ----------
+    found : dict
+        Name -> from `fold_parts`
+    by : str, default 'accuracy'
+        Criterion on validation images: `accuracy`, or `log loss` alone
+
+    Returns
+    -------
+    tuple
+        Predictions table of all folds, and the name that each fold chose
+    """
     if by not in ('accuracy', 'log loss'): raise ValueError(f'unknown criterion {by!r}; use accuracy or log loss')
     def worth(valid): return (accuracy(valid) if by == 'accuracy' else 0, -log_loss(valid))
     def best(fold): return max(found, key=lambda name: worth(found[name][fold]['valid']))
@@ -195,7 +392,18 @@ def nested_choice(
 def large_networks(
     answers:Answers, # From the record
 ) -> list:           # Names, in the order of `Answers.crossed`
-    "Cross-validated configurations from ImageNet weights on larger images than most runs."
+    """Cross-validated configurations from ImageNet weights on larger images than most runs.
+
+    Parameters
+    ----------
+    answers : Answers
+        From the record
+
+    Returns
+    -------
+    list
+        Names, in the order of `Answers.crossed`
+    """
     def is_large(name):
         row = answers.folds[name].iloc[0]
         return row['size'] > SIZE and row.start == 'imagenet'
@@ -205,7 +413,20 @@ def mean_valid(
     answers:Answers, # From the record
     names:list,      # From `large_networks`
 ) -> float:          # Mean over folds, 0–1
-    "Validation accuracy of the average of several networks."
+    """Validation accuracy of the average of several networks.
+
+    Parameters
+    ----------
+    answers : Answers
+        From the record
+    names : list
+        From `large_networks`
+
+    Returns
+    -------
+    float
+        Mean over folds, 0–1
+    """
     sets = zip(*(answers.folds[name].run for name in names))
     each = [mean_prediction([answers.valid[run] for run in runs])
              for runs in sets]
@@ -215,7 +436,20 @@ def remaining_errors(
     pooled:dict,         # Name -> predictions table, trained on published labels
     review:pd.DataFrame, # From `read_review`
 ) -> pd.DataFrame:       # One row per name; `label_errors` are wrong only by the published label
-    "Errors against the published labels, and how many of them are errors of the label."
+    """Errors against the published labels, and how many of them are errors of the label.
+
+    Parameters
+    ----------
+    pooled : dict
+        Name -> predictions table, trained on published labels
+    review : pd.DataFrame
+        From `read_review`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per name; `label_errors` are wrong only by the published label
+    """
     rows = {}
     for name, table in pooled.items():
         again, wrong = rescored(table, review), ~correct(table)
@@ -232,7 +466,22 @@ def remaining_text(
     pooled:dict,         # What it was made of
     review:pd.DataFrame, # From `read_review`
 ) -> str:                # Markdown
-    "What keeps an average of networks below the bar."
+    """What keeps an average of networks below the bar.
+
+    Parameters
+    ----------
+    remain : pd.DataFrame
+        From `remaining_errors`, with the rows `average` and others
+    pooled : dict
+        What it was made of
+    review : pd.DataFrame
+        From `read_review`
+
+    Returns
+    -------
+    str
+        Markdown
+    """
     row, single = remain.loc['average'], remain.index[0]
     pair = {0: pooled['average']}, {0: pooled[single]}
     gain = paired_differences({'average': pair}).iloc[0]

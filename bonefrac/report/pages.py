@@ -38,7 +38,18 @@ PAGE = '{% extends "lab/index.html.j2" %}' + ''.join( # of nbconvert, without sc
 def has_formulas(
     nb,      # Notebook
 ) -> bool:   # True where MathJax is needed
-    "Whether a text of a notebook holds a formula."
+    """Whether a text of a notebook holds a formula.
+
+    Parameters
+    ----------
+    nb : object
+        Notebook
+
+    Returns
+    -------
+    bool
+        True where MathJax is needed
+    """
     texts = ' '.join(cell.source for cell in nb.cells if cell.cell_type == 'markdown')
     return bool(re.search(r'\$[^$]+\$|\\\\\(|\\\\\[|\\begin\{', texts))
 
@@ -51,7 +62,21 @@ def write_page(
     simulated:bool=False, # Are the images simulated?
     code:bool=True,       # Show the code?
 ):
-    "Write an executed notebook as one HTML page."
+    """Write an executed notebook as one HTML page.
+
+    Parameters
+    ----------
+    notebook : str | Path
+        Executed notebook
+    out : str | Path
+        HTML file to write
+    links : str, default ''
+        Markdown for the end of the page
+    simulated : bool, default False
+        Are the images simulated?
+    code : bool, default True
+        Show the code?
+    """
     import nbformat
     from nbconvert import HTMLExporter
     nb = _without_settings(nbformat.read(notebook, as_version=4))
@@ -67,7 +92,18 @@ def write_page(
 def short_labels(
     configs:list, # Of `RunConfig`
 ) -> list:        # One text per configuration
-    "Short names that tell configurations apart."
+    """Short names that tell configurations apart.
+
+    Parameters
+    ----------
+    configs : list
+        Of `RunConfig`
+
+    Returns
+    -------
+    list
+        One text per configuration
+    """
     fields = [name for name in asdict(configs[0]) if name not in ('arch', 'data')]
     varies = [name for name in fields if len({getattr(config, name) for config in configs}) > 1]
     if varies == ['weights'] and len({config.arch for config in configs}) == len(configs): varies = []
@@ -76,7 +112,18 @@ def short_labels(
 def test_set(
     run:dict, # From `read_run`
 ) -> str:     # The same for all runs that can be compared
-    "Title of the images that a run was tested on."
+    """Title of the images that a run was tested on.
+
+    Parameters
+    ----------
+    run : dict
+        From `read_run`
+
+    Returns
+    -------
+    str
+        The same for all runs that can be compared
+    """
     config = run_config(**run['config'])
     fold = f', fold {config.fold} of {config.folds}, split seed {config.split_seed}'
     if not SPLITTERS[config.split].deals: fold = ''
@@ -86,7 +133,18 @@ def test_set(
 def whole_answers(
     tables:dict, # Label -> predictions table, of one kind
 ) -> dict:       # The same; of tables of boxes, whether anything is there; empty where all films are of one kind
-    "Tables whose accuracies can be compared."
+    """Tables whose accuracies can be compared.
+
+    Parameters
+    ----------
+    tables : dict
+        Label -> predictions table, of one kind
+
+    Returns
+    -------
+    dict
+        The same; of tables of boxes, whether anything is there; empty where all films are of one kind
+    """
     if any(kind_of(table) == 'boxes' for table in tables.values()):
         tables = {label: presence(table) for label, table in tables.items()}
     return {label: table for label, table in tables.items() if table['truth'].nunique() > 1}
@@ -94,7 +152,18 @@ def whole_answers(
 def where_answers(
     tables:dict, # Label -> predictions table, of one kind
 ) -> pd.DataFrame: # One row per table of boxes with truth: the scores of `DETECTION` in words
-    "What each run says of where."
+    """What each run says of where.
+
+    Parameters
+    ----------
+    tables : dict
+        Label -> predictions table, of one kind
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per table of boxes with truth: the scores of `DETECTION` in words
+    """
     boxes = {label: table for label, table in tables.items() if kind_of(table) == 'boxes'}
     found = {label: detection_metrics(table) for label, table in boxes.items()}
     return pd.DataFrame({label: {name: interval_words(scores, name) for name in DETECTION if scores[name] is not None}
@@ -103,7 +172,18 @@ def where_answers(
 def comparable(
     folders:list, # Folders of finished runs
 ) -> dict:        # Title of a test set -> dict of label -> folder
-    "Runs by the test images that they share."
+    """Runs by the test images that they share.
+
+    Parameters
+    ----------
+    folders : list
+        Folders of finished runs
+
+    Returns
+    -------
+    dict
+        Title of a test set -> dict of label -> folder
+    """
     sets = {}
     for folder in map(Path, folders):
         run = read_run(folder)
@@ -115,7 +195,20 @@ def write_report(
     folders:list,         # Folders of finished runs
     runs:str|Path='runs', # Folder of runs; the report is written below it
 ) -> Path:                # `report/index.html`
-    "Compare runs in a notebook, and write it and the notebooks of the runs as HTML."
+    """Compare runs in a notebook, and write it and the notebooks of the runs as HTML.
+
+    Parameters
+    ----------
+    folders : list
+        Folders of finished runs
+    runs : str | Path, default 'runs'
+        Folder of runs; the report is written below it
+
+    Returns
+    -------
+    Path
+        `report/index.html`
+    """
     runs, names = Path(runs), [Path(folder).name for folder in folders]
     comparison = runs/'notebooks'/'comparison.ipynb'
     execute(notebook_path('04_report'), comparison, dict(runs=str(runs.resolve()), names=','.join(names)))
@@ -135,7 +228,26 @@ def audit_report(
     records:str|Path='',    # CSV of records; empty: `records.csv` in the folder of the data, where there is one
     also:str='',            # Further columns of it to take, separated by commas
 ) -> Path:                  # `index.html`
-    "Audit a data set and write the findings as tables and one HTML page."
+    """Audit a data set and write the findings as tables and one HTML page.
+
+    Parameters
+    ----------
+    source : str, default ''
+        As `RunConfig.data`; empty without `BONEFRAC_DATA`: phantoms with known faults
+    out : str | Path, default 'audit'
+        Folder for tables, executed notebook and page
+    known : int, default 200
+        Number of known copies made to measure errors, at least 1
+    records : str | Path, default ''
+        CSV of records; empty: `records.csv` in the folder of the data, where there is one
+    also : str, default ''
+        Further columns of it to take, separated by commas
+
+    Returns
+    -------
+    Path
+        `index.html`
+    """
     source, out = public_source(source or os.environ.get('BONEFRAC_DATA') or ''), Path(out).resolve()
     if known < 1: raise ValueError(f'known must be at least 1, not {known}')
     if out.exists() and not out.is_dir(): raise ValueError(f'{out}: a file of that name is in the way; name a folder')
@@ -155,7 +267,24 @@ def evaluation_report(
     out:str|Path,      # Folder for predictions, scores, executed notebook and page
     seen:bool=False,   # Also films that have the name of one that the run was trained on?
 ) -> Path:             # `index.html`
-    "Judge a finished run on labelled films, as tables and one HTML page."
+    """Judge a finished run on labelled films, as tables and one HTML page.
+
+    Parameters
+    ----------
+    source : str
+        Labelled films, as `RunConfig.data`
+    run : str | Path
+        Folder of a finished run or of an export
+    out : str | Path
+        Folder for predictions, scores, executed notebook and page
+    seen : bool, default False
+        Also films that have the name of one that the run was trained on?
+
+    Returns
+    -------
+    Path
+        `index.html`
+    """
     source, out = public_source(source), Path(out).resolve()
     if out.exists() and not out.is_dir(): raise ValueError(f'{out}: a file of that name is in the way; name a folder')
     notebook = out/'evaluation.ipynb'

@@ -31,13 +31,42 @@ def simulated_films(
     distance:float,  # Of the mean scores of both kinds, in standard deviations
     seed:int=0,      # Of the scores
 ) -> pd.DataFrame:   # Predictions table of kind `binary`, calibrated for as many yes as no
-    "Scores of films that nobody drew: normal, with the same deviation in both kinds."
+    """Scores of films that nobody drew: normal, with the same deviation in both kinds.
+
+    Parameters
+    ----------
+    truth : pd.Series
+        Bool, (n,)
+    study : pd.Series
+        Name of each subject, (n,)
+    distance : float
+        Of the mean scores of both kinds, in standard deviations
+    seed : int, default 0
+        Of the scores
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of kind `binary`, calibrated for as many yes as no
+    """
     luck = np.random.default_rng([seed, 1]).standard_normal(len(truth))
     score = distance*(luck + distance*(truth.to_numpy() - .5))
     return binary_table(study, study, truth, expit(score))
 
 class Trial:
-    "Simulated patients of one hospital, answered by film, by record and by both."
+    """Simulated patients of one hospital, answered by film, by record and by both.
+
+    Parameters
+    ----------
+    graph : Graph
+        What causes what
+    n : int, default 20000
+        Number of subjects, all grown
+    distance : float, default 1.4
+        As `simulated_films`
+    seed : int, default 0
+        Of subjects and scores
+    """
     def __init__(self,
         graph:Graph,        # What causes what
         n:int=20_000,       # Number of subjects, all grown
@@ -95,7 +124,24 @@ def area_row(
     n_boot:int=500,     # Number of bootstrap resamples
     **told,             # Columns that say what it is
 ) -> dict:              # `told`; n, auroc, low, high, computed
-    "The area under a ROC curve as it was found, and as it must be."
+    """The area under a ROC curve as it was found, and as it must be.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Predictions table of kind `binary`
+    computed : float
+        What the area must be
+    n_boot : int, default 500
+        Number of bootstrap resamples
+    told : object
+        Columns that say what it is
+
+    Returns
+    -------
+    dict
+        `told`; n, auroc, low, high, computed
+    """
     found = binary_intervals(table, None, n_boot)
     area, low, high = (found[f'auroc{end}'] for end in ('', '_low', '_high'))
     return dict(**told, n=len(table), auroc=area, low=low, high=high, computed=computed)
@@ -106,7 +152,24 @@ def place_rows(
     computed:dict, # What each area must be
     n_boot:int=500,# Number of bootstrap resamples
 ) -> list:         # Rows
-    "Rows of one place."
+    """Rows of one place.
+
+    Parameters
+    ----------
+    place : str
+        A value of `PLACES`
+    tables : dict
+        Predictions tables by what they see
+    computed : dict
+        What each area must be
+    n_boot : int, default 500
+        Number of bootstrap resamples
+
+    Returns
+    -------
+    list
+        Rows
+    """
     def row(name, table): return area_row(table, computed[name], n_boot, place=place, sees=name)
     return [row(*named) for named in tables.items()]
 
@@ -114,7 +177,20 @@ def told_of_places(
     plain:Trial, # Where scanners tell nothing
     ward:Trial,  # Where fractures are filmed at the trauma ward
 ) -> list:       # Value of `PLACES`, predictions tables and computed areas by what they see
-    "All that is known of each place."
+    """All that is known of each place.
+
+    Parameters
+    ----------
+    plain : Trial
+        Where scanners tell nothing
+    ward : Trial
+        Where fractures are filmed at the trauma ward
+
+    Returns
+    -------
+    list
+        Value of `PLACES`, predictions tables and computed areas by what they see
+    """
     moved, must = ward.used_by(plain)
     film = plain.limits()['film']
     return [(PLACES['plain'], plain.answers, plain.limits()),
@@ -127,7 +203,22 @@ def trial_rows(
     ward:Trial,     # Where fractures are filmed at the trauma ward
     n_boot:int=500, # Number of bootstrap resamples
 ) -> pd.DataFrame:  # place, sees, n, auroc, low, high, computed
-    "What film, record and both give at both hospitals, among matched cases, and moved from one to the other."
+    """What film, record and both give at both hospitals, among matched cases, and moved from one to the other.
+
+    Parameters
+    ----------
+    plain : Trial
+        Where scanners tell nothing
+    ward : Trial
+        Where fractures are filmed at the trauma ward
+    n_boot : int, default 500
+        Number of bootstrap resamples
+
+    Returns
+    -------
+    pd.DataFrame
+        place, sees, n, auroc, low, high, computed
+    """
     places = told_of_places(plain, ward)
     rows = [place_rows(*told, n_boot=n_boot) for told in places]
     table = pd.DataFrame(chain.from_iterable(rows))
@@ -140,7 +231,26 @@ def gain_row(
     n_boot:int=500,    # Number of bootstrap resamples
     **told,            # Columns that say what it is
 ) -> dict:             # `told`; gain, low, high, computed
-    "A gain as it was found, and as it must be."
+    """A gain as it was found, and as it must be.
+
+    Parameters
+    ----------
+    more : pd.DataFrame
+        Predictions table of kind `binary`
+    less : pd.DataFrame
+        Of the same images
+    computed : float
+        What the gain must be
+    n_boot : int, default 500
+        Number of bootstrap resamples
+    told : object
+        Columns that say what it is
+
+    Returns
+    -------
+    dict
+        `told`; gain, low, high, computed
+    """
     return dict(**told, **area_gain(more, less, n_boot), computed=computed)
 
 def trial_gains(
@@ -148,7 +258,22 @@ def trial_gains(
     ward:Trial,     # Where fractures are filmed at the trauma ward
     n_boot:int=500, # Number of bootstrap resamples
 ) -> pd.DataFrame:  # place; gain, low, high, computed: of film and record over the film alone
-    "What the record adds to the film."
+    """What the record adds to the film.
+
+    Parameters
+    ----------
+    plain : Trial
+        Where scanners tell nothing
+    ward : Trial
+        Where fractures are filmed at the trauma ward
+    n_boot : int, default 500
+        Number of bootstrap resamples
+
+    Returns
+    -------
+    pd.DataFrame
+        place; gain, low, high, computed: of film and record over the film alone
+    """
     def row(place, tables, must):
         computed = must['both'] - must['film']
         return gain_row(tables['both'], tables['film'], computed, n_boot, place=place)
@@ -175,7 +300,15 @@ def plot_areas(
     rows:pd.DataFrame, # From `trial_rows`
     axes=None,         # One axes per place; default: a new figure
 ):                     # The axes, an array
-    "Areas of film, record and both at each place; a line is what was computed."
+    """Areas of film, record and both at each place; a line is what was computed.
+
+    Parameters
+    ----------
+    rows : pd.DataFrame
+        From `trial_rows`
+    axes : object, default None
+        One axes per place; default: a new figure
+    """
     import matplotlib.pyplot as plt
     import seaborn as sns
     panels = _Areas(rows)
@@ -195,7 +328,18 @@ def plot_areas(
 def calibrated_logit(
     table:pd.DataFrame, # Predictions table of kind `binary`
 ) -> np.ndarray:        # Log odds, (n,)
-    "Scores of a table as log odds: one slope and one intercept, fitted on the table itself."
+    """Scores of a table as log odds: one slope and one intercept, fitted on the table itself.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Predictions table of kind `binary`
+
+    Returns
+    -------
+    np.ndarray
+        Log odds, (n,)
+    """
     score = logit(table.probability.clip(1e-6, 1 - 1e-6)).to_numpy()[:, None]
     truth = table.truth.to_numpy(bool)
     return logistic_regression(0).fit(score, truth).decision_function(score)
@@ -204,7 +348,20 @@ def network_limits(
     film:pd.DataFrame, # Predictions table of kind `binary`
     graph:Graph,       # That their records follow
 ) -> dict:             # film, record, both: areas
-    "The best that scores of a network and a record can give together."
+    """The best that scores of a network and a record can give together.
+
+    Parameters
+    ----------
+    film : pd.DataFrame
+        Predictions table of kind `binary`
+    graph : Graph
+        That their records follow
+
+    Returns
+    -------
+    dict
+        film, record, both: areas
+    """
     score, truth = calibrated_logit(film), film.truth.to_numpy(bool)
     ahead, cells = scored_image(score[truth], score[~truth]), cells_of(graph)
     record, both = (bayes_area(cells.yes, cells.no, way) for way in (no_image, ahead))
@@ -216,7 +373,24 @@ def network_rows(
     graph:Graph,         # That the records follow
     n_boot:int=1000,     # Number of bootstrap resamples
 ) -> pd.DataFrame:       # sees, n, auroc, low, high, computed; gain over the film, gain_low, gain_high
-    "Film, record and both, for the scores of a network."
+    """Film, record and both, for the scores of a network.
+
+    Parameters
+    ----------
+    film : pd.DataFrame
+        Predictions table of kind `binary`
+    record : pd.DataFrame
+        Columns of a record, one row per row of the table
+    graph : Graph
+        That the records follow
+    n_boot : int, default 1000
+        Number of bootstrap resamples
+
+    Returns
+    -------
+    pd.DataFrame
+        sees, n, auroc, low, high, computed; gain over the film, gain_low, gain_high
+    """
     limits, alone = network_limits(film, graph), late_fusion(film, record, film=False)
     tables = dict(film=film, record=alone, both=late_fusion(film, record))
     def row(name, table):
@@ -231,13 +405,34 @@ def span(
     low:float,   # Of its interval
     high:float,  # Of its interval
 ) -> str:        # `.868 (.863 to .873)`
-    "A score with its interval."
+    """A score with its interval.
+
+    Parameters
+    ----------
+    value : float
+        Of a score
+    low : float
+        Of its interval
+    high : float
+        Of its interval
+
+    Returns
+    -------
+    str
+        `.868 (.863 to .873)`
+    """
     return f'{value:.3f} ({low:.3f} to {high:.3f})'
 
 def gain_text(
     gains:pd.DataFrame, # From `trial_gains`
 ) -> str:
-    "What the record adds where it tells medicine, and what is left of the habit of a ward."
+    """What the record adds where it tells medicine, and what is left of the habit of a ward.
+
+    Parameters
+    ----------
+    gains : pd.DataFrame
+        From `trial_gains`
+    """
     rows = gains.set_index('place')[['gain', 'low', 'high']]
     plain, ward, matched, moved = (span(*rows.loc[name]) for name in PLACES.values())
     allowed = gains.computed[0]
@@ -248,7 +443,18 @@ def gain_text(
 def inside(
     rows:pd.DataFrame, # With low, high and computed
 ) -> str:              # `9 of 10`
-    "How many intervals contain what was computed."
+    """How many intervals contain what was computed.
+
+    Parameters
+    ----------
+    rows : pd.DataFrame
+        With low, high and computed
+
+    Returns
+    -------
+    str
+        `9 of 10`
+    """
     holds = rows.computed.between(rows.low, rows.high)
     return f'{holds.sum()} of {len(rows)}'
 
@@ -257,7 +463,18 @@ SHOWN = 'place', 'sees', 'n', 'found', 'computed', 'gain'
 def shown_rows(
     rows:pd.DataFrame, # From `trial_rows` or `network_rows`
 ) -> pd.DataFrame:     # Texts
-    "Rows as a page shows them."
+    """Rows as a page shows them.
+
+    Parameters
+    ----------
+    rows : pd.DataFrame
+        From `trial_rows` or `network_rows`
+
+    Returns
+    -------
+    pd.DataFrame
+        Texts
+    """
     def spans(*names): return [span(*row) for row in rows[list(names)].to_numpy()]
     texts = rows.assign(found=spans('auroc', 'low', 'high'), computed=rows.computed.map('{:.3f}'.format))
     if 'gain' in rows: texts['gain'] = spans('gain', 'gain_low', 'gain_high')

@@ -33,7 +33,18 @@ def _write_csv(table, file):
 def shipped_manifest(
     images:pd.DataFrame, # Audited image table
 ) -> pd.DataFrame:       # `name`, `region`, `source`, `study`, `split`, `kept_apart`
-    "The shipped split, with those images marked that stay when siblings are kept apart."
+    """The shipped split, with those images marked that stay when siblings are kept apart.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Audited image table
+
+    Returns
+    -------
+    pd.DataFrame
+        `name`, `region`, `source`, `study`, `split`, `kept_apart`
+    """
     shipped = make_split(images, 'shipped')
     apart = set(make_split(images, 'shipped_apart').name)
     columns = ['name', 'region', 'source', 'study', 'split']
@@ -43,7 +54,15 @@ def manifests(
     source:str='',                # As `RunConfig.data`
     results:str|Path='results',   # Folder of the record
 ):
-    "Write folds over studies and the shipped split."
+    """Write folds over studies and the shipped split.
+
+    Parameters
+    ----------
+    source : str, default ''
+        As `RunConfig.data`
+    results : str | Path, default 'results'
+        Folder of the record
+    """
     images = load_images(source)
     data, images = data_hash(images), audited(images)
     folder = Path(results)/'manifests'
@@ -57,7 +76,18 @@ SHOWN_ARCHS = ('efficientnet_lite0', 'custom_cnn')
 def is_shown(
     config:dict, # Fields of a run's configuration
 ) -> bool:       # Does the chapter on the data show it?
-    "Is this one of the runs whose shortcuts are taken away?"
+    """Is this one of the runs whose shortcuts are taken away?
+
+    Parameters
+    ----------
+    config : dict
+        Fields of a run's configuration
+
+    Returns
+    -------
+    bool
+        Does the chapter on the data show it?
+    """
     return config['arch'] in SHOWN_ARCHS and SHOWN_RUNS.items() <= config.items()
 
 def removals(
@@ -65,7 +95,17 @@ def removals(
     results:str|Path='results', # Folder of the record
     runs:str|Path='runs',       # Folder of runs
 ):
-    "Write predictions of the test part with each shortcut taken away."
+    """Write predictions of the test part with each shortcut taken away.
+
+    Parameters
+    ----------
+    source : str, default ''
+        As `RunConfig.data`
+    results : str | Path, default 'results'
+        Folder of the record
+    runs : str | Path, default 'runs'
+        Folder of runs
+    """
     images, tables = audited(load_images(source)), []
     for folder in finished(runs):
         if not is_shown(read_run(folder)['config']): continue
@@ -89,7 +129,30 @@ def transfer_runs(
     phantoms:str=PHANTOMS, # Phantoms, as `RunConfig.data`
     same:dict=SAME,  # Further fields of all three
 ) -> list:           # Folders: phantoms, real images, real images after phantoms
-    "Three runs that differ in what they saw."
+    """Three runs that differ in what they saw.
+
+    Parameters
+    ----------
+    arch : str
+        Architecture
+    weights : str
+        Weights of the first run
+    seed : int
+        Seed of all three
+    runs : str | Path
+        Folder of runs
+    source : str, default ''
+        Real images, as `RunConfig.data`
+    phantoms : str, default PHANTOMS
+        Phantoms, as `RunConfig.data`
+    same : dict, default SAME
+        Further fields of all three
+
+    Returns
+    -------
+    list
+        Folders: phantoms, real images, real images after phantoms
+    """
     same = dict(arch=arch, seed=seed, **same)
     first = run(run_config(weights=weights, data=phantoms, epochs=10, **same), runs)
     starts = weights, str(first/'model.safetensors')
@@ -103,7 +166,24 @@ def other_side(
     phantoms:pd.DataFrame, # Phantoms after `make_split`
     named:str=PHANTOMS,    # What `RunConfig.data` says of runs on phantoms
 ) -> pd.DataFrame:         # Predictions with the columns `run` and `on`: `real` or `phantom`
-    "Runs on phantoms asked about all real sources, runs on real images alone about phantoms of the test part."
+    """Runs on phantoms asked about all real sources, runs on real images alone about phantoms of the test part.
+
+    Parameters
+    ----------
+    folders : list
+        Folders of finished runs
+    real : pd.DataFrame
+        Image table of real sources
+    phantoms : pd.DataFrame
+        Phantoms after `make_split`
+    named : str, default PHANTOMS
+        What `RunConfig.data` says of runs on phantoms
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions with the columns `run` and `on`: `real` or `phantom`
+    """
     tables, held_out = [], phantoms[phantoms.split == 'test']
     for folder in folders:
         config = read_run(folder)['config']
@@ -118,7 +198,17 @@ def transfer(
     results:str|Path='results', # Folder of the record; the runs go to its folder `phantoms`
     runs:str|Path='runs',       # Folder of runs; these go to its folder `transfer`
 ):
-    "Train on phantoms, real images and both, and ask each run about the other kind of images."
+    """Train on phantoms, real images and both, and ask each run about the other kind of images.
+
+    Parameters
+    ----------
+    source : str, default ''
+        Real images, as `RunConfig.data`
+    results : str | Path, default 'results'
+        Folder of the record; the runs go to its folder `phantoms`
+    runs : str | Path, default 'runs'
+        Folder of runs; these go to its folder `transfer`
+    """
     made, folder = [], Path(results)/'phantoms'
     for seed in range(3):
         for arch, weights in TRANSFER:
@@ -133,7 +223,17 @@ def realism(
     results:str|Path='results', # Folder of the record; the tables go to its folder `phantoms`
     phantoms:str=PHANTOMS,      # Phantoms, as `RunConfig.data`
 ):
-    "Write how alike real images and phantoms are."
+    """Write how alike real images and phantoms are.
+
+    Parameters
+    ----------
+    source : str, default ''
+        Real images, as `RunConfig.data`
+    results : str | Path, default 'results'
+        Folder of the record; the tables go to its folder `phantoms`
+    phantoms : str, default PHANTOMS
+        Phantoms, as `RunConfig.data`
+    """
     write_findings(compare_sets(_real_sources(source), load_images(phantoms)), Path(results)/'phantoms')
 
 # %% ../../nbs/library/report/04_remake.ipynb #ea6831d7

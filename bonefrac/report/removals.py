@@ -23,7 +23,22 @@ def predictions_on(
     images:pd.DataFrame, # Image table of known regions, of this or another data set
     removal:str='none',  # Shortcut to take away first, a name of `bonefrac.audit.shortcuts.REMOVALS`
 ) -> pd.DataFrame:       # Predictions table
-    "Predictions of a run on any images whose regions are known."
+    """Predictions of a run on any images whose regions are known.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a finished run
+    images : pd.DataFrame
+        Image table of known regions, of this or another data set
+    removal : str, default 'none'
+        Shortcut to take away first, a name of `bonefrac.audit.shortcuts.REMOVALS`
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table
+    """
     choose(removal, REMOVALS, 'removal')
     found = predict(list(images.path), folder, change=partial(apply_removal, name=removal))
     if found.attrs['problems']: raise ValueError('{}: {}'.format(*found.attrs['problems'][0]))
@@ -38,7 +53,22 @@ def without_shortcuts(
     images:pd.DataFrame, # Image table of its data
     part:str='test',     # `valid` or `test`
 ) -> dict:               # Removal -> predictions table
-    "Predictions of a run for each removal of a shortcut."
+    """Predictions of a run for each removal of a shortcut.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a finished run
+    images : pd.DataFrame
+        Image table of its data
+    part : str, default 'test'
+        `valid` or `test`
+
+    Returns
+    -------
+    dict
+        Removal -> predictions table
+    """
     split = read_manifest(Path(folder)/'split.csv', images, check=False)
     rows = split[split.split == part]
     return {removal: predictions_on(folder, rows, removal) for removal in REMOVALS}

@@ -30,7 +30,13 @@ PUBLISHED = { # accuracy of the README, right answers that round to it, start
     'densenet121': (.86, 71, 'imagenet'), 'efficientnet_b0': (.89, 74, 'imagenet')}
 
 def published_scores() -> pd.DataFrame: # One row per model: published, images, start, low, high
-    "Published accuracies with their intervals."
+    """Published accuracies with their intervals.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per model: published, images, start, low, high
+    """
     columns = dict(zip(['published', 'images', 'start'], zip(*PUBLISHED.values())))
     table = pd.DataFrame(columns, index=list(PUBLISHED))
     table[['low', 'high']] = [wilson(k, TESTED) for k in table.images]
@@ -40,7 +46,18 @@ def published_scores() -> pd.DataFrame: # One row per model: published, images, 
 def reference_runs(
     record:str|Path, # Folder of the record
 ) -> pd.DataFrame:   # Rows of the record
-    "Recorded runs of the published protocol, without a filter."
+    """Recorded runs of the published protocol, without a filter.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+
+    Returns
+    -------
+    pd.DataFrame
+        Rows of the record
+    """
     runs = unchanged(read_record(record))
     return runs.query('recipe == "reference" and split == "shipped_originals" and filter == "none"')
 
@@ -50,7 +67,20 @@ def our_scores(
     record:str|Path,   # Folder of the record
     runs:pd.DataFrame, # From `reference_runs`
 ) -> pd.DataFrame:     # One row per network, start and size; `failed` counts runs no better than one answer for all
-    "Our accuracies by the published protocol."
+    """Our accuracies by the published protocol.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+    runs : pd.DataFrame
+        From `reference_runs`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per network, start and size; `failed` counts runs no better than one answer for all
+    """
     keys, rows = ['arch', 'weights', 'size'], []
     for key, part in runs.groupby(keys):
         failed = (part.accuracy <= part.majority).sum()
@@ -68,7 +98,20 @@ def accuracy_verdicts(
     ours:pd.DataFrame, # From `our_scores`
     majority:float,    # Accuracy of the most frequent answer, 0–1
 ) -> pd.DataFrame:     # One row per model: verdict, evidence
-    "Verdict on each published accuracy."
+    """Verdict on each published accuracy.
+
+    Parameters
+    ----------
+    ours : pd.DataFrame
+        From `our_scores`
+    majority : float
+        Accuracy of the most frequent answer, 0–1
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per model: verdict, evidence
+    """
     rows = {}
     for row in published_scores().itertuples():
         own, name = _like_published(ours, row.Index), row.Index
@@ -81,7 +124,18 @@ def _limits(table): return table.low.map('{:.2f}'.format) + ' to ' + table.high.
 def beside(
     ours:pd.DataFrame, # From `our_scores`
 ) -> pd.DataFrame:     # One row per model, start and size of ours, as texts; `open` where there is no run
-    "Published accuracies and ours."
+    """Published accuracies and ours.
+
+    Parameters
+    ----------
+    ours : pd.DataFrame
+        From `our_scores`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per model, start and size of ours, as texts; `open` where there is no run
+    """
     told, own = published_scores(), ours.set_index('arch')
     theirs = pd.DataFrame({
         'published': told.published.map('{:.2f}'.format),
@@ -99,7 +153,18 @@ def beside(
 def opening_text(
     judged:pd.DataFrame, # From `accuracy_verdicts`
 ) -> str:                # Markdown
-    "How many of the published accuracies are reproduced, and why the others are open."
+    """How many of the published accuracies are reproduced, and why the others are open.
+
+    Parameters
+    ----------
+    judged : pd.DataFrame
+        From `accuracy_verdicts`
+
+    Returns
+    -------
+    str
+        Markdown
+    """
     done = judged.verdict == 'reproduced'
     text = (f'**{done.sum() or "None"} of {len(judged)} published '
             'accuracies is reproduced so far.**')
@@ -112,7 +177,20 @@ def open_text(
     ours:pd.DataFrame, # From `our_scores`
     majority:float,    # Accuracy of the most frequent answer, 0–1
 ) -> str:              # Markdown, one point per reason
-    "Why our accuracies cannot be put beside the published ones yet."
+    """Why our accuracies cannot be put beside the published ones yet.
+
+    Parameters
+    ----------
+    ours : pd.DataFrame
+        From `our_scores`
+    majority : float
+        Accuracy of the most frequent answer, 0–1
+
+    Returns
+    -------
+    str
+        Markdown, one point per reason
+    """
     missing = ', '.join(sorted(set(PUBLISHED) - set(ours.arch)))
     small = sorted({str(size) for size in ours['size'] if size < 224})
     scratch = set(ours[ours.weights == 'scratch'].arch) & set(PUBLISHED)
@@ -139,7 +217,18 @@ PARTS_CLAIMED = { # claim -> the change that was measured
 def recipe_claims(
     changes:pd.DataFrame, # From `ablation_changes`
 ) -> list:                # Rows of claim, verdict, evidence
-    "Parts of the published recipe, each by the change next to it that was measured."
+    """Parts of the published recipe, each by the change next to it that was measured.
+
+    Parameters
+    ----------
+    changes : pd.DataFrame
+        From `ablation_changes`
+
+    Returns
+    -------
+    list
+        Rows of claim, verdict, evidence
+    """
     sure, rows = clear(changes).index, []
     for claim, change in PARTS_CLAIMED.items():
         row = changes.loc[change]
@@ -157,7 +246,20 @@ def clahe_claim(
     filters:pd.DataFrame, # `Answers.changes` with the columns `arch` and `filter`
     effect:float=.06,     # Gain that was claimed
 ) -> tuple:               # claim, verdict, evidence
-    "What the record says of six points by CLAHE."
+    """What the record says of six points by CLAHE.
+
+    Parameters
+    ----------
+    filters : pd.DataFrame
+        `Answers.changes` with the columns `arch` and `filter`
+    effect : float, default 0.06
+        Gain that was claimed
+
+    Returns
+    -------
+    tuple
+        claim, verdict, evidence
+    """
     claim, clahe = 'CLAHE alone gave +6 %', filters[filters['filter'] == 'clahe']
     if clahe.empty: return claim, 'open', 'no run yet'
     clahe = clahe.assign(p_holm=holm(clahe.p))
@@ -171,7 +273,18 @@ def clahe_claim(
 def best_claim(
     small:dict, # `Answers.small`
 ) -> tuple:     # claim, verdict, evidence
-    "What the record says of ResNet-18 as the best."
+    """What the record says of ResNet-18 as the best.
+
+    Parameters
+    ----------
+    small : dict
+        `Answers.small`
+
+    Returns
+    -------
+    tuple
+        claim, verdict, evidence
+    """
     own = small['resnet18', 'scratch']
     pairs = {(name,): (own, small[name, 'scratch'])
              for name in PUBLISHED
@@ -184,7 +297,18 @@ def best_claim(
 def effect_claims(
     answers:Answers, # From the record
 ) -> list:           # Rows of claim, verdict, evidence
-    "Gains by filters, by transfer, and the best network."
+    """Gains by filters, by transfer, and the best network.
+
+    Parameters
+    ----------
+    answers : Answers
+        From the record
+
+    Returns
+    -------
+    list
+        Rows of claim, verdict, evidence
+    """
     filters = with_keys(answers.changes, 'arch', 'start', 'filter')
     transfer = with_keys(answers.imagenet, 'arch', 'start', 'against')
     kinds = ('each went on with the weights of the one before. '
@@ -201,7 +325,20 @@ def data_claims(
     record:str|Path, # Folder of the record
     data:str,        # Hash of the images
 ) -> list:           # Rows of claim, verdict, evidence
-    "Numbers of images."
+    """Numbers of images.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+    data : str
+        Hash of the images
+
+    Returns
+    -------
+    list
+        Rows of claim, verdict, evidence
+    """
     part = record_manifest(record, 'shipped', data).groupby('split')
     audit = Path(record)/'audit'
     flow = pd.read_csv(audit/'flow.csv').set_index('count')
@@ -225,7 +362,18 @@ def data_claims(
 def overfitting_claim(
     record:str|Path, # Folder of the record
 ) -> tuple:          # claim, verdict, evidence
-    "Accuracy on training images beside that on others, of runs that kept both."
+    """Accuracy on training images beside that on others, of runs that kept both.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+
+    Returns
+    -------
+    tuple
+        claim, verdict, evidence
+    """
     said, gaps = [], []
     for name, found in labelled_runs(record).items():
         if 'reviewed' not in found: continue # older runs did not keep their training part
@@ -241,7 +389,18 @@ def overfitting_claim(
 def said_claims(
     record:str|Path, # Folder of the record
 ) -> list:           # Rows of claim, verdict, evidence
-    "Claims that are followed, void or absent."
+    """Claims that are followed, void or absent.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+
+    Returns
+    -------
+    list
+        Rows of claim, verdict, evidence
+    """
     costs = pd.read_csv(Path(record)/'cost.csv')
     costs = costs[costs['size'] == SIZE].set_index('arch').multiply_adds/1e6
     price = ', '.join(f'{name} {costs[name]:.0f}'
@@ -261,7 +420,24 @@ def claims_table(
     answers:Answers,      # From the same record
     data:str,             # Hash of the images
 ) -> pd.DataFrame:        # One row per claim: claim, verdict, evidence
-    "Every claim of the published study with its verdict."
+    """Every claim of the published study with its verdict.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+    judged : pd.DataFrame
+        From `accuracy_verdicts`
+    answers : Answers
+        From the same record
+    data : str
+        Hash of the images
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per claim: claim, verdict, evidence
+    """
     rows = [(f'{name} {PUBLISHED[name][0]:.0%}', row.verdict, row.evidence)
             for name, row in judged.iterrows()]
     changes = ablation_changes(ablation_tables(record))

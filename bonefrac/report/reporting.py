@@ -30,7 +30,18 @@ def _check_item(row):
 def reporting_items(
     path:str|Path,  # CSV file with the columns `ITEM_COLUMNS`; several targets are separated by semicolons
 ) -> pd.DataFrame:  # One row per item, all text
-    "Items of reporting guidelines."
+    """Items of reporting guidelines.
+
+    Parameters
+    ----------
+    path : str | Path
+        CSV file with the columns `ITEM_COLUMNS`; several targets are separated by semicolons
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per item, all text
+    """
     with open(path, encoding='utf8', newline='') as file: items = pd.DataFrame(csv.DictReader(file)).fillna('')
     missing = [name for name in ITEM_COLUMNS if name not in items]
     if missing: raise ValueError(f'{path}: no column {", ".join(missing)}')
@@ -46,7 +57,18 @@ def reporting_items(
 def reporting_summary(
     items:pd.DataFrame, # From `reporting_items`
 ) -> pd.DataFrame:      # One row per guideline, one column per status
-    "How many items have which status."
+    """How many items have which status.
+
+    Parameters
+    ----------
+    items : pd.DataFrame
+        From `reporting_items`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per guideline, one column per status
+    """
     counts = pd.crosstab(items.guideline, items.status)
     order = items.guideline.unique()
     return counts.reindex(order, columns=STATUSES, fill_value=0).rename_axis(columns=None)
@@ -55,7 +77,18 @@ def reporting_summary(
 def coverage_text(
     summary:pd.DataFrame, # From `reporting_summary`
 ) -> str:                 # Markdown
-    "How much of each guideline is answered in full."
+    """How much of each guideline is answered in full.
+
+    Parameters
+    ----------
+    summary : pd.DataFrame
+        From `reporting_summary`
+
+    Returns
+    -------
+    str
+        Markdown
+    """
     asked = summary.sum(axis=1) - summary['not applicable']
     said = '; '.join(f'{name} {row.met} of {asked[name]} '
                      f'({row.met/asked[name]:.0%})'
@@ -80,7 +113,20 @@ def missing_evidence(
     items:pd.DataFrame, # From `reporting_items`
     root:str|Path='.',  # Top of the repository
 ) -> list:              # Items and targets that are not there
-    "Evidence that cannot be found."
+    """Evidence that cannot be found.
+
+    Parameters
+    ----------
+    items : pd.DataFrame
+        From `reporting_items`
+    root : str | Path, default '.'
+        Top of the repository
+
+    Returns
+    -------
+    list
+        Items and targets that are not there
+    """
     root, missing, seen = Path(root), [], {}
     for row in items.itertuples():
         for target in _targets(row.evidence):
@@ -92,7 +138,18 @@ def missing_evidence(
 def heading_anchor(
     text:str, # Text of a heading
 ) -> str:     # Such as `which-architecture-is-best`
-    "Identifier of a heading as Pandoc makes it."
+    """Identifier of a heading as Pandoc makes it.
+
+    Parameters
+    ----------
+    text : str
+        Text of a heading
+
+    Returns
+    -------
+    str
+        Such as `which-architecture-is-best`
+    """
     words = re.sub(r'[^\w\s.-]', '', text.lower()).split()
     return re.sub(r'^[^a-z]+', '', '-'.join(words)) or 'section'
 
@@ -107,7 +164,20 @@ def section_of(
     notebook:str|Path, # Notebook
     cell:str,          # Id of one of its cells
 ) -> tuple:            # Heading and its anchor; the anchor of the title is empty
-    "Nearest heading at or above a cell."
+    """Nearest heading at or above a cell.
+
+    Parameters
+    ----------
+    notebook : str | Path
+        Notebook
+    cell : str
+        Id of one of its cells
+
+    Returns
+    -------
+    tuple
+        Heading and its anchor; the anchor of the title is empty
+    """
     above = ('', '')
     for candidate in _cells(notebook):
         headings = _headings(candidate)
@@ -136,6 +206,21 @@ def evidence_links(
     root:str|Path='../..', # Top of the repository, from the notebook that shows the links
     here:str='study',      # Folder of that notebook below nbs/
 ) -> str:                  # Markdown
-    "Targets as links to pages of the site, or to files of the repository; each link once."
+    """Targets as links to pages of the site, or to files of the repository; each link once.
+
+    Parameters
+    ----------
+    evidence : str
+        Targets of an item
+    root : str | Path, default '../..'
+        Top of the repository, from the notebook that shows the links
+    here : str, default 'study'
+        Folder of that notebook below nbs/
+
+    Returns
+    -------
+    str
+        Markdown
+    """
     links = [_link(target, Path(root), here) for target in _targets(evidence)]
     return ', '.join(dict.fromkeys(links))

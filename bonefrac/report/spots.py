@@ -28,7 +28,20 @@ def spot_runs(
     record:str|Path='results', # Folder of the record
     labels:str='reviewed',     # A name of `LABELS`, of the regions
 ) -> dict:                     # Name of a configuration -> its rows, by fold
-    "Recorded runs of the task `spot`, by configuration."
+    """Recorded runs of the task `spot`, by configuration.
+
+    Parameters
+    ----------
+    record : str | Path, default 'results'
+        Folder of the record
+    labels : str, default 'reviewed'
+        A name of `LABELS`, of the regions (published, reviewed)
+
+    Returns
+    -------
+    dict
+        Name of a configuration -> its rows, by fold
+    """
     runs = unchanged(read_record(record), task='spot', labels=labels)
     if not len(runs): return {}
     runs = runs[runs[list(SPOT_DESIGN)].eq(pd.Series(SPOT_DESIGN)).all(axis=1)].sort_values('fold')
@@ -38,28 +51,76 @@ def spot_runs(
 def most_complete(
     runs:dict, # From `spot_runs`, not empty
 ) -> tuple:    # Name, and its rows by fold
-    "The configuration with the most folds; among those, the one that validation films prefer."
+    """The configuration with the most folds; among those, the one that validation films prefer.
+
+    Parameters
+    ----------
+    runs : dict
+        From `spot_runs`, not empty
+
+    Returns
+    -------
+    tuple
+        Name, and its rows by fold
+    """
     return max(runs.items(), key=lambda item: (len(item[1]), item[1].valid_accuracy.mean()))
 
 def spot_table(
     record:str|Path,   # Folder of the record
     rows:pd.DataFrame, # Of one configuration
 ) -> pd.DataFrame:     # Predictions table of kind `boxes`, of all recorded folds
-    "Pooled test predictions of a configuration."
+    """Pooled test predictions of a configuration.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+    rows : pd.DataFrame
+        Of one configuration
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of kind `boxes`, of all recorded folds
+    """
     return pool_folds([recorded_predictions(record, run) for run in rows.run])
 
 def spot_threshold(
     record:str|Path,   # Folder of the record
     rows:pd.DataFrame, # Of one configuration
 ) -> float:            # Mean over the folds
-    "Probability from which a film counts as annotated, as the validation films of each fold choose it."
+    """Probability from which a film counts as annotated, as the validation films of each fold choose it.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of the record
+    rows : pd.DataFrame
+        Of one configuration
+
+    Returns
+    -------
+    float
+        Mean over the folds
+    """
     return sum(threshold_of(recorded_predictions(record, run, 'valid')) for run in rows.run)/len(rows)
 
 # %% ../../nbs/library/report/10_spots.ipynb #e00c51c7
 def without_bone(
     probes:pd.DataFrame, # Table of the audit: target, features, n, auroc, auroc_low, auroc_high
 ) -> pd.DataFrame:       # Its rows about `annotated`: features, n, auroc, low, high; the best first
-    "How well features that show no bone tell annotated from empty films."
+    """How well features that show no bone tell annotated from empty films.
+
+    Parameters
+    ----------
+    probes : pd.DataFrame
+        Table of the audit: target, features, n, auroc, auroc_low, auroc_high
+
+    Returns
+    -------
+    pd.DataFrame
+        Its rows about `annotated`: features, n, auroc, low, high; the best first
+    """
     rows = probes[probes.target == 'annotated'].rename(columns=dict(auroc_low='low', auroc_high='high'))
     return rows[['features', 'n', 'auroc', 'low', 'high']].sort_values('auroc', ascending=False, ignore_index=True)
 
@@ -67,7 +128,20 @@ def found_by_class(
     table:pd.DataFrame, # Predictions table of kind `boxes` with `class`
     threshold:float,    # Probability from which an image counts as annotated
 ) -> pd.DataFrame:      # One row per class: n, called, pointing
-    "Of the annotated images of each class: the share that is called annotated, and in how many the best box is right."
+    """Of the annotated images of each class: the share that is called annotated, and in how many the best box is right.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Predictions table of kind `boxes` with `class`
+    threshold : float
+        Probability from which an image counts as annotated
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per class: n, called, pointing
+    """
     there = annotated(table)
     called = presence(there).probability >= threshold
     rows = {name: dict(n=len(part), called=called[part.index].mean(),
@@ -80,7 +154,20 @@ def same_images(
     first:pd.DataFrame, # Predictions table
     other:pd.DataFrame, # Predictions table
 ) -> tuple:             # Both, with the images that both have, in one order
-    "Two predictions tables on their common images."
+    """Two predictions tables on their common images.
+
+    Parameters
+    ----------
+    first : pd.DataFrame
+        Predictions table
+    other : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    tuple
+        Both, with the images that both have, in one order
+    """
     common = sorted(set(first['name']) & set(other['name']))
     return tuple(table.set_index('name').loc[common].reset_index() for table in (first, other))
 
@@ -88,7 +175,20 @@ def region_gain(
     joint:pd.DataFrame, # Predictions table of kind `classes`, of a network that also says where
     others:dict,        # Name -> predictions table of kind `classes`, of a network for regions alone
 ) -> pd.DataFrame:      # From `paired_differences`, one row per name: joint minus other
-    "What learning where adds to the region."
+    """What learning where adds to the region.
+
+    Parameters
+    ----------
+    joint : pd.DataFrame
+        Predictions table of kind `classes`, of a network that also says where
+    others : dict
+        Name -> predictions table of kind `classes`, of a network for regions alone
+
+    Returns
+    -------
+    pd.DataFrame
+        From `paired_differences`, one row per name: joint minus other
+    """
     pairs = {name: tuple({0: one} for one in same_images(joint, table)) for name, table in others.items()}
     return paired_differences(pairs)
 
@@ -97,7 +197,22 @@ def region_networks(
     review:pd.DataFrame=None,  # From `read_review`
     labels:str='reviewed',     # A name of `LABELS`
 ) -> dict:                     # Name -> pooled predictions table
-    "Networks for regions alone, trained and tested on one set of labels."
+    """Networks for regions alone, trained and tested on one set of labels.
+
+    Parameters
+    ----------
+    record : str | Path, default 'results'
+        Folder of the record
+    review : pd.DataFrame, default None
+        From `read_review`
+    labels : str, default 'reviewed'
+        A name of `LABELS` (published, reviewed)
+
+    Returns
+    -------
+    dict
+        Name -> pooled predictions table
+    """
     key, runs = f'{labels}, {labels}', labelled_runs(record)
     return {name: label_tables(record, review, found)[key] for name, found in runs.items() if labels in found}
 
@@ -106,7 +221,20 @@ def spot_text(
     table:pd.DataFrame, # Predictions table of kind `boxes`
     rows:pd.DataFrame,  # Rows of the record that it was pooled from
 ) -> str:               # Two sentences of Markdown
-    "What a network that says where reaches, in words."
+    """What a network that says where reaches, in words.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Predictions table of kind `boxes`
+    rows : pd.DataFrame
+        Rows of the record that it was pooled from
+
+    Returns
+    -------
+    str
+        Two sentences of Markdown
+    """
     whether, where = binary_metrics(presence(table)), detection_metrics(table)
     folds = f'{len(rows)} of {rows.folds.iloc[0]} folds'
     return (f'Whether anything is annotated: **AUROC {interval_words(whether, "auroc")}** '
@@ -127,7 +255,20 @@ def score_rows(
     table:pd.DataFrame, # Predictions table of kind `boxes`
     n_boot:int=1000,    # Number of bootstrap resamples
 ) -> pd.DataFrame:      # One row per score in words; columns `all films`, `annotated films`: value with interval
-    "Every score on all films and on annotated films alone."
+    """Every score on all films and on annotated films alone.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Predictions table of kind `boxes`
+    n_boot : int, default 1000
+        Number of bootstrap resamples
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per score in words; columns `all films`, `annotated films`: value with interval
+    """
     both = {'all films': table, 'annotated films': annotated(table)}
     found = {name: detection_metrics(part, n_boot) for name, part in both.items()}
     return pd.DataFrame({name: {SCORE_NAMES[key]: interval_words(scores, key) if scores[key] is not None else '–'
@@ -149,7 +290,18 @@ BESIDE = dict(zip(PUBLISHED_SPOTS.columns[2:], ('ap50', 'ap', 'sensitivity_1fp')
 def beside_rows(
     scores:dict, # From `detection_metrics`
 ) -> list:       # Rows of text, in the columns of `PUBLISHED_SPOTS`
-    "What others state of these films, and what a network here reaches."
+    """What others state of these films, and what a network here reaches.
+
+    Parameters
+    ----------
+    scores : dict
+        From `detection_metrics`
+
+    Returns
+    -------
+    list
+        Rows of text, in the columns of `PUBLISHED_SPOTS`
+    """
     others = PUBLISHED_SPOTS.astype(object).where(PUBLISHED_SPOTS.notna(), '–').values.tolist()
     own = [interval_words(scores, name) for name in BESIDE.values()]
     return [*others, [f'this page, n = {scores["n"]}', 'by examination', *own]]
@@ -158,7 +310,20 @@ def left_for(
     mean:float,     # Stated mean over all classes, rounded to .001
     listed:list,    # Stated values of all classes but one, rounded to .001
 ) -> tuple:         # Value, and the lowest and highest that rounding allows
-    "What the class that is not listed must have had."
+    """What the class that is not listed must have had.
+
+    Parameters
+    ----------
+    mean : float
+        Stated mean over all classes, rounded to .001
+    listed : list
+        Stated values of all classes but one, rounded to .001
+
+    Returns
+    -------
+    tuple
+        Value, and the lowest and highest that rounding allows
+    """
     n, error = len(listed) + 1, .0005
     value = n*mean - sum(listed)
     return value, value - error*(2*n - 1), value + error*(2*n - 1)

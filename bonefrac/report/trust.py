@@ -36,7 +36,18 @@ CHOICE = 'choice of each fold'
 def with_choice(
     found:dict, # Name -> folds, dicts of `valid` and `test`
 ) -> dict:      # The same with `CHOICE`, first
-    "Candidates and what each fold chooses among them."
+    """Candidates and what each fold chooses among them.
+
+    Parameters
+    ----------
+    found : dict
+        Name -> folds, dicts of `valid` and `test`
+
+    Returns
+    -------
+    dict
+        The same with `CHOICE`, first
+    """
     chosen = nested_choice(found)[1]
     return {CHOICE: [found[name][k] for k, name in enumerate(chosen)], **found}
 
@@ -44,7 +55,20 @@ def trust_folds(
     known:Known,           # Of a record
     labels:str='reviewed', # A name of `LABELS`
 ) -> dict:                 # Name -> folds
-    "Cross-validated networks of a label set."
+    """Cross-validated networks of a label set.
+
+    Parameters
+    ----------
+    known : Known
+        Of a record
+    labels : str, default 'reviewed'
+        A name of `LABELS` (published, reviewed)
+
+    Returns
+    -------
+    dict
+        Name -> folds
+    """
     found = known.candidates(labels)
     if not found: raise ValueError(f'{known.record}: no network has five folds on {labels} labels')
     return with_choice(found)
@@ -53,7 +77,20 @@ def task_folds(
     record:str|Path, # Folder of a record
     task:str,        # A name of `TASKS`
 ) -> dict:           # Name -> folds; empty where no network has five
-    "Cross-validated networks of another question."
+    """Cross-validated networks of another question.
+
+    Parameters
+    ----------
+    record : str | Path
+        Folder of a record
+    task : str
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
+
+    Returns
+    -------
+    dict
+        Name -> folds; empty where no network has five
+    """
     runs = unchanged(read_record(record), task=task)
     if not len(runs): return {}
     rows = five_folds(named_runs(of_main_design(runs)))
@@ -63,7 +100,13 @@ def task_folds(
 ERROR = 'ECE, 15 bins' # the measure of `calibration_scores` that verdicts go by
 
 class Trust:
-    "Networks before and after calibration."
+    """Networks before and after calibration.
+
+    Parameters
+    ----------
+    found : dict
+        Name -> folds
+    """
     def __init__(self,
         found:dict, # Name -> folds
     ): self.found = found
@@ -101,7 +144,24 @@ def limits_text(
     high:float,   # Upper end
     digits:int=3, # Decimals
 ) -> str:         # Such as `0.022 (0.012 to 0.033)`
-    "Number with its interval."
+    """Number with its interval.
+
+    Parameters
+    ----------
+    value : float
+        A number
+    low : float
+        Lower end of its interval
+    high : float
+        Upper end
+    digits : int, default 3
+        Decimals
+
+    Returns
+    -------
+    str
+        Such as `0.022 (0.012 to 0.033)`
+    """
     form = f'{{:.{digits}f}}'
     return f'{form} ({form} to {form})'.format(value, low, high)
 
@@ -109,7 +169,20 @@ def range_text(
     values:list, # Numbers
     digits:int=2, # Decimals
 ) -> str:        # Such as `0.63 to 0.72`
-    "Lowest and highest."
+    """Lowest and highest.
+
+    Parameters
+    ----------
+    values : list
+        Numbers
+    digits : int, default 2
+        Decimals
+
+    Returns
+    -------
+    str
+        Such as `0.63 to 0.72`
+    """
     low, high = min(values), max(values)
     return f'{low:.{digits}f} to {high:.{digits}f}'
 
@@ -117,7 +190,20 @@ def calibration_rows(
     trust:Trust,    # Of some networks
     error:str=ERROR, # A measure of `calibration_scores`
 ) -> list:          # Rows of text
-    "Network, temperatures, error before and after, the error of perfect calibration, change of log loss."
+    """Network, temperatures, error before and after, the error of perfect calibration, change of log loss.
+
+    Parameters
+    ----------
+    trust : Trust
+        Of some networks
+    error : str, default ERROR
+        A measure of `calibration_scores`
+
+    Returns
+    -------
+    list
+        Rows of text
+    """
     rows = []
     for name, scores in trust.scores.items():
         errors = [limits_text(*table.loc[error]) for table in scores]
@@ -130,7 +216,20 @@ def detail_rows(
     trust:Trust, # Of some networks
     name:str,    # One of them
 ) -> list:       # Rows of text
-    "Each measure of calibration before and after."
+    """Each measure of calibration before and after.
+
+    Parameters
+    ----------
+    trust : Trust
+        Of some networks
+    name : str
+        One of them
+
+    Returns
+    -------
+    list
+        Rows of text
+    """
     before, after = trust.scores[name]
     both = [[limits_text(*row) for row in table.to_numpy()] for table in (before, after)]
     return list(zip(before.index, *both))
@@ -143,7 +242,22 @@ def below_text(
     high:float,  # Upper end of its interval
     bar:float,   # What it should not exceed
 ) -> str:        # A few words
-    "Whether a number keeps below a bar, and its interval with it."
+    """Whether a number keeps below a bar, and its interval with it.
+
+    Parameters
+    ----------
+    value : float
+        A number
+    high : float
+        Upper end of its interval
+    bar : float
+        What it should not exceed
+
+    Returns
+    -------
+    str
+        A few words
+    """
     if high <= bar: return 'reached'
     return 'reached, but not by the whole interval' if value <= bar else 'missed'
 
@@ -152,7 +266,22 @@ def claim_text(
     low:float, # Lower end of its interval
     high:float, # Upper end
 ) -> str:      # A few words
-    "Whether too much is claimed, or too little."
+    """Whether too much is claimed, or too little.
+
+    Parameters
+    ----------
+    gap : float
+        Claimed minus observed, −1 to 1
+    low : float
+        Lower end of its interval
+    high : float
+        Upper end
+
+    Returns
+    -------
+    str
+        A few words
+    """
     word = 'too little' if high < 0 else 'too much' if low > 0 else None
     ends = sorted([100*abs(low), 100*abs(high)])
     if word is None: return f'as much as comes true, within {100*max(abs(low), abs(high)):.1f} points'
@@ -162,7 +291,20 @@ def calibration_text(
     trust:Trust, # Of some networks
     name:str,    # One of them
 ) -> str:        # Three sentences
-    "What a temperature does to a network."
+    """What a temperature does to a network.
+
+    Parameters
+    ----------
+    trust : Trust
+        Of some networks
+    name : str
+        One of them
+
+    Returns
+    -------
+    str
+        Three sentences
+    """
     claimed = [claim_text(*table.loc['claimed − observed']) for table in trust.scores[name]]
     before, after = (table.loc[ERROR] for table in trust.scores[name])
     return (f'Uncalibrated, the network claims {claimed[0]}; at its temperature {claimed[1]}. The calibration error '
@@ -175,7 +317,20 @@ def share_in(
     values:pd.Series, # Coverage of each fold, 0–1
     ends:tuple,       # Lowest and highest that is allowed
 ) -> str:             # Such as `5 of 5 folds within 0.84 to 0.96`
-    "How many folds lie within a range."
+    """How many folds lie within a range.
+
+    Parameters
+    ----------
+    values : pd.Series
+        Coverage of each fold, 0–1
+    ends : tuple
+        Lowest and highest that is allowed
+
+    Returns
+    -------
+    str
+        Such as `5 of 5 folds within 0.84 to 0.96`
+    """
     inside = values.between(*ends).sum()
     return f'{inside} of {plural(len(values), "fold")} within {ends[0]:.2f} to {ends[1]:.2f}'
 
@@ -183,7 +338,20 @@ def easy_text(
     right:float, # Accuracy, 0–1
     level:float, # Level of the sets, 0–1
 ) -> str:        # A sentence, or nothing
-    "Why sets are small where a network is better than their level."
+    """Why sets are small where a network is better than their level.
+
+    Parameters
+    ----------
+    right : float
+        Accuracy, 0–1
+    level : float
+        Level of the sets, 0–1
+
+    Returns
+    -------
+    str
+        A sentence, or nothing
+    """
     if right < level: return ''
     return (f' The most probable answer alone is right in {right:.1%}, more than {level:.0%}: small sets are no '
             'achievement at this level.')
@@ -193,7 +361,22 @@ def coverage_text(
     name:str,          # One of them
     level:float=LEVEL, # Wanted coverage, 0–1
 ) -> str:              # A few sentences
-    "What the sets of a network are worth."
+    """What the sets of a network are worth.
+
+    Parameters
+    ----------
+    trust : Trust
+        Of some networks
+    name : str
+        One of them
+    level : float, default LEVEL
+        Wanted coverage, 0–1
+
+    Returns
+    -------
+    str
+        A few sentences
+    """
     sets = cross_sets(trust.calibrated[name], level)
     found, folds = set_scores(sets), coverage_by(sets, 'fold').coverage
     holds = 'contains' if found['low'] <= level <= found['high'] else 'leaves out'
@@ -212,7 +395,25 @@ def source_sets(
     source:str,   # A name of `SOURCES`
     draws:int=20, # Choices by chance
 ) -> pd.DataFrame: # From `cross_sets`, all choices together
-    "Sets by one source of calibration images."
+    """Sets by one source of calibration images.
+
+    Parameters
+    ----------
+    folds : list
+        Dicts of `valid` and `test`
+    level : float
+        Wanted coverage, 0–1
+    source : str
+        A name of `SOURCES` (validation part, validation part, one image per examination, other half of the test
+        part, test parts of other folds)
+    draws : int, default 20
+        Choices by chance
+
+    Returns
+    -------
+    pd.DataFrame
+        From `cross_sets`, all choices together
+    """
     seeds = range(draws if source in BY_CHANCE else 1)
     return pd.concat([cross_sets(folds, level, source, seed=seed) for seed in seeds], ignore_index=True)
 
@@ -220,7 +421,20 @@ def source_table(
     folds:list,             # Dicts of `valid` and `test`
     levels:tuple=(.9, .95), # Wanted coverages, 0–1
 ) -> pd.DataFrame:          # One row per level and source: expected, coverage, low, high, size, empty
-    "Coverage and size of sets by what calibrates them."
+    """Coverage and size of sets by what calibrates them.
+
+    Parameters
+    ----------
+    folds : list
+        Dicts of `valid` and `test`
+    levels : tuple, default (0.9, 0.95)
+        Wanted coverages, 0–1
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per level and source: expected, coverage, low, high, size, empty
+    """
     rows = {}
     for level, source in product(levels, SOURCES):
         found = set_scores(source_sets(folds, level, source))
@@ -234,7 +448,23 @@ def source_gap(
     level:float, # Wanted coverage, 0–1
     source:str,  # A name of `SOURCES`
 ) -> dict:       # difference, low, high (95 %), rounding (the difference that sound sets of these sizes have)
-    "Coverage by the validation part minus that by another source, paired by image."
+    """Coverage by the validation part minus that by another source, paired by image.
+
+    Parameters
+    ----------
+    folds : list
+        Dicts of `valid` and `test`
+    level : float
+        Wanted coverage, 0–1
+    source : str
+        A name of `SOURCES` (validation part, validation part, one image per examination, other half of the test
+        part, test parts of other folds)
+
+    Returns
+    -------
+    dict
+        difference, low, high (95 %), rounding (the difference that sound sets of these sizes have)
+    """
     own, other = (mean_covered(source_sets(folds, level, one)) for one in ('validation part', source))
     table = (own - other).reset_index()
     difference, low, high = with_interval(table['covered'], table['group'])
@@ -244,7 +474,18 @@ def source_gap(
 def gap_text(
     gap:dict, # From `source_gap`
 ) -> str:     # A sentence
-    "Whether validation images promise too much."
+    """Whether validation images promise too much.
+
+    Parameters
+    ----------
+    gap : dict
+        From `source_gap`
+
+    Returns
+    -------
+    str
+        A sentence
+    """
     points = {key: f'{100*value:+.1f}' for key, value in gap.items()}
     word, end = 'not told from', ''
     if gap['low'] > gap['rounding']: word, end = 'more than', ': it is cautious'
@@ -258,7 +499,20 @@ def class_sets(
     folds:list,  # Dicts of `valid` and `test`
     level:float, # Wanted coverage, 0–1
 ) -> dict:       # How limits are set -> from `cross_sets`
-    "One limit for all classes, and one for each."
+    """One limit for all classes, and one for each.
+
+    Parameters
+    ----------
+    folds : list
+        Dicts of `valid` and `test`
+    level : float
+        Wanted coverage, 0–1
+
+    Returns
+    -------
+    dict
+        How limits are set -> from `cross_sets`
+    """
     others = 'test parts of other folds'
     return {'one limit': cross_sets(folds, level),
             'a limit per class': cross_sets(folds, level, by_class=True),
@@ -268,7 +522,20 @@ def class_table(
     folds:list,        # Dicts of `valid` and `test`
     level:float=LEVEL, # Wanted coverage, 0–1
 ) -> pd.DataFrame:     # One row per class, texts: n, then coverage with its interval and mean size by limit
-    "Coverage of each class by how limits are set."
+    """Coverage of each class by how limits are set.
+
+    Parameters
+    ----------
+    folds : list
+        Dicts of `valid` and `test`
+    level : float, default LEVEL
+        Wanted coverage, 0–1
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per class, texts: n, then coverage with its interval and mean size by limit
+    """
     tables = {how: coverage_by(sets, 'truth') for how, sets in class_sets(folds, level).items()}
     texts = {how: [f'{limits_text(row.coverage, row.low, row.high, 2)}; {row.size_:.2f}'
                    for row in table.rename(columns=dict(size='size_')).itertuples()] for how, table in tables.items()}
@@ -279,7 +546,20 @@ def class_text(
     folds:list,        # Dicts of `valid` and `test`
     level:float=LEVEL, # Wanted coverage, 0–1
 ) -> str:              # Two sentences
-    "Which class one limit serves worst, and what a limit per class costs."
+    """Which class one limit serves worst, and what a limit per class costs.
+
+    Parameters
+    ----------
+    folds : list
+        Dicts of `valid` and `test`
+    level : float, default LEVEL
+        Wanted coverage, 0–1
+
+    Returns
+    -------
+    str
+        Two sentences
+    """
     found = class_sets(folds, level)
     worst = coverage_by(found['one limit'], 'truth').sort_values('coverage').iloc[0]
     sizes = {how: sets['size'].mean() for how, sets in found.items()}
@@ -293,7 +573,20 @@ def promise_text(
     found:dict,   # From `kept_scores`
     wanted:float, # Accuracy that was promised, 0–1
 ) -> str:         # A word or two
-    "Whether a promise was kept."
+    """Whether a promise was kept.
+
+    Parameters
+    ----------
+    found : dict
+        From `kept_scores`
+    wanted : float
+        Accuracy that was promised, 0–1
+
+    Returns
+    -------
+    str
+        A word or two
+    """
     if not found['n']: return 'nothing answered'
     if found['accuracy'] >= wanted: return 'kept'
     return 'broken' if found['high'] < wanted else 'just missed'
@@ -302,7 +595,20 @@ def refusal(
     refused:pd.DataFrame, # From `refused_folds`
     wanted:float,         # Accuracy of kept answers, 0–1
 ) -> dict:                # From `kept_scores`, with folds (that keep the promise) and verdict
-    "What one promise is worth."
+    """What one promise is worth.
+
+    Parameters
+    ----------
+    refused : pd.DataFrame
+        From `refused_folds`
+    wanted : float
+        Accuracy of kept answers, 0–1
+
+    Returns
+    -------
+    dict
+        From `kept_scores`, with folds (that keep the promise) and verdict
+    """
     kept, found = refused[refused['kept']], kept_scores(refused)
     by_fold = kept.groupby('fold')['correct'].mean()
     folds = int((by_fold >= wanted).sum())
@@ -312,7 +618,20 @@ def refusals(
     folds:list,   # Dicts of `valid` and `test`
     wanted:tuple, # Accuracies of kept answers, 0–1
 ) -> pd.DataFrame: # One row per accuracy: n, coverage, accuracy, low, high, folds (that keep the promise), verdict
-    "What is answered where a network may refuse."
+    """What is answered where a network may refuse.
+
+    Parameters
+    ----------
+    folds : list
+        Dicts of `valid` and `test`
+    wanted : tuple
+        Accuracies of kept answers, 0–1
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per accuracy: n, coverage, accuracy, low, high, folds (that keep the promise), verdict
+    """
     found = {one: refused_folds(folds, one) for one in wanted}
     rows = {one: refusal(refused, one) for one, refused in found.items()}
     return pd.DataFrame.from_dict(rows, orient='index')
@@ -322,7 +641,18 @@ WANTED = (.95, .97, .98, .99)
 def refusal_rows(
     folds:list, # Dicts of `valid` and `test`
 ) -> list:      # Rows of text
-    "Wanted accuracy, share answered, accuracy of the answers, folds that keep the promise, verdict."
+    """Wanted accuracy, share answered, accuracy of the answers, folds that keep the promise, verdict.
+
+    Parameters
+    ----------
+    folds : list
+        Dicts of `valid` and `test`
+
+    Returns
+    -------
+    list
+        Rows of text
+    """
     table = refusals(folds, WANTED)
     return [(f'{wanted:.0%}', f'{row.coverage:.0%}', limits_text(row.accuracy, row.low, row.high),
              f'{row.folds} of {len(folds)}', row.verdict) for wanted, row in table.iterrows()]
@@ -330,7 +660,18 @@ def refusal_rows(
 def area_text(
     df:pd.DataFrame, # Predictions table
 ) -> str:            # A sentence
-    "What refusal is worth over all shares of answers."
+    """What refusal is worth over all shares of answers.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table
+
+    Returns
+    -------
+    str
+        A sentence
+    """
     columns = certainties(df), correct(df).to_numpy()
     drawn = row_draws(df['group'], curve_area, *columns)
     area = limits_text(curve_area(*columns), *percentile_interval(drawn))
@@ -340,7 +681,20 @@ def refusal_text(
     folds:list,       # Dicts of `valid` and `test`
     wanted:float=.97, # Accuracy of kept answers, 0–1
 ) -> str:             # A sentence or two
-    "What one promise is worth."
+    """What one promise is worth.
+
+    Parameters
+    ----------
+    folds : list
+        Dicts of `valid` and `test`
+    wanted : float, default 0.97
+        Accuracy of kept answers, 0–1
+
+    Returns
+    -------
+    str
+        A sentence or two
+    """
     row = refusals(folds, (wanted,)).iloc[0]
     return (f'Asked to be right in {wanted:.0%} of its answers, the network answers {row.coverage:.0%} of the images '
             f'and is right in {limits_text(row.accuracy, row.low, row.high)} of them. Over all folds that promise is '
@@ -352,7 +706,22 @@ def controls(
     miss:float=.1,        # Share of positive images that may be missed, 0–1
     confidence:float=.95, # Chance that the promise holds, 0–1
 ) -> pd.DataFrame:        # One row per fold: threshold, and the keys of `missed`
-    "Misses at the controlled threshold of each fold."
+    """Misses at the controlled threshold of each fold.
+
+    Parameters
+    ----------
+    folds : list
+        Dicts of `valid` and `test`, tables of kind `binary`
+    miss : float, default 0.1
+        Share of positive images that may be missed, 0–1
+    confidence : float, default 0.95
+        Chance that the promise holds, 0–1
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per fold: threshold, and the keys of `missed`
+    """
     rows = []
     for fold in folds:
         threshold = controlled_threshold(one_per_group(fold['valid']), miss, confidence)
@@ -363,7 +732,20 @@ def control_row(
     table:pd.DataFrame, # From `controls`
     miss:float,         # Share of positive images that may be missed, 0–1
 ) -> tuple:             # Texts
-    "Misses in all folds, folds above the share that may be missed, false alarms."
+    """Misses in all folds, folds above the share that may be missed, false alarms.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        From `controls`
+    miss : float
+        Share of positive images that may be missed, 0–1
+
+    Returns
+    -------
+    tuple
+        Texts
+    """
     share, n = np.average(table['missed'], weights=table['positives']), table['positives'].sum()
     above = (table['missed'] > miss).sum()
     return f'{share:.3f} (n = {n})', f'{above} of {len(table)}', f'{table["alarms"].mean():.2f}'
@@ -372,14 +754,38 @@ def control_rows(
     found:dict,    # Name -> folds, tables of kind `binary`
     miss:float=.1, # Share of positive images that may be missed, 0–1
 ) -> list:         # Rows of text
-    "Network, misses in all folds, folds above the share that may be missed, false alarms."
+    """Network, misses in all folds, folds above the share that may be missed, false alarms.
+
+    Parameters
+    ----------
+    found : dict
+        Name -> folds, tables of kind `binary`
+    miss : float, default 0.1
+        Share of positive images that may be missed, 0–1
+
+    Returns
+    -------
+    list
+        Rows of text
+    """
     tables = {name: controls(folds, miss) for name, folds in found.items()}
     return [(name, *control_row(one, miss)) for name, one in tables.items()]
 
 def control_text(
     found:dict, # Name -> folds, tables of kind `binary`
 ) -> str:       # A sentence
-    "What is known of misses."
+    """What is known of misses.
+
+    Parameters
+    ----------
+    found : dict
+        Name -> folds, tables of kind `binary`
+
+    Returns
+    -------
+    str
+        A sentence
+    """
     if not found: return 'No yes-or-no network has five folds in the record yet; the code is ready and tested.'
     return f'{plural(len(found), "network")} with a threshold that should miss at most a tenth:'
 
@@ -387,14 +793,38 @@ def control_text(
 def met(
     holds:bool, # Is it as the study wanted it?
 ) -> str:       # A word
-    "Verdict on a bar."
+    """Verdict on a bar.
+
+    Parameters
+    ----------
+    holds : bool
+        Is it as the study wanted it?
+
+    Returns
+    -------
+    str
+        A word
+    """
     return 'reached' if holds else 'missed'
 
 def error_bar(
     trust:Trust, # Of some networks
     name:str,    # One of them
 ) -> tuple:      # Texts: what was wanted, what was found, verdict
-    "What became of the bar on calibration."
+    """What became of the bar on calibration.
+
+    Parameters
+    ----------
+    trust : Trust
+        Of some networks
+    name : str
+        One of them
+
+    Returns
+    -------
+    tuple
+        Texts: what was wanted, what was found, verdict
+    """
     error = trust.scores[name][1].loc[ERROR]
     verdict = below_text(error.value, error.high, ERROR_BAR)
     return f'calibration error of at most {ERROR_BAR}', limits_text(*error), verdict
@@ -402,7 +832,18 @@ def error_bar(
 def set_bars(
     sets:pd.DataFrame, # From `cross_sets`, at `LEVEL`
 ) -> list:             # Rows of text: what was wanted, what was found, verdict
-    "What became of the bars on sets."
+    """What became of the bars on sets.
+
+    Parameters
+    ----------
+    sets : pd.DataFrame
+        From `cross_sets`, at `LEVEL`
+
+    Returns
+    -------
+    list
+        Rows of text: what was wanted, what was found, verdict
+    """
     found, folds = set_scores(sets), coverage_by(sets, 'fold').coverage
     limits = limits_text(found['coverage'], found['low'], found['high'])
     low, high = FOLD_BAR
@@ -414,6 +855,19 @@ def bar_rows(
     trust:Trust, # Of some networks
     name:str,    # One of them
 ) -> list:       # Rows of text: what was wanted, what was found, verdict
-    "What the study had set itself, and what became of it."
+    """What the study had set itself, and what became of it.
+
+    Parameters
+    ----------
+    trust : Trust
+        Of some networks
+    name : str
+        One of them
+
+    Returns
+    -------
+    list
+        Rows of text: what was wanted, what was found, verdict
+    """
     sets = cross_sets(trust.calibrated[name], LEVEL)
     return [error_bar(trust, name), *set_bars(sets)]

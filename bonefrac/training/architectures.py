@@ -13,7 +13,37 @@ from ..vocabulary import choose
 # %% ../../nbs/library/training/01_architectures.ipynb #6a1c0b05
 @dataclass(frozen=True)
 class Arch:
-    "One architecture."
+    """One architecture.
+
+    Parameters
+    ----------
+    family : str
+        Who builds it: `custom`, `torchvision` or `timm`
+    model : str
+        Name of the network there, such as `resnet18`
+    head : str
+        Prefix of the parameters of the last layer
+    torchvision : str, default ''
+        torchvision's weights entry, such as `ResNet18_Weights.IMAGENET1K_V1`
+    package : str, default ''
+        Class that knows a packaged checkpoint, as `package.Class`
+    min_size : int, default 32
+        Smallest input in pixels
+    mean : tuple, default (0.485, 0.456, 0.406)
+        Of each input channel in [0, 1]
+    std : tuple, default (0.229, 0.224, 0.225)
+        Of each input channel
+    lr : float, default 0.002
+        Peak learning rate of the bonefrac recipe from pretrained weights
+    scratch_lr : float, default 0.002
+        The same from random weights
+    reference_lr : float, default 0.0001
+        Adam's learning rate in the reference study
+    reference_wd : float, default 0.0
+        Its weight decay
+    no_int8 : str, default ''
+        Why it cannot be exported with eight bits; empty where it can
+    """
     family:str            # Who builds it: `custom`, `torchvision` or `timm`
     model:str             # Name of the network there, such as `resnet18`
     head:str              # Prefix of the parameters of the last layer
@@ -56,5 +86,17 @@ ARCHS = dict(
 def get_arch(
     name:str, # A name of `ARCHS`
 ) -> Arch:    # Its row
-    "The row of an architecture."
+    """The row of an architecture.
+
+    Parameters
+    ----------
+    name : str
+        A name of `ARCHS` (custom_cnn, custom_cnn_pooled, resnet18, vgg16, densenet121, efficientnet_b0,
+        efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+
+    Returns
+    -------
+    Arch
+        Its row
+    """
     return choose(name, ARCHS, 'architecture')

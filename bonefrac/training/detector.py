@@ -24,7 +24,17 @@ from .spotter import ANSWERS, Spotter, boxes_found, spot_model
 
 # %% ../../nbs/library/training/11_detector.ipynb #7d4dcc1d
 class SpotLoss:
-    "Loss of a `Spotter`."
+    """Loss of a `Spotter`.
+
+    Parameters
+    ----------
+    model : Spotter
+        The network
+    outlines : int
+        Outlines of each image in the batch, real or not
+    smoothing : float, default 0
+        Label smoothing of the region, 0 to 1
+    """
     def __init__(self,
         model:Spotter,     # The network
         outlines:int,      # Outlines of each image in the batch, real or not
@@ -52,7 +62,18 @@ class SpotLoss:
 def annotated(
     points:torch.Tensor, # float (n, points, 2), NaN where there is none
 ) -> torch.Tensor:       # bool (n,)
-    "Which images have an outline."
+    """Which images have an outline.
+
+    Parameters
+    ----------
+    points : torch.Tensor
+        float (n, points, 2), NaN where there is none
+
+    Returns
+    -------
+    torch.Tensor
+        bool (n,)
+    """
     return ~points.isnan().all(-1).all(-1)
 
 def accuracy(
@@ -60,14 +81,40 @@ def accuracy(
     points:torch.Tensor, # float (n, points, 2)
     codes:torch.Tensor,  # Of the regions; not used
 ) -> torch.Tensor:       # Share, 0–1
-    "How often the answer whether anything is there is right."
+    """How often the answer whether anything is there is right.
+
+    Parameters
+    ----------
+    outputs : tuple
+        Of a `Spotter`
+    points : torch.Tensor
+        float (n, points, 2)
+    codes : torch.Tensor
+        Of the regions; not used
+
+    Returns
+    -------
+    torch.Tensor
+        Share, 0–1
+    """
     return ((outputs[3][:, 0] > 0) == annotated(points.as_subclass(torch.Tensor))).float().mean()
 
 # %% ../../nbs/library/training/11_detector.ipynb #ca39ce41
 def spot_groups(
     model:Spotter, # The network
 ) -> list:         # Three lists of parameters: early body, late body, all that is new
-    "Parameters from input to output in three groups."
+    """Parameters from input to output in three groups.
+
+    Parameters
+    ----------
+    model : Spotter
+        The network
+
+    Returns
+    -------
+    list
+        Three lists of parameters: early body, late body, all that is new
+    """
     body = [p for key, p in model.backbone.body.named_parameters()
             if p.requires_grad and not key.startswith('classifier.')]
     own = set(map(id, body))
@@ -84,7 +131,33 @@ def spot_learner(
     precision:str='auto',     # A name of `PRECISIONS`
     changes:dict|None=None,   # Fields of `Recipe` that replace the recipe's
 ) -> Learner:                 # Everything else is fastai
-    "Learner of a `Spotter`, with the same arguments as `make_learner`."
+    """Learner of a `Spotter`, with the same arguments as `make_learner`.
+
+    Parameters
+    ----------
+    dls : DataLoaders
+        Parts from `outline_loaders`
+    arch : str, default 'efficientnet_lite0'
+        A name of `ARCHS` whose network has feature maps (custom_cnn, custom_cnn_pooled, resnet18, vgg16,
+        densenet121, efficientnet_b0, efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+    weights : str, default 'imagenet'
+        `imagenet`, `scratch` or a file
+    recipe : str, default 'bonefrac'
+        A name of `RECIPES` (bonefrac, reference)
+    balance : str, default 'none'
+        A name of `BALANCES`; only `none` and `oversample` are of use (none, weighted, oversample)
+    seed : int, default 0
+        Of initial weights, order, augmentation and dropout
+    precision : str, default 'auto'
+        A name of `PRECISIONS` (auto, float32, bfloat16)
+    changes : dict | None, default None
+        Fields of `Recipe` that replace the recipe's
+
+    Returns
+    -------
+    Learner
+        Everything else is fastai
+    """
     if balance == 'weighted': raise ValueError('balance=weighted: the loss of the task spot has no weights by class')
     how, size = changed_recipe(recipe, changes), dls.train.dataset[0][0].shape[-1]
     set_seed(seed, reproducible=True)
@@ -98,7 +171,18 @@ def spot_learner(
 def boxes_drawn(
     row, # Row of an image table
 ) -> list: # Boxes as shares of the film
-    "Boxes around the polygons of an image."
+    """Boxes around the polygons of an image.
+
+    Parameters
+    ----------
+    row : object
+        Row of an image table
+
+    Returns
+    -------
+    list
+        Boxes as shares of the film
+    """
     corners = [np.array(polygon[1:]).reshape(-1, 2) for polygon in row.polygons]
     return [[*one.min(0), *one.max(0)] for one in corners]
 
@@ -106,7 +190,20 @@ def answered(
     learn:Learner, # Trained
     part:str,      # `train`, `valid` or `test`
 ) -> tuple:        # Outputs of the network over the part, float32, on the CPU
-    "What a detector says of a part, in order."
+    """What a detector says of a part, in order.
+
+    Parameters
+    ----------
+    learn : Learner
+        Trained
+    part : str
+        `train`, `valid` or `test`
+
+    Returns
+    -------
+    tuple
+        Outputs of the network over the part, float32, on the CPU
+    """
     with learn.no_bar(): outputs, *_ = learn.get_preds(dl=in_order(learn, part), act=to_float)
     return outputs
 
@@ -115,7 +212,22 @@ def image_columns(
     classes:list,      # Regions in the order of the outputs
     known:pd.Series,   # Categorical: region of each image, or missing
 ) -> dict:             # Column -> values
-    "What a detector says of whole images."
+    """What a detector says of whole images.
+
+    Parameters
+    ----------
+    outputs : tuple
+        Of a `Spotter`
+    classes : list
+        Regions in the order of the outputs
+    known : pd.Series
+        Categorical: region of each image, or missing
+
+    Returns
+    -------
+    dict
+        Column -> values
+    """
     regions = outputs[4].softmax(1).double().numpy().T
     columns = {f'p_{name}': values for name, values in zip(classes, regions)}
     there = outputs[3][:, 0].sigmoid().double().numpy()
@@ -127,7 +239,24 @@ def spot_predictions(
     part:str='test',     # `train`, `valid` or `test`
     kind:str='boxes',    # Only `boxes`
 ) -> pd.DataFrame:       # Predictions table of kind `boxes` with `probability`, `class` and `p_` columns
-    "Boxes, probability that anything is there, and regions, of one part."
+    """Boxes, probability that anything is there, and regions, of one part.
+
+    Parameters
+    ----------
+    learn : Learner
+        A trained learner
+    images : pd.DataFrame
+        The image table that its loaders were made from
+    part : str, default 'test'
+        `train`, `valid` or `test`
+    kind : str, default 'boxes'
+        Only `boxes`
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of kind `boxes` with `probability`, `class` and `p_` columns
+    """
     rows, outputs = images[images.split == part], answered(learn, part)
     films, how = list(rows.itertuples()), learn.dls.train.dataset.how
     rooms = [room_of(film.width, film.height, how) for film in films]

@@ -38,7 +38,22 @@ def fusion_inputs(
     record:pd.DataFrame, # Columns of a record, one row per row of the table
     film:bool=True,      # Use the film?
 ) -> pd.DataFrame:       # Float: `film`, the log odds of the network, and `record_features`
-    "What a late fusion sees of each image."
+    """What a late fusion sees of each image.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Predictions table of kind `binary`
+    record : pd.DataFrame
+        Columns of a record, one row per row of the table
+    film : bool, default True
+        Use the film?
+
+    Returns
+    -------
+    pd.DataFrame
+        Float: `film`, the log odds of the network, and `record_features`
+    """
     if len(table) != len(record): raise ValueError(f'{len(table)} predictions, but {len(record)} records')
     told, sure = record_features(record).reset_index(drop=True), 1e-6
     score = logit(table.probability.clip(sure, 1 - sure)).to_numpy()
@@ -52,7 +67,26 @@ def late_fusion(
     folds:int=5,         # Folds over groups, at least 2
     seed:int=0,          # Deals groups into folds
 ) -> pd.DataFrame:       # Predictions table of the same images
-    "Answers of a logistic regression on film and record, out of fold."
+    """Answers of a logistic regression on film and record, out of fold.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Predictions table of kind `binary`, of images that the network was not trained on
+    record : pd.DataFrame
+        Columns of a record, one row per row of the table
+    film : bool, default True
+        Use the film? Without it the record answers alone
+    folds : int, default 5
+        Folds over groups, at least 2
+    seed : int, default 0
+        Deals groups into folds
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of the same images
+    """
     values = fusion_inputs(check_predictions(table, 'binary'), record, film)
     names, groups, truth = (table[name].reset_index(drop=True) for name in ('name', 'group', 'truth'))
     asked = values.to_numpy(), truth.to_numpy(bool), groups
@@ -64,14 +98,35 @@ def moved_fusion(
     truth:pd.Series,    # Bool, one per row of `here`
     there:pd.DataFrame, # From `fusion_inputs`, of other films; columns that `here` lacks are not used
 ) -> np.ndarray:        # Probability of yes, one per row of `there`
-    "Answers for films from elsewhere."
+    """Answers for films from elsewhere.
+
+    Parameters
+    ----------
+    here : pd.DataFrame
+        From `fusion_inputs`, of the films that the regression is fitted on
+    truth : pd.Series
+        Bool, one per row of `here`
+    there : pd.DataFrame
+        From `fusion_inputs`, of other films; columns that `here` lacks are not used
+
+    Returns
+    -------
+    np.ndarray
+        Probability of yes, one per row of `there`
+    """
     fit = logistic_regression(0).fit(here.to_numpy(), np.asarray(truth, bool))
     there = there.reindex(columns=here.columns, fill_value=0.)
     return fit.predict_proba(there.to_numpy())[:, 1]
 
 # %% ../../nbs/library/training/12_fusion.ipynb #fe51a7ed
 class RecordOf(Transform):
-    "Number of an image → its record."
+    """Number of an image → its record.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        Float (images, columns)
+    """
     def __init__(self,
         values:np.ndarray, # Float (images, columns)
     ): self.values = torch.as_tensor(np.asarray(values), dtype=torch.float32)
@@ -80,7 +135,18 @@ class RecordOf(Transform):
 def recorded_items(
     record:pd.DataFrame, # Float, from `record_features`, in the order of the images
 ) -> Callable:           # As `items_of`: image table and pixels → `Datasets`
-    "Items of pixels, record and answer."
+    """Items of pixels, record and answer.
+
+    Parameters
+    ----------
+    record : pd.DataFrame
+        Float, from `record_features`, in the order of the images
+
+    Returns
+    -------
+    Callable
+        As `items_of`: image table and pixels → `Datasets`
+    """
     def items(images, pixels):
         classes = list(images.answer.cat.categories)
         answer = [AnswerOf(images.answer), Categorize(classes, sort=False)]
@@ -90,7 +156,19 @@ def recorded_items(
     return items
 
 class Beside(nn.Module):
-    "A network whose last layer sees features of the film beside features of the record."
+    """A network whose last layer sees features of the film beside features of the record.
+
+    Parameters
+    ----------
+    body : nn.Module
+        Image → (n, width)
+    n_columns : int
+        Columns of the record
+    n_classes : int, default 2
+        Number of outputs
+    width : int, default 16
+        Features of the film, and of the record
+    """
     def __init__(self,
         body:nn.Module,  # Image → (n, width)
         n_columns:int,   # Columns of the record
@@ -108,7 +186,21 @@ def beside_groups(
     model:Beside, # Network
     arch:str,     # Architecture of its body, a name of `ARCHS`
 ) -> list:        # Three lists of parameters: early body, late body, everything after it
-    "Parameters from input to output in three groups."
+    """Parameters from input to output in three groups.
+
+    Parameters
+    ----------
+    model : Beside
+        Network
+    arch : str
+        Architecture of its body, a name of `ARCHS` (custom_cnn, custom_cnn_pooled, resnet18, vgg16,
+        densenet121, efficientnet_b0, efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+
+    Returns
+    -------
+    list
+        Three lists of parameters: early body, late body, everything after it
+    """
     early, late, head = param_groups(model.body, arch)
     return [early, late, [*head, *model.record.parameters(), *model.head.parameters()]]
 
@@ -122,7 +214,33 @@ def fusion_learner(
     batch_size:int=32,      # Images per batch
     width:int=16,           # Features of the film, and of the record
 ) -> Learner:               # For `fit` and `predictions`
-    "Learner of a network that sees film and record."
+    """Learner of a network that sees film and record.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table after `make_split`, with the column `answer`
+    pixels : np.ndarray
+        Grey uint8, (len(images), size, size), in the order of `images`
+    record : pd.DataFrame
+        Columns of a record, in the order of `images`
+    arch : str
+        A name of `ARCHS`, for the body (custom_cnn, custom_cnn_pooled, resnet18, vgg16, densenet121,
+        efficientnet_b0, efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+    weights : str, default 'imagenet'
+        `imagenet`, `scratch` or a file, for the body
+    seed : int, default 0
+        Of initial weights, order, augmentation and dropout
+    batch_size : int, default 32
+        Images per batch
+    width : int, default 16
+        Features of the film, and of the record
+
+    Returns
+    -------
+    Learner
+        For `fit` and `predictions`
+    """
     n, told, row, how = len(images), record_features(record), get_arch(arch), get_recipe('bonefrac')
     if n != len(told): raise ValueError(f'{n} images, but {len(told)} records')
     items = recorded_items(told)

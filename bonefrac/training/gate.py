@@ -60,7 +60,18 @@ def looking():
 def features(
     squares:np.ndarray, # Grey uint8, (n, GATE_SIDE, GATE_SIDE)
 ) -> np.ndarray:        # Float32, (n, d)
-    "What the gate sees in pictures."
+    """What the gate sees in pictures.
+
+    Parameters
+    ----------
+    squares : np.ndarray
+        Grey uint8, (n, GATE_SIDE, GATE_SIDE)
+
+    Returns
+    -------
+    np.ndarray
+        Float32, (n, d)
+    """
     parts = torch.from_numpy(squares)[:, None].split(32)
     with torch.inference_mode(): return torch.cat([looking()(part) for part in parts]).numpy()
 
@@ -74,7 +85,18 @@ GATE_VERSION = 1 # changes with whatever is drawn
 def drawn_squares(
     name:str, # A name of `DRAWN`
 ) -> np.ndarray: # Grey uint8, (n, GATE_SIDE, GATE_SIDE)
-    "Pictures that a gate is fitted on."
+    """Pictures that a gate is fitted on.
+
+    Parameters
+    ----------
+    name : str
+        A name of `DRAWN`
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8, (n, GATE_SIDE, GATE_SIDE)
+    """
     kinds, n, draw = DRAWN[name]
     made = [draw(kind, seed) for kind in kinds for seed in range(n)]
     return np.stack(list(map(gate_square, made)))
@@ -99,7 +121,20 @@ def another_curve(
     square:np.ndarray,       # Float, 0–255, (GATE_SIDE, GATE_SIDE)
     rng:np.random.Generator, # Source of all chance
 ) -> np.ndarray:             # The same shape
-    "A film with another display curve."
+    """A film with another display curve.
+
+    Parameters
+    ----------
+    square : np.ndarray
+        Float, 0–255, (GATE_SIDE, GATE_SIDE)
+    rng : np.random.Generator
+        Source of all chance
+
+    Returns
+    -------
+    np.ndarray
+        The same shape
+    """
     low, high = np.percentile(square, (rng.uniform(0, 5), rng.uniform(95, 100)))
     if rng.random() < .5: square = np.clip(255*(square - low)/max(high - low, 1), 0, 255)
     square = 255*(square/255)**rng.lognormal(0, .4)
@@ -111,7 +146,20 @@ def another_place(
     square:np.ndarray,       # Grey uint8, (GATE_SIDE, GATE_SIDE)
     rng:np.random.Generator, # Source of all chance
 ) -> np.ndarray:             # The same shape
-    "A film that was cropped, turned or mirrored."
+    """A film that was cropped, turned or mirrored.
+
+    Parameters
+    ----------
+    square : np.ndarray
+        Grey uint8, (GATE_SIDE, GATE_SIDE)
+    rng : np.random.Generator
+        Source of all chance
+
+    Returns
+    -------
+    np.ndarray
+        The same shape
+    """
     turn = cv2.getRotationMatrix2D((GATE_SIDE/2,)*2, rng.normal(0, 8), rng.uniform(.9, 1.3))
     turn[:, 2] = turn[:, 2] + rng.normal(0, .04*GATE_SIDE, 2)
     border = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE)[rng.integers(2)]
@@ -123,7 +171,20 @@ def processed(
     square:np.ndarray,       # Grey uint8, (GATE_SIDE, GATE_SIDE)
     rng:np.random.Generator, # Source of all chance
 ) -> np.ndarray:             # The same shape
-    "A film as another hospital might show it."
+    """A film as another hospital might show it.
+
+    Parameters
+    ----------
+    square : np.ndarray
+        Grey uint8, (GATE_SIDE, GATE_SIDE)
+    rng : np.random.Generator
+        Source of all chance
+
+    Returns
+    -------
+    np.ndarray
+        The same shape
+    """
     values = another_curve(square.astype(float), rng)
     soft = cv2.GaussianBlur(values, (0, 0), rng.uniform(.5, 3))
     if rng.random() < .5: values = values + rng.uniform(-1, 1.5)*(values - soft)
@@ -136,7 +197,20 @@ def separating(
     known:np.ndarray,   # Float (n, d)
     strange:np.ndarray, # Float (m, d)
 ) -> tuple:             # Weights (d,) and bias: above 0 for what is strange
-    "Logistic regression between two sets of features."
+    """Logistic regression between two sets of features.
+
+    Parameters
+    ----------
+    known : np.ndarray
+        Float (n, d)
+    strange : np.ndarray
+        Float (m, d)
+
+    Returns
+    -------
+    tuple
+        Weights (d,) and bias: above 0 for what is strange
+    """
     from sklearn.linear_model import LogisticRegression
     x, truth = np.concatenate([known, strange]), np.repeat([0, 1], [len(known), len(strange)])
     model = LogisticRegression(C=1e-3, max_iter=300, class_weight='balanced').fit(x, truth)
@@ -146,7 +220,20 @@ def subspace(
     known:np.ndarray, # Float (n, d)
     most:int=128,     # Number of dimensions, at most a third of n
 ) -> tuple:           # Centre (d,), orthonormal directions (k, d)
-    "Where known features lie."
+    """Where known features lie.
+
+    Parameters
+    ----------
+    known : np.ndarray
+        Float (n, d)
+    most : int, default 128
+        Number of dimensions, at most a third of n
+
+    Returns
+    -------
+    tuple
+        Centre (d,), orthonormal directions (k, d)
+    """
     centre = known.mean(0)
     _, _, ways = np.linalg.svd(known - centre, full_matrices=False)
     return centre, ways[:min(most, len(known)//3)]
@@ -155,7 +242,20 @@ def gate_scores(
     seen:np.ndarray, # Float (n, d), from `features`
     numbers:dict,    # From `fit_gate`
 ) -> np.ndarray:     # Float (n, 2); the higher, the stranger
-    "How strange pictures are, by both questions."
+    """How strange pictures are, by both questions.
+
+    Parameters
+    ----------
+    seen : np.ndarray
+        Float (n, d), from `features`
+    numbers : dict
+        From `fit_gate`
+
+    Returns
+    -------
+    np.ndarray
+        Float (n, 2); the higher, the stranger
+    """
     z = (seen - numbers['mean'])/numbers['scale']
     first, second = (z @ numbers['weights'].T + numbers['bias']).T
     off = z - numbers['centre']
@@ -169,7 +269,24 @@ def fit_numbers(
     drawn:dict,        # From `references`
     foreign:bool=True, # Are simulated bodies foreign to the films?
 ) -> dict:             # float32 arrays for `gate_scores`
-    "The numbers of a gate."
+    """The numbers of a gate.
+
+    Parameters
+    ----------
+    known : np.ndarray
+        Float (n, d): features of training films, as they are and processed
+    valid : np.ndarray
+        Float (m, d): features of validation films
+    drawn : dict
+        From `references`
+    foreign : bool, default True
+        Are simulated bodies foreign to the films?
+
+    Returns
+    -------
+    dict
+        float32 arrays for `gate_scores`
+    """
     mean, scale = known.mean(0), known.std(0) + .1*drawn['strangers'].std(0) + 1e-6
     seen = {name: (one - mean)/scale for name, one in dict(drawn, known=known).items()}
     films = [seen['known'], seen['arms']]
@@ -184,7 +301,20 @@ def parts_of_second(
     seen:np.ndarray, # Float (n, d), from `features`
     numbers:dict,    # For `gate_scores`
 ) -> tuple:          # The regression and the logarithm of the distance, each (n,)
-    "Both parts of the second score."
+    """Both parts of the second score.
+
+    Parameters
+    ----------
+    seen : np.ndarray
+        Float (n, d), from `features`
+    numbers : dict
+        For `gate_scores`
+
+    Returns
+    -------
+    tuple
+        The regression and the logarithm of the distance, each (n,)
+    """
     line, both = (gate_scores(seen, dict(numbers, distance=one))[:, 1] for one in (0, 1))
     return line, both - line
 
@@ -192,7 +322,20 @@ def in_deviations(
     numbers:dict,      # For `gate_scores`
     valid:np.ndarray,  # Float (m, d): features of validation films
 ) -> dict:             # The same with other units
-    "Both parts of the second score in standard deviations of validation films."
+    """Both parts of the second score in standard deviations of validation films.
+
+    Parameters
+    ----------
+    numbers : dict
+        For `gate_scores`
+    valid : np.ndarray
+        Float (m, d): features of validation films
+
+    Returns
+    -------
+    dict
+        The same with other units
+    """
     line, far = (part.std() or 1 for part in parts_of_second(valid, numbers))
     units = np.array([1, line], np.float32)
     own = dict(weights=numbers['weights']/units[:, None], bias=numbers['bias']/units)
@@ -206,7 +349,18 @@ MOST_FILMS = 300 # of each part that it is fitted on
 def squares_of(
     paths, # Image files
 ) -> np.ndarray: # Grey uint8, (n, GATE_SIDE, GATE_SIDE)
-    "Films as the gate sees them; at most `MOST_FILMS`, always the same."
+    """Films as the gate sees them; at most `MOST_FILMS`, always the same.
+
+    Parameters
+    ----------
+    paths : object
+        Image files
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8, (n, GATE_SIDE, GATE_SIDE)
+    """
     some = np.random.default_rng(0).permutation(list(paths))[:MOST_FILMS]
     def square(path): return gate_square(load_grey(path))
     return np.stack(in_threads(square, some, 'gate', 'image'))
@@ -215,7 +369,20 @@ def about_gate(
     scores:np.ndarray, # Of validation films, float (m, 2)
     strange:dict,      # Name of `DRAWN` -> scores of what should be refused
 ) -> dict:             # limits, kept, refused
-    "Limits, and what they do."
+    """Limits, and what they do.
+
+    Parameters
+    ----------
+    scores : np.ndarray
+        Of validation films, float (m, 2)
+    strange : dict
+        Name of `DRAWN` -> scores of what should be refused
+
+    Returns
+    -------
+    dict
+        limits, kept, refused
+    """
     limits = [float(np.quantile(column, share)) for column, share in zip(scores.T, KEPT)]
     def passed(scores): return float(np.mean([not reason for reason in refusals(scores, limits)]))
     return dict(limits=limits, kept=passed(scores), refused={name: 1 - passed(one) for name, one in strange.items()})
@@ -225,7 +392,22 @@ def fit_gate(
     valid,             # Image files of validation films
     foreign:bool=True, # Are simulated legs, trunks and heads foreign to the films?
 ) -> tuple:            # Numbers for `gate_scores`; what the card says
-    "A gate for films like these."
+    """A gate for films like these.
+
+    Parameters
+    ----------
+    train : object
+        Image files of training films
+    valid : object
+        Image files of validation films
+    foreign : bool, default True
+        Are simulated legs, trunks and heads foreign to the films?
+
+    Returns
+    -------
+    tuple
+        Numbers for `gate_scores`; what the card says
+    """
     rng, squares, drawn = np.random.default_rng(0), squares_of(train), references()
     known = features(np.concatenate([squares, [processed(one, rng) for one in squares]]))
     held = features(squares_of(valid))
@@ -238,14 +420,31 @@ def fit_gate(
 def has_enough(
     images, # Image table after `make_split`
 ) -> bool:
-    "Are there films enough for a gate?"
+    """Are there films enough for a gate?
+
+    Parameters
+    ----------
+    images : object
+        Image table after `make_split`
+    """
     counts = images.split.value_counts()
     return all(counts.get(part, 0) >= least for part, least in FEWEST.items())
 
 def fit_gate_of(
     images, # Image table after `make_split`
 ) -> tuple|None: # See `fit_gate`; None where there are too few films
-    "A gate for the films of a split; simulated bodies are foreign where all regions are those of the arm."
+    """A gate for the films of a split; simulated bodies are foreign where all regions are those of the arm.
+
+    Parameters
+    ----------
+    images : object
+        Image table after `make_split`
+
+    Returns
+    -------
+    tuple | None
+        See `fit_gate`; None where there are too few films
+    """
     if not has_enough(images): return None
     train, valid = (images.path[images.split == part] for part in FEWEST)
     regions = set(images.region.dropna())
@@ -256,27 +455,68 @@ def write_gate(
     numbers:dict,     # From `fit_gate`
     file:str|Path,    # `.safetensors` file to write
 ) -> str:             # Its SHA-256
-    "Write the numbers of a gate."
+    """Write the numbers of a gate.
+
+    Parameters
+    ----------
+    numbers : dict
+        From `fit_gate`
+    file : str | Path
+        `.safetensors` file to write
+
+    Returns
+    -------
+    str
+        Its SHA-256
+    """
     save_file({name: np.array(one, np.float32) for name, one in numbers.items()}, file)
     return file_sha256(file)
 
 def gate_shapes(
     d:int, # Number of features
 ) -> dict: # Name -> shape
-    "What the numbers of a gate look like, but for `planes`, (k, d)."
+    """What the numbers of a gate look like, but for `planes`, (k, d).
+
+    Parameters
+    ----------
+    d : int
+        Number of features
+
+    Returns
+    -------
+    dict
+        Name -> shape
+    """
     return dict(mean=(d,), scale=(d,), weights=(2, d), bias=(2,), centre=(d,), distance=())
 
 def read_gate(
     file:str|Path, # From `write_gate`
 ) -> dict:         # float32 arrays
-    "The numbers of a gate; a `ValueError` says what cannot be used."
+    """The numbers of a gate; a `ValueError` says what cannot be used.
+
+    Parameters
+    ----------
+    file : str | Path
+        From `write_gate`
+
+    Returns
+    -------
+    dict
+        float32 arrays
+    """
     numbers, d = load_file(file), 2*sum(WIDTHS)
     shapes = {name: one.shape for name, one in numbers.items()}
     if shapes.pop('planes', ())[1:] == (d,) and shapes == gate_shapes(d): return numbers
     raise ValueError(f'{file}: not the numbers of a gate')
 
 class GateNetwork(nn.Module):
-    "Pictures in, scores out, in one network that can travel."
+    """Pictures in, scores out, in one network that can travel.
+
+    Parameters
+    ----------
+    numbers : dict
+        From `read_gate`
+    """
     def __init__(self,
         numbers:dict, # From `read_gate`
     ):

@@ -37,7 +37,18 @@ from ..vocabulary import choose
 def train_answers(
     dls:DataLoaders, # Parts from `image_loaders`
 ) -> pd.Series:      # Categorical
-    "True answers of the training part, without decoding an image."
+    """True answers of the training part, without decoding an image.
+
+    Parameters
+    ----------
+    dls : DataLoaders
+        Parts from `image_loaders`
+
+    Returns
+    -------
+    pd.Series
+        Categorical
+    """
     codes = [int(y) for y in dls.train.dataset.tls[1]]
     return pd.Series(pd.Categorical.from_codes(codes, list(dls.vocab)))
 
@@ -46,7 +57,17 @@ def cross_entropy(
     smoothing:float=0, # Label smoothing, 0 to 1
     balance:str='none',# `weighted` weights by class
 ):                     # fastai loss
-    "Cross-entropy, weighted by class where asked."
+    """Cross-entropy, weighted by class where asked.
+
+    Parameters
+    ----------
+    dls : DataLoaders
+        Parts from `image_loaders`
+    smoothing : float, default 0
+        Label smoothing, 0 to 1
+    balance : str, default 'none'
+        `weighted` weights by class
+    """
     weight = None
     if balance == 'weighted':
         weight = class_weights(train_answers(dls)).to(dls.device)
@@ -61,7 +82,31 @@ def assembled(
     precision:str,    # A name of `PRECISIONS`
     **options,        # Other arguments of `Learner`, among them `splitter` and `metrics`
 ) -> Learner:         # With the optimiser of the recipe
-    "Learner of a network, with what a recipe says of its optimiser."
+    """Learner of a network, with what a recipe says of its optimiser.
+
+    Parameters
+    ----------
+    dls : DataLoaders
+        Parts of the split
+    model : object
+        `nn.Module`
+    loss : object
+        fastai loss
+    arch : str
+        A name of `ARCHS` (custom_cnn, custom_cnn_pooled, resnet18, vgg16, densenet121, efficientnet_b0,
+        efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+    how : Recipe
+        How it is trained
+    precision : str
+        A name of `PRECISIONS` (auto, float32, bfloat16)
+    options : object
+        Other arguments of `Learner`, among them `splitter` and `metrics`
+
+    Returns
+    -------
+    Learner
+        With the optimiser of the recipe
+    """
     wd = get_arch(arch).reference_wd if how.wd is None else how.wd
     precision = choose_precision(dls.device, precision)
     learn = Learner(dls, model, loss, partial(Adam, **how.adam), wd=wd,
@@ -73,7 +118,20 @@ def changed_recipe(
     recipe:str,        # A name of `RECIPES`
     changes:dict|None, # Fields of `Recipe` that replace the recipe's
 ) -> Recipe:           # Checked
-    "A recipe with changes."
+    """A recipe with changes.
+
+    Parameters
+    ----------
+    recipe : str
+        A name of `RECIPES` (bonefrac, reference)
+    changes : dict | None
+        Fields of `Recipe` that replace the recipe's
+
+    Returns
+    -------
+    Recipe
+        Checked
+    """
     how = replace(get_recipe(recipe), **(changes or {}))
     choose(how.schedule, SCHEDULES, 'schedule')
     return how
@@ -83,7 +141,22 @@ def seeded(
     seed:int,      # Of order, augmentation and dropout
     weights:str,   # `imagenet`, `scratch` or a file
 ) -> Learner:      # The same
-    "A learner that knows its seed, and whether its weights were trained before."
+    """A learner that knows its seed, and whether its weights were trained before.
+
+    Parameters
+    ----------
+    learn : Learner
+        Not yet trained
+    seed : int
+        Of order, augmentation and dropout
+    weights : str
+        `imagenet`, `scratch` or a file
+
+    Returns
+    -------
+    Learner
+        The same
+    """
     learn.seed, learn.pretrained = seed, weights != 'scratch'
     for loader in learn.dls.loaders: loader.rng.seed(seed)
     return learn
@@ -98,7 +171,33 @@ def make_learner(
     precision:str='auto',     # A name of `PRECISIONS`
     changes:dict|None=None,   # Fields of `Recipe` that replace the recipe's
 ) -> Learner:                 # Everything else is fastai
-    "Learner of an architecture with a recipe's loss and optimiser."
+    """Learner of an architecture with a recipe's loss and optimiser.
+
+    Parameters
+    ----------
+    dls : DataLoaders
+        Parts from `image_loaders`
+    arch : str
+        A name of `ARCHS` (custom_cnn, custom_cnn_pooled, resnet18, vgg16, densenet121, efficientnet_b0,
+        efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+    weights : str, default 'imagenet'
+        `imagenet`, `scratch` or a file
+    recipe : str, default 'bonefrac'
+        A name of `RECIPES` (bonefrac, reference)
+    balance : str, default 'none'
+        A name of `BALANCES`; `weighted` weights the loss (none, weighted, oversample)
+    seed : int, default 0
+        Of initial weights, order, augmentation and dropout
+    precision : str, default 'auto'
+        A name of `PRECISIONS` (auto, float32, bfloat16)
+    changes : dict | None, default None
+        Fields of `Recipe` that replace the recipe's
+
+    Returns
+    -------
+    Learner
+        Everything else is fastai
+    """
     how = changed_recipe(recipe, changes)
     set_seed(seed, reproducible=True)
     model = create_model(arch, weights, len(dls.vocab), dls.train.dataset[0][0].shape[-1])
@@ -114,7 +213,24 @@ def synth_images(
     seed:int=0,    # Of the noise
     classes:int=6, # Number of classes, `a`, `b`, …
 ) -> tuple:        # Image table without files, and its pixels: uint8, (n, size, size)
-    "Images whose class shows in the position of a bright bar."
+    """Images whose class shows in the position of a bright bar.
+
+    Parameters
+    ----------
+    n : int, default 48
+        Number of images; the parts get one half, one quarter and one quarter
+    size : int, default 32
+        Side in pixels
+    seed : int, default 0
+        Of the noise
+    classes : int, default 6
+        Number of classes, `a`, `b`, …
+
+    Returns
+    -------
+    tuple
+        Image table without files, and its pixels: uint8, (n, size, size)
+    """
     rng = np.random.default_rng(seed)
     bar = np.arange(n) % classes
     pixels = rng.integers(0, 60, (n, size, size))
@@ -133,7 +249,31 @@ def synth_learner(
     classes:int=6,            # Number of classes
     **options,                # Other arguments of `make_learner`
 ) -> Learner:                 # With the attribute `images`, the table that its loaders were made from
-    "Learner on synthetic images, for tests."
+    """Learner on synthetic images, for tests.
+
+    Parameters
+    ----------
+    arch : str, default 'squeezenet1_1'
+        A name of `ARCHS` (custom_cnn, custom_cnn_pooled, resnet18, vgg16, densenet121, efficientnet_b0,
+        efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+    n : int, default 48
+        Number of images
+    size : int, default 32
+        Side in pixels
+    batch_size : int, default 8
+        Images per batch
+    weights : str, default 'scratch'
+        As `make_learner`
+    classes : int, default 6
+        Number of classes
+    options : object
+        Other arguments of `make_learner`
+
+    Returns
+    -------
+    Learner
+        With the attribute `images`, the table that its loaders were made from
+    """
     images, pixels = synth_images(n, size, classes=classes)
     row = get_arch(arch)
     dls = image_loaders(images, pixels, row.mean, row.std, batch_size, augment=False)
@@ -182,7 +322,13 @@ class EpochLines(Callback):
 def peak_rate(
     learn:Learner, # From `make_learner`
 ):                 # Number; a slice over parameter groups for pretrained weights
-    "Peak learning rate of a learner: its recipe's, or that of its architecture."
+    """Peak learning rate of a learner: its recipe's, or that of its architecture.
+
+    Parameters
+    ----------
+    learn : Learner
+        From `make_learner`
+    """
     row, how = get_arch(learn.arch), learn.how
     if how.rates == 'reference': return how.lr or row.reference_lr
     if not learn.pretrained: return how.lr or row.scratch_lr
@@ -192,7 +338,18 @@ def peak_rate(
 def history_of(
     learn:Learner, # Trained
 ) -> pd.DataFrame: # epoch from 1, train_loss, valid_loss, accuracy of the validation part
-    "One row per epoch."
+    """One row per epoch.
+
+    Parameters
+    ----------
+    learn : Learner
+        Trained
+
+    Returns
+    -------
+    pd.DataFrame
+        epoch from 1, train_loss, valid_loss, accuracy of the validation part
+    """
     columns = ['train_loss', 'valid_loss', 'accuracy']
     table = pd.DataFrame(list(learn.recorder.values), columns=columns)
     table.insert(0, 'epoch', range(1, len(table) + 1))
@@ -210,7 +367,22 @@ def fit(
     epochs:int=0,    # Number of epochs; 0: the recipe's
     lines:bool=True, # Print one line per epoch instead of fastai's progress bar?
 ) -> Learner:        # The same, trained; with `history` (DataFrame, one row per epoch) and `kept_epoch` (from 1)
-    "Train with the learner's recipe."
+    """Train with the learner's recipe.
+
+    Parameters
+    ----------
+    learn : Learner
+        From `make_learner`
+    epochs : int, default 0
+        Number of epochs; 0: the recipe's
+    lines : bool, default True
+        Print one line per epoch instead of fastai's progress bar?
+
+    Returns
+    -------
+    Learner
+        The same, trained; with `history` (DataFrame, one row per epoch) and `kept_epoch` (from 1)
+    """
     keep, bars = KeepBest(), []
     cbs = [keep] if learn.how.keep_best else []
     if learn.how.patience: cbs.append(EarlyStoppingCallback(patience=learn.how.patience))
@@ -229,7 +401,15 @@ def in_order(
     learn:Learner, # Learner with the loaders of `image_loaders`
     part:str,      # `train`, `valid` or `test`
 ):                 # DataLoader
-    "Loader of one part as validation sees it: in order, complete, not augmented."
+    """Loader of one part as validation sees it: in order, complete, not augmented.
+
+    Parameters
+    ----------
+    learn : Learner
+        Learner with the loaders of `image_loaders`
+    part : str
+        `train`, `valid` or `test`
+    """
     loader = learn.dls[('train', 'valid', 'test').index(part)]
     return loader.new(shuffle=False, drop_last=False, after_batch=learn.dls.valid.after_batch)
 
@@ -239,7 +419,25 @@ def predictions(
     part:str='test',     # `train`, `valid` or `test`
     kind:str='classes',  # A name of `KINDS`: `classes` or `binary`
 ) -> pd.DataFrame:       # Predictions table of that kind, with the column `part`
-    "Predictions table of one part."
+    """Predictions table of one part.
+
+    Parameters
+    ----------
+    learn : Learner
+        A trained learner
+    images : pd.DataFrame
+        The image table that its loaders were made from
+    part : str, default 'test'
+        `train`, `valid` or `test`
+    kind : str, default 'classes'
+        A name of `KINDS`: `classes` or `binary` (transverse, oblique, spiral, comminuted, greenstick, buckle,
+        avulsion)
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of that kind, with the column `part`
+    """
     rows = images[images.split == part]
     with learn.no_bar():
         probabilities, truth = learn.get_preds(dl=in_order(learn, part), act=partial(torch.softmax, dim=-1))

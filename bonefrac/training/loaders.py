@@ -35,7 +35,24 @@ def pixels_file(
     size:int,            # Side of the squares in pixels
     how:str='stretch',   # A name of `RESIZES`
 ) -> Path:               # `.npy` file in the cache
-    "Cache file of these images, filtered and resized."
+    """Cache file of these images, filtered and resized.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+    filter : str
+        A name of `FILTERS` (none, clahe, median, bilateral, clahe_median, gaussian)
+    size : int
+        Side of the squares in pixels
+    how : str, default 'stretch'
+        A name of `RESIZES` (stretch, fit)
+
+    Returns
+    -------
+    Path
+        `.npy` file in the cache
+    """
     lines = [filter, str(size), str(FILTERS_VERSION), *images.sha256]
     if how != 'stretch': lines.append(how)
     digest = hashlib.sha256('\n'.join(lines).encode()).hexdigest()[:16]
@@ -75,7 +92,24 @@ def cached_pixels(
     size:int=224,         # Side of the squares in pixels
     how:str='stretch',    # A name of `RESIZES`
 ) -> Squares:             # Grey uint8, (len(images), size, size)
-    "Filtered and resized images, computed once."
+    """Filtered and resized images, computed once.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+    filter : str, default 'none'
+        A name of `FILTERS` (none, clahe, median, bilateral, clahe_median, gaussian)
+    size : int, default 224
+        Side of the squares in pixels
+    how : str, default 'stretch'
+        A name of `RESIZES` (stretch, fit)
+
+    Returns
+    -------
+    Squares
+        Grey uint8, (len(images), size, size)
+    """
     choose(filter, FILTERS, 'filter')
     file = pixels_file(images, filter, size, how)
     made = partial(prepared, filter=filter, size=size, how=how)
@@ -120,7 +154,26 @@ def augmentations(
     flip:bool=True,     # Mirror half of the images?
     border:str='reflection', # What lies beyond the border: `reflection` or `zeros`
 ) -> list:              # fastai batch transforms
-    "Batch augmentation of the training part."
+    """Batch augmentation of the training part.
+
+    Parameters
+    ----------
+    degrees : float, default 10.0
+        Largest rotation either way
+    scale : float, default 1.1
+        Largest magnification and its inverse
+    lighting : float, default 0.2
+        Largest change of brightness and contrast, 0 to 1
+    flip : bool, default True
+        Mirror half of the images?
+    border : str, default 'reflection'
+        What lies beyond the border: `reflection` or `zeros`
+
+    Returns
+    -------
+    list
+        fastai batch transforms
+    """
     return aug_transforms(do_flip=flip, max_rotate=degrees, min_zoom=1/scale, max_zoom=scale, max_lighting=lighting,
                           max_warp=0, p_affine=.9, pad_mode=border)
 
@@ -128,7 +181,18 @@ def augmentations(
 def class_weights(
     answers:pd.Series, # True answer of each training image, categorical
 ) -> torch.Tensor:     # float32, one weight per category; the mean over the images is 1, and an absent class has 0
-    "Weights inverse to how often a class occurs."
+    """Weights inverse to how often a class occurs.
+
+    Parameters
+    ----------
+    answers : pd.Series
+        True answer of each training image, categorical
+
+    Returns
+    -------
+    torch.Tensor
+        float32, one weight per category; the mean over the images is 1, and an absent class has 0
+    """
     counts = answers.cat.codes.value_counts().reindex(range(len(answers.cat.categories)), fill_value=0)
     present = (counts > 0).sum()
     weights = [len(answers)/(present*count) if count else 0 for count in counts]
@@ -138,7 +202,18 @@ def class_weights(
 def rows_of_parts(
     images:pd.DataFrame, # Image table with its column `split` filled
 ) -> list:               # Row numbers of train, valid and test
-    "Row numbers of the three parts; none may be empty."
+    """Row numbers of the three parts; none may be empty.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table with its column `split` filled
+
+    Returns
+    -------
+    list
+        Row numbers of train, valid and test
+    """
     parts = {part: np.flatnonzero(images.split == part).tolist() for part in ('train', 'valid', 'test')}
     if not all(parts.values()):
         counts = ', '.join(f'{part} {len(rows)}' for part, rows in parts.items())
@@ -149,7 +224,20 @@ def items_of(
     images:pd.DataFrame, # Image table after `make_split`, with the column `answer`
     pixels:np.ndarray,   # Grey uint8, (len(images), size, size), in the order of `images`
 ) -> Datasets:           # Of pixels and answer, in three parts
-    "Items of the three parts; the classes are the categories of the answers."
+    """Items of the three parts; the classes are the categories of the answers.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table after `make_split`, with the column `answer`
+    pixels : np.ndarray
+        Grey uint8, (len(images), size, size), in the order of `images`
+
+    Returns
+    -------
+    Datasets
+        Of pixels and answer, in three parts
+    """
     if len(images) != len(pixels): raise ValueError(f'{len(images)} images, but pixels of {len(pixels)}')
     classes = list(images.answer.cat.categories)
     steps = [[PixelsOf(pixels)], [AnswerOf(images.answer), Categorize(classes, sort=False)]]
@@ -162,7 +250,26 @@ def batch_transforms(
     leave_out:str='',   # Names of `AUGMENTATIONS` to leave out, with commas
     **strengths,        # Other arguments of `augmentations`
 ) -> list:              # fastai batch transforms
-    "What turns a batch of uint8 into input of a network."
+    """What turns a batch of uint8 into input of a network.
+
+    Parameters
+    ----------
+    mean : tuple
+        Mean of each input channel, in [0, 1]
+    std : tuple
+        Deviation of each input channel
+    augment : bool, default False
+        Augment?
+    leave_out : str, default ''
+        Names of `AUGMENTATIONS` to leave out, with commas
+    strengths : object
+        Other arguments of `augmentations`
+
+    Returns
+    -------
+    list
+        fastai batch transforms
+    """
     plain = [IntToFloatTensor(), Channels(len(mean))]
     plain.append(Normalize.from_stats(mean, std, cuda=False))
     return plain + augmentations(**{**strengths, **left_out(leave_out)}) if augment else plain
@@ -188,7 +295,38 @@ def image_loaders(
     items:Callable=items_of,# Makes the items of table and pixels
     **strengths,            # Arguments of `augmentations` that differ from its own
 ) -> DataLoaders:           # Training, validation and test part
-    "fastai DataLoaders over an array in memory."
+    """fastai DataLoaders over an array in memory.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table after `make_split`, with the column `answer`
+    pixels : np.ndarray
+        Grey uint8, (len(images), size, size), in the order of `images`
+    mean : tuple, default (0.485, 0.456, 0.406)
+        Mean of each input channel, in [0, 1]
+    std : tuple, default (0.229, 0.224, 0.225)
+        Deviation of each input channel
+    batch_size : int, default 32
+        Images per batch, at least 2
+    augment : bool, default True
+        Augment the training part?
+    balance : str, default 'none'
+        A name of `BALANCES` (none, weighted, oversample)
+    leave_out : str, default ''
+        Names of `AUGMENTATIONS` to leave out, separated by commas
+    device : object, default None
+        Torch device; default: the GPU where there is one
+    items : Callable, default items_of
+        Makes the items of table and pixels
+    strengths : object
+        Arguments of `augmentations` that differ from its own
+
+    Returns
+    -------
+    DataLoaders
+        Training, validation and test part
+    """
     choose(balance, BALANCES, 'balance')
     if batch_size < 2: raise ValueError(f'batch_size must be at least 2, not {batch_size}')
     parts, data = rows_of_parts(images), items(images, pixels)

@@ -28,13 +28,35 @@ from .tasks import NUMBERS, SCALE, units
 def true_numbers(
     images:pd.DataFrame, # Image table with the columns `NUMBERS`
 ) -> np.ndarray:         # float (n, numbers), in mm and degrees
-    "True numbers of each image."
+    """True numbers of each image.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table with the columns `NUMBERS`
+
+    Returns
+    -------
+    np.ndarray
+        float (n, numbers), in mm and degrees
+    """
     return images[list(NUMBERS)].astype(float).to_numpy()
 
 def sides_mm(
     images:pd.DataFrame, # Image table with width, height and `pixel_mm`
 ) -> np.ndarray:         # float (n,)
-    "Side of the square around each film, mm."
+    """Side of the square around each film, mm.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table with width, height and `pixel_mm`
+
+    Returns
+    -------
+    np.ndarray
+        float (n,)
+    """
     return images[SCALE].astype(float).to_numpy()*images[['width', 'height']].max(axis=1).to_numpy()
 
 class NumbersOf(Transform):
@@ -46,7 +68,20 @@ def number_items(
     images:pd.DataFrame, # Image table after `make_split`
     pixels:np.ndarray,   # Grey uint8, (len(images), size, size), in the order of `images`
 ) -> Datasets:           # Of pixels and numbers
-    "Items of the three parts for a network that measures."
+    """Items of the three parts for a network that measures.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table after `make_split`
+    pixels : np.ndarray
+        Grey uint8, (len(images), size, size), in the order of `images`
+
+    Returns
+    -------
+    Datasets
+        Of pixels and numbers
+    """
     values = true_numbers(images)/units(NUMBERS, sides_mm(images))
     return Datasets(range(len(images)), [[PixelsOf(pixels)], [NumbersOf(values, NUMBERS)]],
                     splits=rows_of_parts(images), n_inp=1)
@@ -57,7 +92,24 @@ def number_loaders(
     *args,               # Other arguments of `image_loaders`
     **options,           # Other arguments of `image_loaders`
 ) -> DataLoaders:        # Training, validation and test part
-    "fastai DataLoaders of images and numbers, none of them magnified."
+    """fastai DataLoaders of images and numbers, none of them magnified.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table after `make_split`
+    pixels : np.ndarray
+        Grey uint8, (len(images), size, size), in the order of `images`
+    args : object
+        Other arguments of `image_loaders`
+    options : object
+        Other arguments of `image_loaders`
+
+    Returns
+    -------
+    DataLoaders
+        Training, validation and test part
+    """
     return image_loaders(images, pixels, *args, **options, items=number_items, scale=1.)
 
 # %% ../../nbs/library/training/16_measures.ipynb #2ad23aec
@@ -66,14 +118,42 @@ def number_loss(
     truth:torch.Tensor,   # float (n, numbers)
     reduction:str='mean', # As torch has it
 ) -> torch.Tensor:        # Of float32
-    "Smooth absolute error."
+    """Smooth absolute error.
+
+    Parameters
+    ----------
+    outputs : torch.Tensor
+        float (n, numbers)
+    truth : torch.Tensor
+        float (n, numbers)
+    reduction : str, default 'mean'
+        As torch has it
+
+    Returns
+    -------
+    torch.Tensor
+        Of float32
+    """
     return F.smooth_l1_loss(outputs.float(), truth.float(), beta=.1, reduction=reduction)
 
 def near(
     outputs:torch.Tensor, # float (n, numbers)
     truth:torch.Tensor,   # float (n, numbers)
 ) -> torch.Tensor:        # Share, 0–1
-    "How many numbers are within a fiftieth of the side, or 2°."
+    """How many numbers are within a fiftieth of the side, or 2°.
+
+    Parameters
+    ----------
+    outputs : torch.Tensor
+        float (n, numbers)
+    truth : torch.Tensor
+        float (n, numbers)
+
+    Returns
+    -------
+    torch.Tensor
+        Share, 0–1
+    """
     return ((outputs.float() - truth).abs() < .2).float().mean()
 
 def number_learner(
@@ -86,7 +166,33 @@ def number_learner(
     precision:str='auto',     # A name of `PRECISIONS`
     changes:dict|None=None,   # Fields of `Recipe` that replace the recipe's
 ) -> Learner:                 # Everything else is fastai
-    "Learner of a network that measures, with the same arguments as `make_learner`."
+    """Learner of a network that measures, with the same arguments as `make_learner`.
+
+    Parameters
+    ----------
+    dls : DataLoaders
+        Parts from `number_loaders`
+    arch : str
+        A name of `ARCHS` (custom_cnn, custom_cnn_pooled, resnet18, vgg16, densenet121, efficientnet_b0,
+        efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+    weights : str, default 'imagenet'
+        `imagenet`, `scratch` or a file
+    recipe : str, default 'bonefrac'
+        A name of `RECIPES` (bonefrac, reference)
+    balance : str, default 'none'
+        A name of `BALANCES`; only `none` is of use (none, weighted, oversample)
+    seed : int, default 0
+        Of initial weights, order, augmentation and dropout
+    precision : str, default 'auto'
+        A name of `PRECISIONS` (auto, float32, bfloat16)
+    changes : dict | None, default None
+        Fields of `Recipe` that replace the recipe's
+
+    Returns
+    -------
+    Learner
+        Everything else is fastai
+    """
     if balance != 'none': raise ValueError(f'balance={balance}: numbers have no classes to be balanced')
     how, size = changed_recipe(recipe, changes), dls.train.dataset[0][0].shape[-1]
     set_seed(seed, reproducible=True)
@@ -103,7 +209,24 @@ def number_predictions(
     part:str='test',     # `train`, `valid` or `test`
     kind:str='numbers',  # Only `numbers`
 ) -> pd.DataFrame:       # Predictions table of kind `numbers`, in mm and degrees
-    "Measured and true numbers of one part."
+    """Measured and true numbers of one part.
+
+    Parameters
+    ----------
+    learn : Learner
+        A trained learner
+    images : pd.DataFrame
+        The image table that its loaders were made from
+    part : str, default 'test'
+        `train`, `valid` or `test`
+    kind : str, default 'numbers'
+        Only `numbers`
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of kind `numbers`, in mm and degrees
+    """
     rows = images[images.split == part]
     with learn.no_bar(): outputs, _ = learn.get_preds(dl=in_order(learn, part), act=to_float)
     measured = outputs.double().numpy()*units(NUMBERS, sides_mm(rows))

@@ -31,13 +31,27 @@ def _conv_block(inputs, outputs, dropout):
 def published_start(
     module:nn.Module, # One layer; changed in place where it is a convolution or linear
 ):
-    "Kaiming-uniform weights by fan-out, zero biases."
+    """Kaiming-uniform weights by fan-out, zero biases.
+
+    Parameters
+    ----------
+    module : nn.Module
+        One layer; changed in place where it is a convolution or linear
+    """
     if not isinstance(module, (nn.Conv2d, nn.Linear)): return
     nn.init.kaiming_uniform_(module.weight, mode='fan_out', nonlinearity='relu')
     nn.init.zeros_(module.bias)
 
 class CustomCNN(nn.Module):
-    "The custom CNN of the reference study."
+    """The custom CNN of the reference study.
+
+    Parameters
+    ----------
+    n_classes : int, default 6
+        Number of outputs
+    size : int, default 224
+        Side of the input in pixels, at least 16
+    """
     def __init__(self,
         n_classes:int=6, # Number of outputs
         size:int=224,    # Side of the input in pixels, at least 16
@@ -52,7 +66,15 @@ class CustomCNN(nn.Module):
     def forward(self, x): return self.classifier(self.features(x))
 
 class PooledCNN(CustomCNN):
-    "The same four convolutions; the mean of each map, not all its values, goes to the hidden units."
+    """The same four convolutions; the mean of each map, not all its values, goes to the hidden units.
+
+    Parameters
+    ----------
+    n_classes : int, default 6
+        Number of outputs
+    size : int, default 224
+        Not used: it takes images of any size from 16 pixels
+    """
     def __init__(self,
         n_classes:int=6, # Number of outputs
         size:int=224,    # Not used: it takes images of any size from 16 pixels
@@ -77,7 +99,23 @@ def random_model(
     n_classes:int=6, # Number of outputs
     size:int=224,    # Side of the input in pixels
 ) -> nn.Module:      # In training mode, on the CPU
-    "Build an architecture with random weights."
+    """Build an architecture with random weights.
+
+    Parameters
+    ----------
+    name : str
+        A name of `ARCHS` (custom_cnn, custom_cnn_pooled, resnet18, vgg16, densenet121, efficientnet_b0,
+        efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+    n_classes : int, default 6
+        Number of outputs
+    size : int, default 224
+        Side of the input in pixels
+
+    Returns
+    -------
+    nn.Module
+        In training mode, on the CPU
+    """
     arch = get_arch(name)
     if size < arch.min_size: raise ValueError(f'{name} needs images of at least {arch.min_size} pixels, not {size}')
     return getattr(Families, arch.family)(arch.model, n_classes, size)
@@ -90,7 +128,16 @@ def files_of(
     name:str,    # A name of `ARCHS`
     folder:Path, # Folder of weights
 ):               # Iterator of files, the preferred first
-    "Files in a folder that may hold the weights of an architecture."
+    """Files in a folder that may hold the weights of an architecture.
+
+    Parameters
+    ----------
+    name : str
+        A name of `ARCHS` (custom_cnn, custom_cnn_pooled, resnet18, vgg16, densenet121, efficientnet_b0,
+        efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+    folder : Path
+        Folder of weights
+    """
     for suffix in ('.safetensors', '.pth'):
         for pattern in (name, f'{name}-*', f'{name}_features'):
             yield from sorted(folder.glob(pattern + suffix))
@@ -98,7 +145,19 @@ def files_of(
 def weights_in_folder(
     name:str,    # A name of `ARCHS`
 ) -> Path|None:  # File in the folder `BONEFRAC_WEIGHTS`; None where there is none
-    "Weights called `<name>.pth`, `<name>-<hash>.pth` or `<name>_features.pth`, or the same as safetensors."
+    """Weights called `<name>.pth`, `<name>-<hash>.pth` or `<name>_features.pth`, or the same as safetensors.
+
+    Parameters
+    ----------
+    name : str
+        A name of `ARCHS` (custom_cnn, custom_cnn_pooled, resnet18, vgg16, densenet121, efficientnet_b0,
+        efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+
+    Returns
+    -------
+    Path | None
+        File in the folder `BONEFRAC_WEIGHTS`; None where there is none
+    """
     folder = os.environ.get('BONEFRAC_WEIGHTS')
     if not folder: return None
     if not Path(folder).is_dir(): raise WeightsMissing(f'BONEFRAC_WEIGHTS names {folder}, which is not a folder')
@@ -107,7 +166,18 @@ def weights_in_folder(
 def packaged_weights(
     arch:Arch, # Row of `ARCHS` with a package
 ) -> Path:     # Checkpoint that the package ships
-    "Weights that came with a Python package."
+    """Weights that came with a Python package.
+
+    Parameters
+    ----------
+    arch : Arch
+        Row of `ARCHS` with a package
+
+    Returns
+    -------
+    Path
+        Checkpoint that the package ships
+    """
     package, name = arch.package.split('.')
     return Path(getattr(importlib.import_module(package), name).get_model_file_path())
 
@@ -115,7 +185,18 @@ def packaged_weights(
 def published_url(
     arch:Arch, # Row of `ARCHS` that torchvision has weights of
 ) -> str:      # URL
-    "Address of torchvision's weights."
+    """Address of torchvision's weights.
+
+    Parameters
+    ----------
+    arch : Arch
+        Row of `ARCHS` that torchvision has weights of
+
+    Returns
+    -------
+    str
+        URL
+    """
     enum, entry = arch.torchvision.split('.')
     models = importlib.import_module('torchvision.models')
     return getattr(getattr(models, enum), entry).url
@@ -123,7 +204,19 @@ def published_url(
 def hub_weights(
     name:str,  # A name of `ARCHS` that torchvision has weights of
 ) -> Path:     # Checkpoint in torch hub's cache
-    "Weights of torchvision, downloaded where they are not there yet."
+    """Weights of torchvision, downloaded where they are not there yet.
+
+    Parameters
+    ----------
+    name : str
+        A name of `ARCHS` that torchvision has weights of (custom_cnn, custom_cnn_pooled, resnet18, vgg16,
+        densenet121, efficientnet_b0, efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+
+    Returns
+    -------
+    Path
+        Checkpoint in torch hub's cache
+    """
     url = published_url(get_arch(name))
     file = Path(torch.hub.get_dir())/'checkpoints'/url.split('/')[-1]
     if file.exists(): return file
@@ -138,7 +231,21 @@ def find_weights(
     name:str,               # A name of `ARCHS`
     weights:str='imagenet', # `imagenet`, `scratch` or a file
 ) -> Path|None:             # File of weights; None for `scratch`
-    "Where the initial weights of an architecture lie on this machine."
+    """Where the initial weights of an architecture lie on this machine.
+
+    Parameters
+    ----------
+    name : str
+        A name of `ARCHS` (custom_cnn, custom_cnn_pooled, resnet18, vgg16, densenet121, efficientnet_b0,
+        efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+    weights : str, default 'imagenet'
+        `imagenet`, `scratch` or a file
+
+    Returns
+    -------
+    Path | None
+        File of weights; None for `scratch`
+    """
     arch = get_arch(name)
     if weights == 'scratch': return None
     if weights != 'imagenet':
@@ -157,7 +264,18 @@ def _weights_of(state):
 def tensor_fault(
     state:dict, # Name -> tensor
 ) -> str:       # Empty where all are floating point numbers, and finite
-    "Why tensors are no weights."
+    """Why tensors are no weights.
+
+    Parameters
+    ----------
+    state : dict
+        Name -> tensor
+
+    Returns
+    -------
+    str
+        Empty where all are floating point numbers, and finite
+    """
     for name, value in _weights_of(state).items():
         if not value.is_floating_point(): return f'{name} holds {str(value.dtype).removeprefix("torch.")}, not weights'
         if not torch.isfinite(value).all(): return f'{name} holds NaN or infinity'
@@ -166,7 +284,18 @@ def tensor_fault(
 def read_state(
     path:Path, # `.safetensors` or `.pth` file
 ) -> dict:     # Name -> tensor
-    "State dict of a file of weights; never runs code from it."
+    """State dict of a file of weights; never runs code from it.
+
+    Parameters
+    ----------
+    path : Path
+        `.safetensors` or `.pth` file
+
+    Returns
+    -------
+    dict
+        Name -> tensor
+    """
     try:
         if path.suffix == '.safetensors': state = load_file(path)
         else: state = torch.load(path, map_location='cpu', weights_only=True)
@@ -184,7 +313,22 @@ def mismatch(
     state:dict,      # Name -> tensor
     head:str,        # Prefix of the last layer, which may differ
 ) -> list:           # Sentences; empty where all fits
-    "What keeps a state dict from fitting a model outside its last layer."
+    """What keeps a state dict from fitting a model outside its last layer.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Model that is to be filled
+    state : dict
+        Name -> tensor
+    head : str
+        Prefix of the last layer, which may differ
+
+    Returns
+    -------
+    list
+        Sentences; empty where all fits
+    """
     own = {key: tuple(value.shape) for key, value in _weights_of(model.state_dict()).items()}
     given = {key: tuple(value.shape) for key, value in _weights_of(state).items()}
     body = [key for key in own if not key.startswith(head + '.')]
@@ -198,7 +342,20 @@ def renamed(
     model:nn.Module, # Model that is to be filled
     state:dict,      # Name -> tensor
 ) -> dict:           # The same tensors under the model's names, where the order can tell
-    "A state dict under the model's own names, when it has the same tensors in the same order under others."
+    """A state dict under the model's own names, when it has the same tensors in the same order under others.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Model that is to be filled
+    state : dict
+        Name -> tensor
+
+    Returns
+    -------
+    dict
+        The same tensors under the model's names, where the order can tell
+    """
     own, given = _weights_of(model.state_dict()), _weights_of(state)
     if set(own) & set(given) or len(own) != len(given): return state
     return dict(zip(own, given.values()))
@@ -208,7 +365,20 @@ def first_of(
     sentences:list, # Any number
     most:int=3,     # How many are shown
 ) -> str:           # The first ones, and how many more there are
-    "The first of many sentences."
+    """The first of many sentences.
+
+    Parameters
+    ----------
+    sentences : list
+        Any number
+    most : int, default 3
+        How many are shown
+
+    Returns
+    -------
+    str
+        The first ones, and how many more there are
+    """
     more = len(sentences) - most
     return '; '.join(sentences[:most]) + (f' and {more} more' if more > 0 else '')
 
@@ -217,7 +387,23 @@ def load_weights(
     name:str,        # A name of `ARCHS`
     path:Path,       # `.safetensors` or `.pth` state dict
 ) -> bool:           # Was the last layer loaded too?
-    "Load initial weights; the last layer only where its shape fits."
+    """Load initial weights; the last layer only where its shape fits.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Model of architecture `name`, changed in place
+    name : str
+        A name of `ARCHS` (custom_cnn, custom_cnn_pooled, resnet18, vgg16, densenet121, efficientnet_b0,
+        efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+    path : Path
+        `.safetensors` or `.pth` state dict
+
+    Returns
+    -------
+    bool
+        Was the last layer loaded too?
+    """
     arch, state = get_arch(name), read_state(Path(path))
     if arch.package: state = renamed(model, state)
     faults = mismatch(model, state, arch.head)
@@ -234,7 +420,25 @@ def create_model(
     n_classes:int=6,        # Number of outputs
     size:int=224,           # Side of the input in pixels
 ) -> nn.Module:             # In training mode, on the CPU
-    "Build an architecture with its initial weights."
+    """Build an architecture with its initial weights.
+
+    Parameters
+    ----------
+    name : str
+        A name of `ARCHS` (custom_cnn, custom_cnn_pooled, resnet18, vgg16, densenet121, efficientnet_b0,
+        efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+    weights : str, default 'imagenet'
+        `imagenet`, `scratch` or a file
+    n_classes : int, default 6
+        Number of outputs
+    size : int, default 224
+        Side of the input in pixels
+
+    Returns
+    -------
+    nn.Module
+        In training mode, on the CPU
+    """
     path = find_weights(name, weights)
     model = random_model(name, n_classes, size)
     if path: load_weights(model, name, path)
@@ -245,7 +449,20 @@ def set_dropout(
     model:nn.Module, # Model; changed in place
     rate:float,      # Share of activations to drop, 0 to 1
 ) -> nn.Module:      # The same
-    "Set the rate of every dropout that a model has."
+    """Set the rate of every dropout that a model has.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Model; changed in place
+    rate : float
+        Share of activations to drop, 0 to 1
+
+    Returns
+    -------
+    nn.Module
+        The same
+    """
     layers = [module for module in model.modules() if isinstance(module, nn.Dropout)]
     for layer in layers: layer.p = rate
     if hasattr(model, 'drop_rate'): model.drop_rate = rate
@@ -256,7 +473,21 @@ def param_groups(
     model:nn.Module, # Model of architecture `name`
     name:str,        # A name of `ARCHS`
 ) -> list:           # Three lists of parameters: early body, late body, head
-    "Parameters from input to output in three groups."
+    """Parameters from input to output in three groups.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Model of architecture `name`
+    name : str
+        A name of `ARCHS` (custom_cnn, custom_cnn_pooled, resnet18, vgg16, densenet121, efficientnet_b0,
+        efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+
+    Returns
+    -------
+    list
+        Three lists of parameters: early body, late body, head
+    """
     prefix = get_arch(name).head + '.'
     head = [p for key, p in model.named_parameters() if key.startswith(prefix)]
     body = [p for key, p in model.named_parameters() if not key.startswith(prefix)]

@@ -28,21 +28,56 @@ DIRECTIONS = np.stack([np.cos(ANGLES), np.sin(ANGLES)])
 def extremes(
     outline:np.ndarray, # Corners, float (k, 2)
 ) -> np.ndarray:        # Those that are furthest in one of `DIRECTIONS`, float (at most 32, 2)
-    "Corners of an outline that decide the box around it, however it is turned."
+    """Corners of an outline that decide the box around it, however it is turned.
+
+    Parameters
+    ----------
+    outline : np.ndarray
+        Corners, float (k, 2)
+
+    Returns
+    -------
+    np.ndarray
+        Those that are furthest in one of `DIRECTIONS`, float (at most 32, 2)
+    """
     return outline[np.unique((outline @ DIRECTIONS).argmax(0))]
 
 def outlines_of(
     row,              # Row of an image table
     how:str='stretch',# A name of `RESIZES`
 ) -> list:            # One array per polygon: shares of the square, float (k, 2)
-    "Outlines of an image in its square."
+    """Outlines of an image in its square.
+
+    Parameters
+    ----------
+    row : object
+        Row of an image table
+    how : str, default 'stretch'
+        A name of `RESIZES` (stretch, fit)
+
+    Returns
+    -------
+    list
+        One array per polygon: shares of the square, float (k, 2)
+    """
     room = room_of(row.width, row.height, how)
     return [into_square(extremes(outline_points(polygon)), room) for polygon in row.polygons]
 
 def filled(
     outlines:list,  # One list of arrays per image, from `outlines_of`
 ) -> np.ndarray:    # float32 (images, outlines, corners, 2), from -1 to 1; NaN where there is none
-    "Outlines of all images in one array."
+    """Outlines of all images in one array.
+
+    Parameters
+    ----------
+    outlines : list
+        One list of arrays per image, from `outlines_of`
+
+    Returns
+    -------
+    np.ndarray
+        float32 (images, outlines, corners, 2), from -1 to 1; NaN where there is none
+    """
     most = max(1, *map(len, outlines))
     corners = max((len(outline) for row in outlines for outline in row), default=1)
     array = np.full((len(outlines), most, corners, 2), np.nan, np.float32)
@@ -56,7 +91,18 @@ LEAST = .3 # share of a box that must be left of it within the image
 def around(
     points:torch.Tensor, # -1 to 1, float (images, outlines, corners, 2); NaN where there is none
 ) -> torch.Tensor:       # Shares of the square, float (images, outlines, 4); infinite where there is none
-    "Boxes around outlines, also beyond the border."
+    """Boxes around outlines, also beyond the border.
+
+    Parameters
+    ----------
+    points : torch.Tensor
+        -1 to 1, float (images, outlines, corners, 2); NaN where there is none
+
+    Returns
+    -------
+    torch.Tensor
+        Shares of the square, float (images, outlines, 4); infinite where there is none
+    """
     none, infinity = points.isnan(), torch.tensor(float('inf'))
     low, high = points.masked_fill(none, infinity).amin(2), points.masked_fill(none, -infinity).amax(2)
     return (torch.cat([low, high], -1) + 1)/2
@@ -64,14 +110,38 @@ def around(
 def area(
     boxes:torch.Tensor, # (…, 4) as x0, y0, x1, y1
 ) -> torch.Tensor:      # (…)
-    "Area of boxes."
+    """Area of boxes.
+
+    Parameters
+    ----------
+    boxes : torch.Tensor
+        (…, 4) as x0, y0, x1, y1
+
+    Returns
+    -------
+    torch.Tensor
+        (…)
+    """
     return (boxes[..., 2] - boxes[..., 0])*(boxes[..., 3] - boxes[..., 1])
 
 def boxes_of(
     points:torch.Tensor, # As `around` takes them
     size:int,            # Side of the square in pixels
 ) -> list:               # Per image: boxes in pixels, float32 (k, 4)
-    "Boxes that are to be found."
+    """Boxes that are to be found.
+
+    Parameters
+    ----------
+    points : torch.Tensor
+        As `around` takes them
+    size : int
+        Side of the square in pixels
+
+    Returns
+    -------
+    list
+        Per image: boxes in pixels, float32 (k, 4)
+    """
     boxes = around(points)
     cut = boxes.clamp(0, 1)
     sides = cut[..., 2:] - cut[..., :2]
@@ -92,14 +162,38 @@ class CodeOf(Transform):
 def known_classes(
     images:pd.DataFrame, # Image table
 ) -> pd.Series:          # Categorical: the region of annotated images, else missing
-    "What a network for places is told of the region: that of the images whose label is about a place."
+    """What a network for places is told of the region: that of the images whose label is about a place.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    pd.Series
+        Categorical: the region of annotated images, else missing
+    """
     return pd.Series(pd.Categorical(images.region.where(images.annotated)), images.index)
 
 def outline_items(
     images:pd.DataFrame, # Image table after `make_split`
     pixels:np.ndarray,   # Grey uint8, (len(images), size, size), in the order of `images`
 ) -> Datasets:           # Of pixels, points and class
-    "Items of the three parts for a network that says where."
+    """Items of the three parts for a network that says where.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table after `make_split`
+    pixels : np.ndarray
+        Grey uint8, (len(images), size, size), in the order of `images`
+
+    Returns
+    -------
+    Datasets
+        Of pixels, points and class
+    """
     how = getattr(pixels, 'how', 'stretch')
     points = filled([outlines_of(row, how) for row in images.itertuples()])
     steps = [[PixelsOf(pixels)], [PointsOf(points)], [CodeOf(known_classes(images))]]
@@ -113,6 +207,23 @@ def outline_loaders(
     *args,                 # Other arguments of `image_loaders`
     **options,             # Other arguments of `image_loaders`
 ) -> DataLoaders:          # Training, validation and test part
-    "fastai DataLoaders of images, points and classes."
+    """fastai DataLoaders of images, points and classes.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table after `make_split`
+    pixels : np.ndarray
+        Grey uint8, (len(images), size, size), in the order of `images`
+    args : object
+        Other arguments of `image_loaders`
+    options : object
+        Other arguments of `image_loaders`
+
+    Returns
+    -------
+    DataLoaders
+        Training, validation and test part
+    """
     parts:Callable = partial(image_loaders, items=outline_items, **STRONGER)
     return parts(images, pixels, *args, **options)

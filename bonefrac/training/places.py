@@ -26,7 +26,18 @@ SIDE = 160 # pixels of a square
 def largest_outline(
     row, # Row of an image table with polygons
 ) -> np.ndarray: # Corners in pixels, float (n, 2)
-    "The largest polygon of an image."
+    """The largest polygon of an image.
+
+    Parameters
+    ----------
+    row : object
+        Row of an image table with polygons
+
+    Returns
+    -------
+    np.ndarray
+        Corners in pixels, float (n, 2)
+    """
     outlines = [outline_points(polygon) for polygon in row.polygons]
     return max(outlines, key=outline_area)*[row.width, row.height]
 
@@ -35,7 +46,22 @@ def square_around(
     shape:tuple,        # Height and width of the film in pixels
     times:float,        # Side of the square, in widths of the polygon
 ) -> tuple:             # Left, top and side in pixels; may reach beyond the film
-    "Square around a polygon, at least a tenth of the film for each width."
+    """Square around a polygon, at least a tenth of the film for each width.
+
+    Parameters
+    ----------
+    corners : np.ndarray
+        In pixels, float (n, 2)
+    shape : tuple
+        Height and width of the film in pixels
+    times : float
+        Side of the square, in widths of the polygon
+
+    Returns
+    -------
+    tuple
+        Left, top and side in pixels; may reach beyond the film
+    """
     low, high = corners.min(0), corners.max(0)
     side = max(times*(high - low).max(), .1*times*max(shape))
     left, top = (low + high - side)/2
@@ -45,7 +71,20 @@ def cut_out(
     grey:np.ndarray, # Film, grey uint8, (height, width)
     square:tuple,    # From `square_around`
 ) -> np.ndarray:     # Grey uint8, (SIDE, SIDE); black beyond the film
-    "A square of a film, resized."
+    """A square of a film, resized.
+
+    Parameters
+    ----------
+    grey : np.ndarray
+        Film, grey uint8, (height, width)
+    square : tuple
+        From `square_around`
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8, (SIDE, SIDE); black beyond the film
+    """
     left, top, side = square
     wide = np.pad(grey, side)
     found = wide[max(0, top + side):top + 2*side, max(0, left + side):left + 2*side]
@@ -55,7 +94,20 @@ def polygon_square(
     row,         # Row of an image table with polygons
     times:float, # As `square_around`
 ) -> np.ndarray: # Grey uint8, (SIDE, SIDE)
-    "What surrounds the largest polygon of an image."
+    """What surrounds the largest polygon of an image.
+
+    Parameters
+    ----------
+    row : object
+        Row of an image table with polygons
+    times : float
+        As `square_around`
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8, (SIDE, SIDE)
+    """
     grey = load_grey(row.path)
     return cut_out(grey, square_around(largest_outline(row), grey.shape, times))
 
@@ -65,7 +117,18 @@ WIDTHS = (2, 4) # squares that are looked at, in widths of the polygon
 def photograph_features(
     squares:np.ndarray, # Grey uint8, (n, side, side)
 ) -> np.ndarray:        # float32, (n, 1280)
-    "Pooled features of EfficientNet-Lite0, trained on photographs."
+    """Pooled features of EfficientNet-Lite0, trained on photographs.
+
+    Parameters
+    ----------
+    squares : np.ndarray
+        Grey uint8, (n, side, side)
+
+    Returns
+    -------
+    np.ndarray
+        float32, (n, 1280)
+    """
     import torch
     from bonefrac.training.models import create_model
     network = create_model('efficientnet_lite0', 'imagenet').eval()
@@ -76,7 +139,18 @@ def photograph_features(
 def place_features(
     images:pd.DataFrame, # Image table; every row has polygons
 ) -> np.ndarray:         # float32, (len(images), 2560)
-    "What surrounds the polygons, as numbers."
+    """What surrounds the polygons, as numbers.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table; every row has polygons
+
+    Returns
+    -------
+    np.ndarray
+        float32, (len(images), 2560)
+    """
     rows, found = list(images.itertuples()), []
     for times in WIDTHS:
         def square(row, times=times): return polygon_square(row, times)
@@ -87,7 +161,20 @@ def placeable(
     images:pd.DataFrame, # Audited image table
     folds:int=5,         # Folds over examinations
 ) -> pd.DataFrame:       # One image per source, with `answer`
-    "Images with a polygon, of regions that have an examination for each fold."
+    """Images with a polygon, of regions that have an examination for each fold.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Audited image table
+    folds : int, default 5
+        Folds over examinations
+
+    Returns
+    -------
+    pd.DataFrame
+        One image per source, with `answer`
+    """
     marked = distinct(ask('region', images[images.annotated])).sort_values('name', ignore_index=True)
     enough = marked.groupby('answer', observed=True).study.nunique() >= folds
     return ask('region', marked[marked.answer.map(enough).astype(bool)])
@@ -96,7 +183,20 @@ def place_predictions(
     images:pd.DataFrame, # Audited image table
     folds:int=5,         # Folds over examinations
 ) -> pd.DataFrame:       # Predictions table, out of fold; `truth` is the label
-    "Region of each largest polygon, by models that did not see its examination."
+    """Region of each largest polygon, by models that did not see its examination.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Audited image table
+    folds : int, default 5
+        Folds over examinations
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table, out of fold; `truth` is the label
+    """
     marked = placeable(images, folds)
     features, classes = place_features(marked), list(marked.answer.cat.categories)
     probs = np.zeros((len(marked), len(classes)))
@@ -108,13 +208,35 @@ def place_predictions(
 def place_suspects(
     images:pd.DataFrame, # Audited image table
 ) -> pd.DataFrame:       # From `label_suspects`
-    "Labels that the place of the polygon contradicts, the likeliest error first."
+    """Labels that the place of the polygon contradicts, the likeliest error first.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Audited image table
+
+    Returns
+    -------
+    pd.DataFrame
+        From `label_suspects`
+    """
     return label_suspects(place_predictions(images))
 
 def left_out(
     images:pd.DataFrame, # Audited image table
 ) -> str:                # Empty where none is
-    "Regions with too few examinations to be asked, in words."
+    """Regions with too few examinations to be asked, in words.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Audited image table
+
+    Returns
+    -------
+    str
+        Empty where none is
+    """
     known = set(images.region[images.annotated].dropna()) - set(placeable(images).region)
     return f'too few examinations, left out: {", ".join(sorted(known))}' if known else ''
 
@@ -122,7 +244,20 @@ def doubtful_places(
     images:pd.DataFrame, # Image table as a reader made it
     groups:pd.DataFrame, # name, source, original, study of each image
 ) -> tuple:              # From `place_suspects`, and what could not be asked and why
-    "Labels that the place of the polygon contradicts, where a data set lets that be asked."
+    """Labels that the place of the polygon contradicts, where a data set lets that be asked.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table as a reader made it
+    groups : pd.DataFrame
+        name, source, original, study of each image
+
+    Returns
+    -------
+    tuple
+        From `place_suspects`, and what could not be asked and why
+    """
     own = images.drop(columns=[name for name in groups if name in images and name != 'name'])
     own = own.merge(groups, on='name')
     try: return place_suspects(own), left_out(own)

@@ -49,7 +49,20 @@ def choose_precision(
     device,                # Torch device
     precision:str='auto',  # A name of `PRECISIONS`
 ) -> str:                  # `float32`, `bfloat16`, or `float16` on a GPU
-    "The arithmetic of a run; `auto` takes the fastest sound one of the device."
+    """The arithmetic of a run; `auto` takes the fastest sound one of the device.
+
+    Parameters
+    ----------
+    device : object
+        Torch device
+    precision : str, default 'auto'
+        A name of `PRECISIONS` (auto, float32, bfloat16)
+
+    Returns
+    -------
+    str
+        `float32`, `bfloat16`, or `float16` on a GPU
+    """
     choose(precision, PRECISIONS, 'precision')
     if precision != 'auto': return precision
     if device.type == 'cuda': return 'float16'
@@ -72,7 +85,20 @@ def precision_callbacks(
     device,        # Torch device
     precision:str, # From `choose_precision`
 ) -> list:         # fastai callbacks
-    "Callbacks that make a learner compute in a precision."
+    """Callbacks that make a learner compute in a precision.
+
+    Parameters
+    ----------
+    device : object
+        Torch device
+    precision : str
+        From `choose_precision`
+
+    Returns
+    -------
+    list
+        fastai callbacks
+    """
     if precision == 'float32': return [ChannelsLast()]
     if device.type == 'cpu': return [BFloat16(), ChannelsLast()]
     return [MixedPrecision(HALVES[precision]), ChannelsLast()]

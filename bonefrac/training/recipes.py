@@ -13,7 +13,33 @@ from ..vocabulary import choose, known
 # %% ../../nbs/library/training/02_recipes.ipynb #c9ecaf2c
 @dataclass(frozen=True)
 class Recipe:
-    "How a learner is trained."
+    """How a learner is trained.
+
+    Parameters
+    ----------
+    epochs : int
+        Default number of epochs
+    schedule : str
+        A name of `SCHEDULES` (one_cycle, constant, warm_restarts)
+    smoothing : float
+        Label smoothing, 0 to 1
+    patience : int
+        Epochs without a lower validation loss before stopping; 0: never
+    keep_best : bool
+        Restore the best epoch of the second half?
+    wd : float | None
+        Weight decay; None: the architecture's of the reference study
+    adam : dict, default field(default_factory=dict)
+        Options of fastai's Adam that differ from its own
+    rates : str, default 'architecture'
+        `architecture`: `lr` or `scratch_lr` of the row; `reference`: `reference_lr`
+    dropout : float | None, default None
+        Share of activations to drop; None: as the architecture is published
+    equal_rates : bool, default False
+        One learning rate for all layers of loaded weights?
+    lr : float | None, default None
+        Peak learning rate; None: as `rates` says
+    """
     epochs:int              # Default number of epochs
     schedule:str            # A name of `SCHEDULES`
     smoothing:float         # Label smoothing, 0 to 1
@@ -41,7 +67,18 @@ RECIPES = dict(
 def get_recipe(
     name:str,  # A name of `RECIPES`
 ) -> Recipe:   # Its row
-    "The row of a recipe."
+    """The row of a recipe.
+
+    Parameters
+    ----------
+    name : str
+        A name of `RECIPES` (bonefrac, reference)
+
+    Returns
+    -------
+    Recipe
+        Its row
+    """
     return choose(name, RECIPES, 'recipe')
 
 # %% ../../nbs/library/training/02_recipes.ipynb #7b2d0c08
@@ -68,12 +105,34 @@ AUGMENTATIONS = dict(
 def names_in(
     text:str, # Names, separated by commas; may be empty
 ) -> list:    # The names, without blanks
-    "Names in a list that was typed as text."
+    """Names in a list that was typed as text.
+
+    Parameters
+    ----------
+    text : str
+        Names, separated by commas; may be empty
+
+    Returns
+    -------
+    list
+        The names, without blanks
+    """
     return [name.strip() for name in text.split(',') if name.strip()]
 
 def left_out(
     text:str='', # Names of `AUGMENTATIONS`, separated by commas
 ) -> dict:       # Arguments of `augmentations`
-    "What leaves the named augmentations out."
+    """What leaves the named augmentations out.
+
+    Parameters
+    ----------
+    text : str, default ''
+        Names of `AUGMENTATIONS`, separated by commas
+
+    Returns
+    -------
+    dict
+        Arguments of `augmentations`
+    """
     names = known(names_in(text), AUGMENTATIONS, 'augmentation')
     return {key: value for name in names for key, value in AUGMENTATIONS[name].items()}

@@ -23,7 +23,18 @@ GATE_SIDE = 160 # of the square, pixels
 def gate_square(
     grey:np.ndarray, # Grey uint8, (height, width)
 ) -> np.ndarray:     # Grey uint8, (GATE_SIDE, GATE_SIDE)
-    "A picture as the gate sees it."
+    """A picture as the gate sees it.
+
+    Parameters
+    ----------
+    grey : np.ndarray
+        Grey uint8, (height, width)
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8, (GATE_SIDE, GATE_SIDE)
+    """
     return cv2.resize(grey, (GATE_SIDE, GATE_SIDE), interpolation=cv2.INTER_AREA)
 
 # %% ../../nbs/library/training/14_refusal.ipynb #91326208
@@ -32,7 +43,13 @@ COLOURED, MOST_COLOURED, ONE_HUE = 15, .1, .9 # chroma in CIELAB; share of pixel
 def is_colourful(
     rgb:np.ndarray, # Uint8, (height, width, 3)
 ) -> bool:
-    "Has a picture more than one hue?"
+    """Has a picture more than one hue?
+
+    Parameters
+    ----------
+    rgb : np.ndarray
+        Uint8, (height, width, 3)
+    """
     from_grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)[..., 1:].reshape(-1, 2).astype(float) - 128
     chroma = np.linalg.norm(from_grey, axis=1)
     coloured = chroma > COLOURED
@@ -43,7 +60,18 @@ def is_colourful(
 def thumbnail(
     path:str|Path,        # Image file
 ) -> np.ndarray|None:     # Uint8, (96, 96, 3); None for DICOM, which is taken as grey
-    "A small picture of a file in its colours."
+    """A small picture of a file in its colours.
+
+    Parameters
+    ----------
+    path : str | Path
+        Image file
+
+    Returns
+    -------
+    np.ndarray | None
+        Uint8, (96, 96, 3); None for DICOM, which is taken as grey
+    """
     if file_format(path) == 'DICOM': return None
     with Image.open(path) as image: return np.asarray(image.convert('RGB').resize((96, 96)))
 
@@ -53,7 +81,18 @@ REASONS = ('not a radiograph', 'not one of these regions')
 def checked_gate(
     entry,  # What a card says under `gate`
 ) -> dict:  # The same, with `limits` and `sha256`
-    "What a card says of its gate, if it can be used."
+    """What a card says of its gate, if it can be used.
+
+    Parameters
+    ----------
+    entry : object
+        What a card says under `gate`
+
+    Returns
+    -------
+    dict
+        The same, with `limits` and `sha256`
+    """
     if not isinstance(entry, dict): raise ValueError(f'gate must be an object, not {short(entry)}')
     limits = entry.get('limits', '')
     numbers = isinstance(limits, list) and all(type(one) in (int, float) and math.isfinite(one) for one in limits)
@@ -67,7 +106,22 @@ def refusals(
     limits:list,       # One per question
     colourful=(),      # bool (n,): from `is_colourful`; empty: none is
 ) -> list:             # One of `REASONS` per picture; empty where it passes
-    "Why pictures are refused."
+    """Why pictures are refused.
+
+    Parameters
+    ----------
+    scores : np.ndarray
+        Float (n, 2)
+    limits : list
+        One per question
+    colourful : object, default ()
+        bool (n,): from `is_colourful`; empty: none is
+
+    Returns
+    -------
+    list
+        One of `REASONS` per picture; empty where it passes
+    """
     over = ~(np.asarray(scores) <= limits) # NaN is refused too
     if len(colourful): over[:, 0] |= colourful
     return [REASONS[row.argmax()] if row.any() else '' for row in over]

@@ -28,7 +28,20 @@ def groups_per_class(
     images:pd.DataFrame, # Image table with the column `answer`
     group:str='study',   # Column that names the group of an image
 ) -> pd.Series:          # Number of groups of each class that occurs
-    "How many groups each class has."
+    """How many groups each class has.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table with the column `answer`
+    group : str, default 'study'
+        Column that names the group of an image
+
+    Returns
+    -------
+    pd.Series
+        Number of groups of each class that occurs
+    """
     return images.groupby('answer', observed=True)[group].nunique()
 
 def _fold(images, group, folds, fold, seed):
@@ -54,7 +67,28 @@ def grouped(
     valid:float=.15,     # Share of the remaining images for validation, above 0 and at most 0.5; one part in k
     group:str='study',   # Column that names the group of an image
 ) -> pd.DataFrame:       # `images` with a new column `split`
-    "Split whole groups into train, valid and test, stratified by answer."
+    """Split whole groups into train, valid and test, stratified by answer.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table with the column `answer` (`ask`); its shipped split is replaced
+    folds : int, default 5
+        Number of folds, at least 2; the test part is one of them
+    fold : int, default 0
+        Which of them, 0 to `folds` - 1
+    seed : int, default 0
+        Deals groups into folds
+    valid : float, default 0.15
+        Share of the remaining images for validation, above 0 and at most 0.5; one part in k
+    group : str, default 'study'
+        Column that names the group of an image
+
+    Returns
+    -------
+    pd.DataFrame
+        `images` with a new column `split`
+    """
     _check_fold(folds, fold, valid)
     images = images.sort_values('name', ignore_index=True)
     test = _fold(images, group, folds, fold, seed)
@@ -78,7 +112,24 @@ def at_random(
     fold:int=0,          # As for `grouped`
     seed:int=0,          # As for `grouped`
 ) -> pd.DataFrame:       # `images` with a new column `split`
-    "Deal single images into train, valid and test; crossing studies are reported, not refused."
+    """Deal single images into train, valid and test; crossing studies are reported, not refused.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        As for `grouped`
+    folds : int, default 5
+        As for `grouped`
+    fold : int, default 0
+        As for `grouped`
+    seed : int, default 0
+        As for `grouped`
+
+    Returns
+    -------
+    pd.DataFrame
+        `images` with a new column `split`
+    """
     return _count_crossing(grouped(images, folds, fold, seed, group='name'), 'random')
 
 def _in_shipped_part(images): return images[images.split != ''].sort_values('name', ignore_index=True)
@@ -86,7 +137,18 @@ def _in_shipped_part(images): return images[images.split != ''].sort_values('nam
 def shipped(
     images:pd.DataFrame, # Image table
 ) -> pd.DataFrame:       # Its rows that were shipped in a part
-    "The split as the data set has it; crossing studies are reported, not refused."
+    """The split as the data set has it; crossing studies are reported, not refused.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    pd.DataFrame
+        Its rows that were shipped in a part
+    """
     kept = _in_shipped_part(images)
     missing = sorted({'train', 'valid', 'test'} - set(kept.split))
     if missing:
@@ -96,7 +158,18 @@ def shipped(
 def shipped_apart(
     images:pd.DataFrame, # Image table
 ) -> pd.DataFrame:       # Its rows that were shipped in a part, without crossing test images
-    "The shipped split without test images whose study lies in another part."
+    """The shipped split without test images whose study lies in another part.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    pd.DataFrame
+        Its rows that were shipped in a part, without crossing test images
+    """
     kept = _in_shipped_part(images)
     elsewhere = kept.study[kept.split != 'test']
     crossing = (kept.split == 'test') & kept.study.isin(elsewhere)
@@ -107,7 +180,19 @@ def shipped_apart(
 # %% ../../nbs/library/training/03_splits.ipynb #5590849b
 @dataclass(frozen=True)
 class Splitter:
-    "One way to split."
+    """One way to split.
+
+    Parameters
+    ----------
+    split : Callable
+        (images, folds, fold, seed), or (images) where nothing is dealt
+    says : str
+        What it does, in a few words
+    distinct : bool, default True
+        One image per source?
+    deals : bool, default True
+        Does it take folds, fold and seed?
+    """
     split:Callable     # (images, folds, fold, seed), or (images) where nothing is dealt
     says:str           # What it does, in a few words
     distinct:bool=True # One image per source?
@@ -127,7 +212,15 @@ def say_unplaced(
     task:str,            # A name of `TASKS`
     images:pd.DataFrame, # Image table
 ):
-    "Say how many annotated images a task about places leaves out, since nobody drew where."
+    """Say how many annotated images a task about places leaves out, since nobody drew where.
+
+    Parameters
+    ----------
+    task : str
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
+    images : pd.DataFrame
+        Image table
+    """
     if get_task(task).kind != 'boxes': return
     n = answers(task, images).isna().sum()
     if n: say_once(f'{n} of {len(images)} images are annotated without an outline; the task {task} leaves them out')
@@ -136,7 +229,20 @@ def with_regions(
     images:pd.DataFrame,    # Image table with the column `answer`
     labels:str='published', # A name of `LABELS`
 ) -> pd.DataFrame:          # The same with the labels that were asked for in `region`, where something is annotated
-    "Replace published regions by reviewed ones, for tasks whose answer is another."
+    """Replace published regions by reviewed ones, for tasks whose answer is another.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table with the column `answer`
+    labels : str, default 'published'
+        A name of `LABELS` (published, reviewed)
+
+    Returns
+    -------
+    pd.DataFrame
+        The same with the labels that were asked for in `region`, where something is annotated
+    """
     marked = images[images.annotated]
     known = relabelled(marked.assign(answer=pd.Categorical(marked.region)), labels)
     return images.assign(region=known.answer.astype(object).reindex(images.index).fillna(images.region))
@@ -150,7 +256,31 @@ def make_split(
     task:str='region',   # A name of `TASKS`
     labels:str='published', # A name of `LABELS`; the parts are the same for all
 ) -> pd.DataFrame:       # Images that the task can use, with `answer`, each in `train`, `valid` or `test`
-    "Choose the images of a task and split them."
+    """Choose the images of a task and split them.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table; audited here where it is not
+    split : str, default 'study_grouped'
+        A name of `SPLITTERS`, or `grouped` (study_grouped, source_grouped, random, shipped, shipped_apart,
+        shipped_originals)
+    folds : int, default 5
+        Number of folds, at least 2; not for the shipped splits
+    fold : int, default 0
+        Fold that is the test part, 0 to `folds` - 1; not for the shipped splits
+    seed : int, default 0
+        Deals groups into folds; not for the shipped splits
+    task : str, default 'region'
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
+    labels : str, default 'published'
+        A name of `LABELS`; the parts are the same for all (published, reviewed)
+
+    Returns
+    -------
+    pd.DataFrame
+        Images that the task can use, with `answer`, each in `train`, `valid` or `test`
+    """
     how = choose(SPLIT_ALIASES.get(split, split), SPLITTERS, 'split')
     asked = ask(task, audited(images))
     say_unplaced(task, images)
@@ -164,7 +294,22 @@ def thin(
     share:float=1.,      # Share of the training studies to keep, above 0 and up to 1
     seed:int=0,          # Of the choice
 ) -> pd.DataFrame:       # The same without the other training studies
-    "Keep a share of the training studies; a smaller share is part of a larger one of the same seed."
+    """Keep a share of the training studies; a smaller share is part of a larger one of the same seed.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table after `make_split`
+    share : float, default 1.0
+        Share of the training studies to keep, above 0 and up to 1
+    seed : int, default 0
+        Of the choice
+
+    Returns
+    -------
+    pd.DataFrame
+        The same without the other training studies
+    """
     if not 0 < share <= 1: raise ValueError(f'share must be above 0 and at most 1, not {share}')
     studies = np.sort(images.study[images.split == 'train'].unique())
     order = np.random.default_rng(seed).permutation(studies)
@@ -178,7 +323,15 @@ def write_manifest(
     images:pd.DataFrame, # Image table after `make_split`
     path:str|Path,       # CSV file to write
 ):
-    "Write name, split and group of every image."
+    """Write name, split and group of every image.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table after `make_split`
+    path : str | Path
+        CSV file to write
+    """
     table = images.rename(columns=dict(study='group'))[MANIFEST_COLUMNS]
     with written(path) as aside: changed_cells(table, guarded).to_csv(aside, index=False)
 
@@ -198,7 +351,22 @@ def read_manifest(
     images:pd.DataFrame, # Image table of the same data
     check:bool=True,     # Refuse groups on two sides?
 ) -> pd.DataFrame:       # The images that the manifest names, with its splits and groups
-    "Rebuild a split; unknown images, and groups on two sides, are errors."
+    """Rebuild a split; unknown images, and groups on two sides, are errors.
+
+    Parameters
+    ----------
+    path : str | Path
+        CSV file that `write_manifest` wrote
+    images : pd.DataFrame
+        Image table of the same data
+    check : bool, default True
+        Refuse groups on two sides?
+
+    Returns
+    -------
+    pd.DataFrame
+        The images that the manifest names, with its splits and groups
+    """
     manifest = changed_cells(pd.read_csv(path, dtype=str, keep_default_na=False), unguarded)
     _check_manifest(manifest, path, set(images.name))
     given = manifest.rename(columns=dict(group='study'))
@@ -213,7 +381,24 @@ def folds_table(
     folds:int=5,         # Number of folds
     task:str='region',   # A name of `TASKS`
 ) -> pd.DataFrame:       # name, truth under the task's name, source, study; `seed0_fold3` … with train, valid, test
-    "All parts of repeated k-fold cross-validation over studies."
+    """All parts of repeated k-fold cross-validation over studies.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Audited image table
+    repeats : int, default 5
+        Number of seeds, from 0
+    folds : int, default 5
+        Number of folds
+    task : str, default 'region'
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
+
+    Returns
+    -------
+    pd.DataFrame
+        name, truth under the task's name, source, study; `seed0_fold3` … with train, valid, test
+    """
     asked = distinct(ask(task, images)).sort_values('name', ignore_index=True)
     asked['answer'] = asked.answer.astype(str)
     table = asked[['name', 'answer', 'source', 'study']].rename(columns=dict(answer=task))

@@ -27,7 +27,18 @@ ANSWERS = ('cls_logits', 'bbox_regression', 'bbox_ctrness') # what torchvision c
 def channels_of(
     body,  # Network of timm
 ) -> list: # Channels of its last three stages
-    "How wide the feature maps of a body are."
+    """How wide the feature maps of a body are.
+
+    Parameters
+    ----------
+    body : object
+        Network of timm
+
+    Returns
+    -------
+    list
+        Channels of its last three stages
+    """
     if not hasattr(body, 'forward_intermediates') or not isinstance(body.feature_info, list):
         raise ValueError(f'{type(body).__name__} gives no feature maps; use efficientnet_lite0 or efficientnet_lite2')
     return [stage['num_chs'] for stage in body.feature_info[-len(STRIDES):]]
@@ -38,11 +49,34 @@ def first_stages(
     body,            # Network of timm
     stages:int=STILL,# How many
 ) -> list:           # Its modules from the input to the last of these stages
-    "What sees the image first."
+    """What sees the image first.
+
+    Parameters
+    ----------
+    body : object
+        Network of timm
+    stages : int, default STILL
+        How many
+
+    Returns
+    -------
+    list
+        Its modules from the input to the last of these stages
+    """
     return [body.conv_stem, body.bn1, *body.blocks[:stages]] if stages else []
 
 class Pyramid(nn.Module):
-    "The last features of a body, and a pyramid of its feature maps."
+    """The last features of a body, and a pyramid of its feature maps.
+
+    Parameters
+    ----------
+    body : object
+        Network of timm
+    width : int, default 96
+        Channels of each map of the pyramid
+    still : int, default STILL
+        Stages of the body that are not trained, 0 to 7
+    """
     def __init__(self,
         body,            # Network of timm
         width:int=96,    # Channels of each map of the pyramid
@@ -67,13 +101,40 @@ def attention(
     scores:list,  # Logits of each map, (n, 1, h, w)
     shape:tuple,  # (height, width) of the last features
 ) -> torch.Tensor: # (n, 1, height, width), sums to 1 over each image
-    "Where the features of an image are taken from."
+    """Where the features of an image are taken from.
+
+    Parameters
+    ----------
+    scores : list
+        Logits of each map, (n, 1, h, w)
+    shape : tuple
+        (height, width) of the last features
+
+    Returns
+    -------
+    torch.Tensor
+        (n, 1, height, width), sums to 1 over each image
+    """
     peaks = [F.adaptive_max_pool2d(one.detach(), shape) for one in scores]
     highest = torch.stack(peaks).amax(0)
     return highest.flatten(2).softmax(-1).view_as(highest)
 
 class Spotter(FCOS):
-    "FCOS with one kind of find, and two answers about the whole image."
+    """FCOS with one kind of find, and two answers about the whole image.
+
+    Parameters
+    ----------
+    body : object
+        Network of timm with one output per region
+    size : int
+        Side of the input in pixels
+    width : int, default 96
+        Channels of the pyramid
+    convs : int, default 2
+        Convolutions before the scores and before the edges
+    still : int, default STILL
+        Stages of the body that are not trained, 0 to 7
+    """
     def __init__(self,
         body,           # Network of timm with one output per region
         size:int,       # Side of the input in pixels
@@ -126,7 +187,20 @@ def boxes_found(
     model:Spotter,  # The network
     outputs:tuple,  # Of a batch
 ) -> list:          # Per image: float64 (k, 5), shares of the square and a score
-    "Boxes of each image, the best first."
+    """Boxes of each image, the best first.
+
+    Parameters
+    ----------
+    model : Spotter
+        The network
+    outputs : tuple
+        Of a batch
+
+    Returns
+    -------
+    list
+        Per image: float64 (k, 5), shares of the square and a score
+    """
     levels = {name: one.float().split(model.counts(), 1) for name, one in zip(ANSWERS, outputs)}
     n, places = len(outputs[0]), list(model.points.cpu().split(model.counts()))
     found = model.postprocess_detections(levels, [places]*n, [(model.size, model.size)]*n)
@@ -140,7 +214,17 @@ def load_detector(
     state:dict,    # Name -> tensor, of another detector
     path,          # Where it is from, for an error
 ):
-    "Start from another detector; what answers with regions only where they are as many."
+    """Start from another detector; what answers with regions only where they are as many.
+
+    Parameters
+    ----------
+    model : Spotter
+        Changed in place
+    state : dict
+        Name -> tensor, of another detector
+    path : object
+        Where it is from, for an error
+    """
     own = model.state_dict()
     regions = ('region.', BODY + model.backbone.body.default_cfg['classifier'] + '.')
     state = {key: value for key, value in state.items()
@@ -155,7 +239,25 @@ def spot_model(
     n_classes:int=6,        # Number of regions
     size:int=256,           # Side of the input in pixels
 ) -> Spotter:               # In training mode, on the CPU
-    "Detector on an architecture with its initial weights; from scratch all of it is trained."
+    """Detector on an architecture with its initial weights; from scratch all of it is trained.
+
+    Parameters
+    ----------
+    arch : str
+        A name of `ARCHS` whose network has feature maps (custom_cnn, custom_cnn_pooled, resnet18, vgg16,
+        densenet121, efficientnet_b0, efficientnet_lite0, efficientnet_lite2, squeezenet1_1, mobilenet_v2)
+    weights : str, default 'imagenet'
+        `imagenet`, `scratch` or a file, for the body or of a detector
+    n_classes : int, default 6
+        Number of regions
+    size : int, default 256
+        Side of the input in pixels
+
+    Returns
+    -------
+    Spotter
+        In training mode, on the CPU
+    """
     path, n_classes = find_weights(arch, weights), max(1, n_classes)
     state = read_state(path) if path else {}
     detector = any(key.startswith(BODY) for key in state)

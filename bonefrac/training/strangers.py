@@ -29,7 +29,21 @@ def written(
     ink:int,                 # 0–255
     size:float,              # Of the letters; 1 is 21 pixels
 ):
-    "Write nonsense into a box."
+    """Write nonsense into a box.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width); changed in place
+    rng : np.random.Generator
+        Source of all chance
+    box : tuple
+        Left, top, right, bottom, pixels
+    ink : int
+        0–255
+    size : float
+        Of the letters; 1 is 21 pixels
+    """
     left, top, right, bottom = map(int, box)
     font, step = int(rng.integers(8)), int(size*rng.uniform(26, 44)) + 4
     for y in range(top + step, bottom, step):
@@ -42,7 +56,20 @@ def tilted(
     image:np.ndarray,        # Grey uint8, (height, width)
     rng:np.random.Generator, # Source of all chance
 ) -> np.ndarray:             # The same shape
-    "A picture on an uneven scanner, every second time."
+    """A picture on an uneven scanner, every second time.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey uint8, (height, width)
+    rng : np.random.Generator
+        Source of all chance
+
+    Returns
+    -------
+    np.ndarray
+        The same shape
+    """
     if rng.random() < .5: return image
     size = image.shape[::-1]
     angle, scale = rng.uniform(-12, 12), rng.uniform(.8, 1.1)
@@ -55,7 +82,24 @@ def blank(
     high:int,                # Largest side in pixels
     greys,                   # Greys to choose from
 ) -> tuple:                  # Grey uint8, (height, width), of one grey; a grey for ink
-    "An empty sheet, and ink that shows on it."
+    """An empty sheet, and ink that shows on it.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Source of all chance
+    low : int
+        Smallest side in pixels
+    high : int
+        Largest side in pixels
+    greys : object
+        Greys to choose from
+
+    Returns
+    -------
+    tuple
+        Grey uint8, (height, width), of one grey; a grey for ink
+    """
     grey = int(rng.choice(greys))
     return np.full(rng.integers(low, high, 2), grey, np.uint8), int(rng.integers(0, 80) if grey > 127 else 255)
 
@@ -143,7 +187,20 @@ def fractal(
     rng:np.random.Generator, # Source of all chance
     exponent:float,          # 0: white noise; 2: clouds
 ) -> np.ndarray:             # Float32, (SIDE, SIDE), mean 0, deviation 1
-    "Noise whose strength falls with frequency."
+    """Noise whose strength falls with frequency.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Source of all chance
+    exponent : float
+        0: white noise; 2: clouds
+
+    Returns
+    -------
+    np.ndarray
+        Float32, (SIDE, SIDE), mean 0, deviation 1
+    """
     across, down = np.fft.rfftfreq(SIDE)[None], np.fft.fftfreq(SIDE)[:, None]
     frequency = np.hypot(across, down)
     frequency[0, 0] = 1
@@ -156,7 +213,22 @@ def in_greys(
     low:float=0,         # Grey of what is small
     high:float=255,      # Grey of what is large
 ) -> np.ndarray:         # Grey uint8, (height, width)
-    "Values as greys; a hundredth at each end is cut off."
+    """Values as greys; a hundredth at each end is cut off.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        Float, (height, width)
+    low : float, default 0
+        Grey of what is small
+    high : float, default 255
+        Grey of what is large
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8, (height, width)
+    """
     least, most = np.percentile(values, (1, 99))
     share = np.clip((values - least)/max(most - least, 1e-6), 0, 1)
     return (low + (high - low)*share).astype(np.uint8)
@@ -192,7 +264,20 @@ def leaf(
     rng:np.random.Generator, # Source of all chance
     reach:float,             # Half of its length, pixels
 ) -> np.ndarray:             # Uint8 (SIDE, SIDE), 0 or 1
-    "Where one leaf lies."
+    """Where one leaf lies.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Source of all chance
+    reach : float
+        Half of its length, pixels
+
+    Returns
+    -------
+    np.ndarray
+        Uint8 (SIDE, SIDE), 0 or 1
+    """
     shape, (x, y) = np.zeros((SIDE, SIDE), np.uint8), rng.uniform(0, SIDE, 2)
     long, wide = reach + 1, reach*rng.uniform(.3, 1) + 1
     if rng.random() < .4:
@@ -223,7 +308,18 @@ PHOTOGRAPHS = { # package -> folder in it and its photographs
 def photographs(
     package:str='', # A name of `PHOTOGRAPHS`; empty: all
 ) -> list:          # Paths
-    "Photographs that came with installed packages."
+    """Photographs that came with installed packages.
+
+    Parameters
+    ----------
+    package : str, default ''
+        A name of `PHOTOGRAPHS`; empty: all (skimage, sklearn, matplotlib)
+
+    Returns
+    -------
+    list
+        Paths
+    """
     found = {name: find_spec(name) for name in PHOTOGRAPHS if package in ('', name)}
     folders = {name: Path(str(spec.origin)).parent/PHOTOGRAPHS[name][0] for name, spec in found.items() if spec}
     files = [folder/file for name, folder in folders.items() for file in PHOTOGRAPHS[name][1].split()]
@@ -246,7 +342,20 @@ def stranger(
     kind:str,   # A name of `STRANGERS`
     seed:int=0, # The only source of chance; not negative
 ) -> np.ndarray: # Grey uint8, (height, width)
-    "A picture that is no radiograph."
+    """A picture that is no radiograph.
+
+    Parameters
+    ----------
+    kind : str
+        A name of `STRANGERS`
+    seed : int, default 0
+        The only source of chance; not negative
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8, (height, width)
+    """
     draw = choose(kind, STRANGERS, 'kind of picture')
     rng = np.random.default_rng([seed, list(STRANGERS).index(kind)])
     return draw(rng)

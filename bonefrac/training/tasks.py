@@ -17,7 +17,32 @@ from ..vocabulary import choose
 # %% ../../nbs/library/training/00_tasks.ipynb #5c0f7a17
 @dataclass(frozen=True)
 class Task:
-    "A question that can be asked of an image."
+    """A question that can be asked of an image.
+
+    Parameters
+    ----------
+    name : str
+        As in `TASKS`
+    asks : str
+        The question in plain words
+    truth : str
+        Column of the image table that holds the truth
+    kind : str
+        Kind of answer, a name of `KINDS` (transverse, oblique, spiral, comminuted, greenstick, buckle,
+        avulsion)
+    says : str
+        What an answer means and what it does not, for model cards
+    classes : tuple, default ()
+        Answers in their order; empty: those in the data, sorted
+    yes : bool, default False
+        Is the truth yes or no? The classes are then (no, yes)
+    least : int, default 2
+        Number of classes that a data set must have
+    regions : bool, default False
+        Does a network for it learn regions, so that their labels matter?
+    numbers : tuple, default ()
+        Columns that hold the truth of the kind `numbers`, each with its unit
+    """
     name:str         # As in `TASKS`
     asks:str         # The question in plain words
     truth:str        # Column of the image table that holds the truth
@@ -60,21 +85,54 @@ DISCLAIMER = 'Not a medical device.'
 def get_task(
     name:str, # A name of `TASKS`
 ) -> Task:    # Its row
-    "The row of a task."
+    """The row of a task.
+
+    Parameters
+    ----------
+    name : str
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
+
+    Returns
+    -------
+    Task
+        Its row
+    """
     return choose(name, TASKS, 'task')
 
 # %% ../../nbs/library/training/00_tasks.ipynb #f83c6022
 def outlined(
     images:pd.DataFrame, # Image table with `annotated` and `polygons`
 ) -> pd.Series:          # True, False, or missing where something is annotated and nobody drew where
-    "Whether each image has an outline."
+    """Whether each image has an outline.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table with `annotated` and `polygons`
+
+    Returns
+    -------
+    pd.Series
+        True, False, or missing where something is annotated and nobody drew where
+    """
     has = images.polygons.map(len) > 0
     return has.astype(object).where(has | ~images.annotated)
 
 def measured(
     images:pd.DataFrame, # Image table
 ) -> pd.Series:          # `measured`, or missing where a number or the size of a pixel is unknown
-    "Whether all numbers of each image are known."
+    """Whether all numbers of each image are known.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    pd.Series
+        `measured`, or missing where a number or the size of a pixel is unknown
+    """
     values = images.reindex(columns=[*NUMBERS, SCALE]).apply(pd.to_numeric, errors='coerce') # those of a CSV are texts
     known = values.notna().all(axis=1)
     return pd.Series('measured', images.index, dtype=object).where(known, None)
@@ -83,7 +141,20 @@ def truth_of(
     task:Task,           # Row of `TASKS`
     images:pd.DataFrame, # Image table
 ) -> pd.Series:          # Values of its column, or what they say; missing where the truth is unknown
-    "The truth of a task before it is a class."
+    """The truth of a task before it is a class.
+
+    Parameters
+    ----------
+    task : Task
+        Row of `TASKS`
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    pd.Series
+        Values of its column, or what they say; missing where the truth is unknown
+    """
     if task.truth not in images: return pd.Series(None, images.index, dtype=object)
     special = dict(boxes=outlined, numbers=measured)
     return special[task.kind](images) if task.kind in special else images[task.truth]
@@ -92,7 +163,20 @@ def answers(
     task:str,            # A name of `TASKS`
     images:pd.DataFrame, # Image table
 ) -> pd.Series:          # Categorical, one per row; missing where the truth is unknown
-    "True answer of each image; its categories are the classes that occur."
+    """True answer of each image; its categories are the classes that occur.
+
+    Parameters
+    ----------
+    task : str
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    pd.Series
+        Categorical, one per row; missing where the truth is unknown
+    """
     row = get_task(task)
     truth = truth_of(row, images)
     if row.yes: truth = truth.map(dict(zip((False, True), row.classes)))
@@ -111,7 +195,18 @@ def _enough(task, images):
 def askable(
     images:pd.DataFrame, # Image table
 ) -> list:               # Names of `TASKS`
-    "Tasks that a data set can answer."
+    """Tasks that a data set can answer.
+
+    Parameters
+    ----------
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    list
+        Names of `TASKS`
+    """
     return [task for task in TASKS if _enough(task, images)]
 
 NEEDS = dict(boxes='outlines', numbers='numbers and pixel_mm') # by kind of answer; others need two classes
@@ -131,7 +226,20 @@ def ask(
     task:str,            # A name of `TASKS`
     images:pd.DataFrame, # Image table
 ) -> pd.DataFrame:       # Rows that take part, with the column `answer`
-    "Images that a task can use, and their true answers; a `ValueError` says why a data set cannot answer."
+    """Images that a task can use, and their true answers; a `ValueError` says why a data set cannot answer.
+
+    Parameters
+    ----------
+    task : str
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
+    images : pd.DataFrame
+        Image table
+
+    Returns
+    -------
+    pd.DataFrame
+        Rows that take part, with the column `answer`
+    """
     get_task(task)
     if not _enough(task, images): raise ValueError(_refusal(task, images))
     asked = images.assign(answer=answers(task, images))
@@ -142,7 +250,20 @@ def units(
     names,            # Of numbers, each with its unit, as in `NUMBERS`
     sides:np.ndarray, # Side of the square of each image in mm, float (n,)
 ) -> np.ndarray:      # float (n, numbers)
-    "What one unit of each output of a network stands for, in mm or degrees."
+    """What one unit of each output of a network stands for, in mm or degrees.
+
+    Parameters
+    ----------
+    names : object
+        Of numbers, each with its unit, as in `NUMBERS`
+    sides : np.ndarray
+        Side of the square of each image in mm, float (n,)
+
+    Returns
+    -------
+    np.ndarray
+        float (n, numbers)
+    """
     tenth = np.asarray(sides, float)/10
     return np.column_stack([tenth if name.endswith('_mm') else np.full_like(tenth, 10) for name in names])
 
@@ -150,5 +271,16 @@ def units(
 def statement(
     task:str, # A name of `TASKS`
 ) -> str:     # One or two sentences
-    "What answers to a task mean, for cards, reports and terminals."
+    """What answers to a task mean, for cards, reports and terminals.
+
+    Parameters
+    ----------
+    task : str
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
+
+    Returns
+    -------
+    str
+        One or two sentences
+    """
     return f'{get_task(task).says} {DISCLAIMER}'

@@ -19,7 +19,19 @@ from .spotter import spot_model
 
 # %% ../../nbs/library/training/17_trainers.ipynb #512d3f33
 class Trainer(NamedTuple):
-    "How networks of one kind of answer are trained."
+    """How networks of one kind of answer are trained.
+
+    Parameters
+    ----------
+    loaders : Callable
+        (images, pixels, mean, std, …) -> DataLoaders
+    learner : Callable
+        (dls, arch, weights, …) -> Learner
+    predictions : Callable
+        (learner, images, part, kind) -> predictions table
+    network : Callable
+        (arch, weights, number of classes, size) -> `nn.Module`
+    """
     loaders:Callable     # (images, pixels, mean, std, …) -> DataLoaders
     learner:Callable     # (dls, arch, weights, …) -> Learner
     predictions:Callable # (learner, images, part, kind) -> predictions table
