@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['CLOSE', 'GRADES', 'MEASURED', 'ROW', 'CLOSEUPS_VERSION', 'LONG', 'OTHER', 'CLEAN', 'COVERED', 'SETS', 'turned',
            'pair_of_views', 'closeup_cases', 'closeup_scene', 'closeup', 'grade_seen', 'closeup_row', 'subjects_seen',
-           'make_closeups']
+           'groups_row', 'write_rows', 'make_closeups']
 
-# %% ../../nbs/library/phantom/16_closeups.ipynb #063a1efb
+# %% ../../nbs/library/phantom/16_closeups.ipynb #40ce3989
 import csv
 import json
 from dataclasses import replace
@@ -23,9 +23,9 @@ from .anatomy import VIEWS, get_view, move_point
 from .fracture import place_of
 from .nuisances import NUISANCES, Case, nuisance_shares, random_stream
 from .simulate import Phantom, photographed, pose_scene
-from .archive import known_regions
+from .archive import GROUPS, known_regions
 
-# %% ../../nbs/library/phantom/16_closeups.ipynb #e3235c48
+# %% ../../nbs/library/phantom/16_closeups.ipynb #d2f0b1ef
 CLOSE = dict(mm=80, size=128, jitter=5) # side in mm and px; how far the break may lie from the middle, mm
 
 def turned(
@@ -68,7 +68,7 @@ def pair_of_views(
     def off(view): return abs(90 - abs(turned(region, view) - turned(region, first)))
     return first, min(others, key=off)
 
-# %% ../../nbs/library/phantom/16_closeups.ipynb #2c648898
+# %% ../../nbs/library/phantom/16_closeups.ipynb #83f5353c
 def closeup_cases(
     number:int,    # Of the subject, from 0
     seed:int,      # Same seed, same cases
@@ -95,7 +95,7 @@ def closeup_cases(
     subject, study = (int(rng.integers(2**62)) for _ in range(2))
     return [Case(region, view, True, subject, study, int(rng.integers(2**62))) for view in pair_of_views(region)]
 
-# %% ../../nbs/library/phantom/16_closeups.ipynb #caed22aa
+# %% ../../nbs/library/phantom/16_closeups.ipynb #4f898786
 def closeup_scene(
     case:Case,
     nuisances:dict|None=None, # Probabilities that replace those of `NUISANCES`
@@ -138,7 +138,7 @@ def closeup(
     if scene is None: return None
     with at_energy(kev): return photographed(scene, 512/CLOSE['size'])
 
-# %% ../../nbs/library/phantom/16_closeups.ipynb #bf871903
+# %% ../../nbs/library/phantom/16_closeups.ipynb #b680a160
 GRADES = '1 undisplaced', '2 displaced', '3 severely displaced'
 
 def grade_seen(
@@ -165,7 +165,7 @@ def grade_seen(
     if shift >= width/2 or angle >= 10: return GRADES[2]
     return GRADES[0] if shift < 2 and angle < 5 else GRADES[1]
 
-# %% ../../nbs/library/phantom/16_closeups.ipynb #58b11664
+# %% ../../nbs/library/phantom/16_closeups.ipynb #c53b9ce7
 MEASURED = ('view_translation_mm', 'view_angulation_deg', 'translation_mm', 'angulation_deg', 'width_mm', 'gap_mm',
             'shortening_mm')
 ROW = ('path', 'study', 'source', 'region', 'view', 'age', 'kev', 'pixel_mm', 'bone', 'kind', *MEASURED, 'grade')
@@ -201,7 +201,7 @@ def closeup_row(
     row['grade'] = grade_seen(*(figures[key] for key in ('view_translation_mm', 'view_angulation_deg', 'width_mm')))
     return {key: row[key] for key in ROW}
 
-# %% ../../nbs/library/phantom/16_closeups.ipynb #340305b4
+# %% ../../nbs/library/phantom/16_closeups.ipynb #bf921cf6
 CLOSEUPS_VERSION = 1 # raise it when the same seed gives other bytes
 
 def subjects_seen(
@@ -227,6 +227,42 @@ def subjects_seen(
         pair = [closeup(case, nuisances, kev) for case in closeup_cases(number, seed, regions)]
         if all(pair) and all(phantom.fractures for phantom in pair): yield f'seed{seed}_subject{number + 1:05d}', pair
 
+def groups_row(
+    row:dict, # From `closeup_row`
+) -> dict:    # One row of `groups.csv`
+    """Both views are one examination, and no image is a copy.
+
+    Parameters
+    ----------
+    row : dict
+        From `closeup_row`
+
+    Returns
+    -------
+    dict
+        One row of `groups.csv`
+    """
+    return dict(zip(GROUPS, (row['path'], row['source'], 1, row['study'], row['study'])))
+
+def write_rows(
+    file:Path, # CSV file to write
+    rows,      # Iterator of dictionaries with the same keys, at least one
+):
+    """Write a table.
+
+    Parameters
+    ----------
+    file : Path
+        CSV file to write
+    rows : object
+        Iterator of dictionaries with the same keys, at least one
+    """
+    first, *others = rows
+    with file.open('w', newline='', encoding='utf8') as out:
+        table = csv.DictWriter(out, first, lineterminator='\n')
+        table.writeheader()
+        table.writerows([first, *others])
+
 def _write_pair(folder, name, pair, kev):
     "Write both views; their rows."
     rows = []
@@ -241,10 +277,9 @@ def _write_all(folder, n, seed, regions, nuisances, kev):
     (folder/'images').mkdir()
     subjects = zip(range(n), subjects_seen(seed, regions, nuisances, kev))
     shown = progress(subjects, n, 'making close-ups', 'subject', quiet_below=50)
-    with (folder/'truth.csv').open('w', newline='', encoding='utf8') as file:
-        table = csv.DictWriter(file, ROW, lineterminator='\n')
-        table.writeheader()
-        for _, (name, pair) in shown: table.writerows(_write_pair(folder, name, pair, kev))
+    rows = [row for _, (name, pair) in shown for row in _write_pair(folder, name, pair, kev)]
+    write_rows(folder/'truth.csv', rows)
+    write_rows(folder/'groups.csv', map(groups_row, rows))
 
 def make_closeups(
     out:str|Path,    # Folder to make, or one that holds the same
@@ -286,7 +321,7 @@ def make_closeups(
     if read_json(out/'phantom.json') != want: raise FileExistsError(f'{out} holds other close-ups; name another folder')
     return out/'truth.csv'
 
-# %% ../../nbs/library/phantom/16_closeups.ipynb #9f0de4e5
+# %% ../../nbs/library/phantom/16_closeups.ipynb #39c4aa91
 LONG, OTHER = ('ankle', 'forearm', 'tibia', 'wrist'), ('hip', 'humerus')
 CLEAN, COVERED = dict(cast=0, plate=0, wires=0, inverse=0), dict(cast=1, plate=0, wires=.3, inverse=0)
 SETS:dict = dict( # name -> arguments of `make_closeups`
