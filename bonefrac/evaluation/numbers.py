@@ -7,7 +7,7 @@ __all__ = ['IN_SPACE', 'weighted_mean', 'slope_of', 'error_and_slope', 'limits_o
            'number_metrics', 'number_sentence', 'plot_numbers', 'margins_of', 'covered', 'kappa_draws',
            'weighted_kappa', 'third_side', 'third_angle', 'both_views']
 
-# %% ../../nbs/library/evaluation/12_numbers.ipynb #29316718
+# %% ../../nbs/library/evaluation/12_numbers.ipynb #d0a4d60e
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from .predictions import check_predictions, numbers_told
 from .intervals import mean_bootstrap, percentile_interval, weighted_draws
 from .calibration import conformal_limit
 
-# %% ../../nbs/library/evaluation/12_numbers.ipynb #567dd092
+# %% ../../nbs/library/evaluation/12_numbers.ipynb #183747a9
 def weighted_mean(
     values:np.ndarray,  # float (n,)
     weights:np.ndarray, # At least 0, float (resamples, n)
@@ -87,7 +87,7 @@ def error_and_slope(
     error = weighted_mean(np.abs(measured - truth), weights)
     return np.column_stack([error, slope_of(truth, measured, weights)])
 
-# %% ../../nbs/library/evaluation/12_numbers.ipynb #c85685c8
+# %% ../../nbs/library/evaluation/12_numbers.ipynb #2a9c46be
 def limits_of(
     draws:np.ndarray, # float (resamples,)
 ) -> tuple:           # low, high; None where there are none
@@ -192,11 +192,13 @@ def number_sentence(
     str
         Plain text
     """
-    name, interval = scores['first'], f'{scores["mae_low"]:.2f} to {scores["mae_high"]:.2f}'
-    return (f'Mean absolute error of {name} {scores["mae"]:.2f} (95 % interval {interval}, bootstrap over groups) on '
-            f'{scores["n"]} images of {scores["groups"]} groups; without a network {scores[name + "_median_error"]:.2f}.')
+    interval = f'{scores["mae_low"]:.2f} to {scores["mae_high"]:.2f}'
+    images = f'{scores["n"]} images of {scores["groups"]} groups'
+    guess = scores[scores['first'] + '_median_error']
+    return (f'Mean absolute error of {scores["first"]} {scores["mae"]:.2f} (95 % interval {interval}, '
+            f'bootstrap over groups) on {images}; without a network {guess:.2f}.')
 
-# %% ../../nbs/library/evaluation/12_numbers.ipynb #8d6c7a74
+# %% ../../nbs/library/evaluation/12_numbers.ipynb #e1bb9670
 def plot_numbers(
     df:pd.DataFrame, # Predictions table of kind `numbers`
     names:tuple=(),  # Numbers to draw; default: the first two
@@ -219,7 +221,7 @@ def plot_numbers(
         ax.set(xlabel='true', ylabel='measured', title=name.replace('_', ' '))
     return axes
 
-# %% ../../nbs/library/evaluation/12_numbers.ipynb #a0443388
+# %% ../../nbs/library/evaluation/12_numbers.ipynb #c49eb8af
 def margins_of(
     valid:pd.DataFrame, # Predictions table of the validation part
     level:float=.9,     # Wanted share of answers within the margin, 0–1
@@ -266,7 +268,7 @@ def covered(
         rows[name] = margins[name], inside.mean(), *mean_bootstrap(inside, df['group'])
     return pd.DataFrame(rows, ['margin', 'covered', 'low', 'high']).T
 
-# %% ../../nbs/library/evaluation/12_numbers.ipynb #dfc98bfe
+# %% ../../nbs/library/evaluation/12_numbers.ipynb #7a0292a9
 def kappa_draws(
     one:np.ndarray,     # Grades as numbers, float (n,)
     other:np.ndarray,   # Grades as numbers, float (n,)
@@ -322,7 +324,7 @@ def weighted_kappa(
     low, high = limits_of(weighted_draws(groups, kappas, n_boot))
     return dict(kappa=float(kappas(np.ones((1, len(truth))))[0]), low=low, high=high, n=len(truth))
 
-# %% ../../nbs/library/evaluation/12_numbers.ipynb #aac953e9
+# %% ../../nbs/library/evaluation/12_numbers.ipynb #25c3b830
 def third_side(
     values:np.ndarray, # Shifts in mm, float (n, 2)
 ) -> np.ndarray:       # float (n,)

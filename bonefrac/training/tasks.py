@@ -73,7 +73,7 @@ TASKS = dict(
                       'Translation in mm and angulation in degrees of a break, as the view shows them and in space, '
                       'learned from simulated films alone. No number is given for a film of a patient.',
                       classes=('measured',), least=1, numbers=NUMBERS),
-    severity=Task('severity', 'How badly is the bone displaced?', 'grade', 'classes',
+    severity=Task('severity', 'How badly is the bone displaced?', 'view_grade', 'classes',
                   'Grade of displacement of a simulated break as the view shows it: undisplaced below 2 mm and 5°, '
                   'severely displaced from half the width or 10° on. It is no clinical grade.'),
     label=Task('label', 'Which of the classes of this data set is it?', 'label', 'classes',
@@ -245,7 +245,7 @@ def ask(
     asked = images.assign(answer=answers(task, images))
     return asked.dropna(subset='answer').reset_index(drop=True)
 
-# %% ../../nbs/library/training/00_tasks.ipynb #8453c857
+# %% ../../nbs/library/training/00_tasks.ipynb #4f7e33d1
 def units(
     names,            # Of numbers, each with its unit, as in `NUMBERS`
     sides:np.ndarray, # Side of the square of each image in mm, float (n,)
