@@ -981,7 +981,8 @@ def _answers_text(table):
     from bonefrac.deploy.predict import best_box
     answers = table[[name for name in ('answer', 'probability', 'set', 'refused') if name in table]].round(3)
     answers = answers.join(table.filter(regex='_(mm|deg)$').round(1))
-    if {'refused', 'probability'} <= set(answers): answers['probability'] = answers.probability.map('{:.3f}'.format).replace('nan', '')
+    if {'refused', 'probability'} <= set(answers):
+        answers['probability'] = answers.probability.map('{:.3f}'.format).replace('nan', '')
     answers.insert(0, 'image', list(map(shown, _file_names(table.path))))
     if 'boxes' in table: answers['best box'] = list(map(best_box, table.boxes))
     return answers.to_string(index=False)

@@ -7,7 +7,7 @@ __all__ = ['IN_SPACE', 'weighted_mean', 'slope_of', 'error_and_slope', 'limits_o
            'number_metrics', 'number_sentence', 'plot_numbers', 'margins_of', 'covered', 'kappa_draws',
            'weighted_kappa', 'third_side', 'third_angle', 'both_views']
 
-# %% ../../nbs/library/evaluation/12_numbers.ipynb #d0a4d60e
+# %% ../../nbs/library/evaluation/12_numbers.ipynb #13c41b95
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from .predictions import check_predictions, numbers_told
 from .intervals import mean_bootstrap, percentile_interval, weighted_draws
 from .calibration import conformal_limit
 
-# %% ../../nbs/library/evaluation/12_numbers.ipynb #183747a9
+# %% ../../nbs/library/evaluation/12_numbers.ipynb #e51a1d43
 def weighted_mean(
     values:np.ndarray,  # float (n,)
     weights:np.ndarray, # At least 0, float (resamples, n)
@@ -58,10 +58,12 @@ def slope_of(
     np.ndarray
         float (resamples,); NaN where all truths are alike
     """
-    x, y = weighted_mean(truth, weights), weighted_mean(measured, weights)
+    x = weighted_mean(truth, weights)
+    y = weighted_mean(measured, weights)
     covariance = weighted_mean(truth*measured, weights) - x*y
     variance = weighted_mean(truth**2, weights) - x**2
-    with np.errstate(invalid='ignore', divide='ignore'): return np.where(variance > 1e-12, covariance/variance, np.nan)
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return np.where(variance > 1e-12, covariance/variance, np.nan)
 
 def error_and_slope(
     truth:np.ndarray,    # float (n,)
@@ -87,7 +89,7 @@ def error_and_slope(
     error = weighted_mean(np.abs(measured - truth), weights)
     return np.column_stack([error, slope_of(truth, measured, weights)])
 
-# %% ../../nbs/library/evaluation/12_numbers.ipynb #2a9c46be
+# %% ../../nbs/library/evaluation/12_numbers.ipynb #580fa7ff
 def limits_of(
     draws:np.ndarray, # float (resamples,)
 ) -> tuple:           # low, high; None where there are none
@@ -130,11 +132,14 @@ def number_scores(
         n, mae, slope, each with `_low` and `_high`; median_error
     """
     def both(weights): return error_and_slope(truth, measured, weights)
-    found, draws = both(np.ones((1, len(truth))))[0], weighted_draws(groups, both, n_boot)
-    scores = dict(n=len(truth), median_error=float(np.abs(truth - np.median(truth)).mean()))
+    found = both(np.ones((1, len(truth))))[0]
+    draws = weighted_draws(groups, both, n_boot)
+    scores = dict(n=len(truth),
+                  median_error=float(np.abs(truth - np.median(truth)).mean()))
     for name, value, some in zip(('mae', 'slope'), found, draws.T):
         low, high = limits_of(some)
-        scores.update({name: float(value), f'{name}_low': low, f'{name}_high': high})
+        scores.update({name: float(value),
+                       f'{name}_low': low, f'{name}_high': high})
     return scores
 
 def by_number(
@@ -152,7 +157,8 @@ def by_number(
     pd.DataFrame
         One row per number
     """
-    rows = {name: number_scores(*pair, df['group']) for name, pair in numbers_told(df).items()}
+    rows = {name: number_scores(*pair, df['group'])
+            for name, pair in numbers_told(df).items()}
     return pd.DataFrame(rows).T
 
 def number_metrics(
@@ -170,10 +176,13 @@ def number_metrics(
     dict
         n, groups, `mae` of the first number with its limits; `<name>_mae`, `<name>_slope` … of all
     """
-    rows = {name: number_scores(*pair, df['group']) for name, pair in numbers_told(df).items()}
+    rows = {name: number_scores(*pair, df['group'])
+            for name, pair in numbers_told(df).items()}
     first = next(iter(rows))
-    shared = dict(n=len(df), groups=int(df['group'].nunique()), first=first)
-    shared.update({key: rows[first][key] for key in ('mae', 'mae_low', 'mae_high')})
+    shared = dict(n=len(df),
+                  groups=int(df['group'].nunique()), first=first)
+    own = 'mae', 'mae_low', 'mae_high'
+    shared.update({key: rows[first][key] for key in own})
     return dict(shared, **{f'{name}_{key}': value for name, row in rows.items() for key, value in row.items()
                            if key != 'n'})
 
@@ -198,7 +207,7 @@ def number_sentence(
     return (f'Mean absolute error of {scores["first"]} {scores["mae"]:.2f} (95 % interval {interval}, '
             f'bootstrap over groups) on {images}; without a network {guess:.2f}.')
 
-# %% ../../nbs/library/evaluation/12_numbers.ipynb #e1bb9670
+# %% ../../nbs/library/evaluation/12_numbers.ipynb #99bef34a
 def plot_numbers(
     df:pd.DataFrame, # Predictions table of kind `numbers`
     names:tuple=(),  # Numbers to draw; default: the first two
@@ -214,14 +223,16 @@ def plot_numbers(
     """
     told = numbers_told(df)
     names = names or tuple(told)[:2]
-    axes = plt.subplots(1, len(names), figsize=(4*len(names), 3.8), layout='constrained', squeeze=False)[1][0]
+    axes = plt.subplots(1, len(names), figsize=(4*len(names), 3.8),
+                        layout='constrained', squeeze=False)[1][0]
     for ax, name in zip(axes, names):
         ax.scatter(*told[name], s=8, alpha=.5)
         ax.axline((0, 0), slope=1, color='.4', linestyle='--')
-        ax.set(xlabel='true', ylabel='measured', title=name.replace('_', ' '))
+        ax.set(xlabel='true', ylabel='measured',
+               title=name.replace('_', ' '))
     return axes
 
-# %% ../../nbs/library/evaluation/12_numbers.ipynb #c49eb8af
+# %% ../../nbs/library/evaluation/12_numbers.ipynb #b2a9daac
 def margins_of(
     valid:pd.DataFrame, # Predictions table of the validation part
     level:float=.9,     # Wanted share of answers within the margin, 0–1
@@ -240,9 +251,12 @@ def margins_of(
     dict
         Name -> margin in its unit; None where there are too few images
     """
-    errors = {name: np.abs(measured - truth) for name, (truth, measured) in numbers_told(valid).items()}
-    limits = {name: conformal_limit(values, level) for name, values in errors.items()}
-    return {name: limit if np.isfinite(limit) else None for name, limit in limits.items()}
+    errors = {name: np.abs(measured - truth)
+            for name, (truth, measured) in numbers_told(valid).items()}
+    limits = {name: conformal_limit(values, level)
+            for name, values in errors.items()}
+    return {name: limit if np.isfinite(limit) else None
+            for name, limit in limits.items()}
 
 def covered(
     df:pd.DataFrame, # Predictions table of kind `numbers`
@@ -265,10 +279,11 @@ def covered(
     rows = {}
     for name, (truth, measured) in numbers_told(df).items():
         inside = np.abs(measured - truth) <= margins[name]
-        rows[name] = margins[name], inside.mean(), *mean_bootstrap(inside, df['group'])
+        limits = mean_bootstrap(inside, df['group'])
+        rows[name] = margins[name], inside.mean(), *limits
     return pd.DataFrame(rows, ['margin', 'covered', 'low', 'high']).T
 
-# %% ../../nbs/library/evaluation/12_numbers.ipynb #7a0292a9
+# %% ../../nbs/library/evaluation/12_numbers.ipynb #f2602539
 def kappa_draws(
     one:np.ndarray,     # Grades as numbers, float (n,)
     other:np.ndarray,   # Grades as numbers, float (n,)
@@ -293,7 +308,8 @@ def kappa_draws(
     seen = weighted_mean((one - other)**2, weights)
     means = weighted_mean(one, weights)*weighted_mean(other, weights)
     by_chance = weighted_mean(one**2 + other**2, weights) - 2*means
-    with np.errstate(invalid='ignore', divide='ignore'): return np.where(by_chance > 0, 1 - seen/by_chance, np.nan)
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return np.where(by_chance > 0, 1 - seen/by_chance, np.nan)
 
 def weighted_kappa(
     truth,           # Grades as numbers, length n
@@ -322,9 +338,10 @@ def weighted_kappa(
     truth, said = np.asarray(truth, float), np.asarray(said, float)
     def kappas(weights): return kappa_draws(truth, said, weights)
     low, high = limits_of(weighted_draws(groups, kappas, n_boot))
-    return dict(kappa=float(kappas(np.ones((1, len(truth))))[0]), low=low, high=high, n=len(truth))
+    return dict(kappa=float(kappas(np.ones((1, len(truth))))[0]),
+                low=low, high=high, n=len(truth))
 
-# %% ../../nbs/library/evaluation/12_numbers.ipynb #25c3b830
+# %% ../../nbs/library/evaluation/12_numbers.ipynb #a53736b2
 def third_side(
     values:np.ndarray, # Shifts in mm, float (n, 2)
 ) -> np.ndarray:       # float (n,)
@@ -380,9 +397,13 @@ def both_views(
         One row per group: truth, two_views, seen, one_view_error (mean of both)
     """
     told, (view, join) = numbers_told(check_predictions(df)), IN_SPACE[name]
-    values = dict(truth=told[name][0], one=told[name][1], said=told[view][1], seen=told[view][0])
+    values = dict(truth=told[name][0], one=told[name][1],
+                  said=told[view][1], seen=told[view][0])
     pairs = pd.DataFrame(values).groupby(df['group'].to_numpy()).agg(list)
-    def joined(column): return join(np.clip(np.stack(pairs[column]), 0, None))
+    def joined(column):
+        return join(np.clip(np.stack(pairs[column]), 0, None))
     errors = np.abs(np.stack(pairs.one) - np.stack(pairs.truth)).mean(1)
-    table = dict(truth=np.stack(pairs.truth)[:, 0], two_views=joined('said'), seen=joined('seen'))
-    return pd.DataFrame(table, pairs.index).assign(one_view_error=errors)
+    table = dict(truth=np.stack(pairs.truth)[:, 0],
+                 two_views=joined('said'), seen=joined('seen'))
+    table = pd.DataFrame(table, pairs.index)
+    return table.assign(one_view_error=errors)

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['CLOSE', 'GRADED', 'GRADES', 'MEASURED', 'ROW', 'CLOSEUPS_VERSION', 'LONG', 'OTHER', 'CLEAN', 'COVERED', 'SETS',
            'turned', 'pair_of_views', 'closeup_cases', 'closeup_scene', 'closeup', 'grade_seen', 'closeup_row',
-           'subjects_seen', 'groups_row', 'write_rows', 'make_closeups']
+           'subjects_seen', 'groups_row', 'write_rows', 'write_pair', 'write_all', 'make_closeups']
 
-# %% ../../nbs/library/phantom/16_closeups.ipynb #c43526b3
+# %% ../../nbs/library/phantom/16_closeups.ipynb #227ad533
 import csv
 import json
 from dataclasses import replace
@@ -21,11 +21,11 @@ from ..files import progress, read_json, written_folder
 from .projection import at_energy
 from .anatomy import VIEWS, get_view, move_point
 from .fracture import place_of
-from .nuisances import NUISANCES, Case, nuisance_shares, random_stream
+from .nuisances import Case, nuisance_shares, random_stream
 from .simulate import Phantom, photographed, pose_scene
 from .archive import GROUPS, known_regions
 
-# %% ../../nbs/library/phantom/16_closeups.ipynb #80526c84
+# %% ../../nbs/library/phantom/16_closeups.ipynb #0b269a47
 CLOSE = dict(mm=80, size=128, jitter=5) # side in mm and px; how far the break may lie from the middle, mm
 
 def turned(
@@ -65,10 +65,11 @@ def pair_of_views(
         Two names of `VIEWS[region]`
     """
     first, *others = VIEWS[region]
-    def off(view): return abs(90 - abs(turned(region, view) - turned(region, first)))
+    def off(view):
+        return abs(90 - abs(turned(region, view) - turned(region, first)))
     return first, min(others, key=off)
 
-# %% ../../nbs/library/phantom/16_closeups.ipynb #6f1aee2b
+# %% ../../nbs/library/phantom/16_closeups.ipynb #5d390b09
 def closeup_cases(
     number:int,    # Of the subject, from 0
     seed:int,      # Same seed, same cases
@@ -93,9 +94,11 @@ def closeup_cases(
     rng = np.random.default_rng([seed, number, 16])
     region = regions[number % len(regions)]
     subject, study = (int(rng.integers(2**62)) for _ in range(2))
-    return [Case(region, view, True, subject, study, int(rng.integers(2**62))) for view in pair_of_views(region)]
+    images = [int(rng.integers(2**62)) for _ in range(2)]
+    both = zip(pair_of_views(region), images)
+    return [Case(region, view, True, subject, study, image) for view, image in both]
 
-# %% ../../nbs/library/phantom/16_closeups.ipynb #4e1a572c
+# %% ../../nbs/library/phantom/16_closeups.ipynb #35ebd364
 def closeup_scene(
     case:Case,
     nuisances:dict|None=None, # Probabilities that replace those of `NUISANCES`
@@ -107,13 +110,17 @@ def closeup_scene(
     nuisances : dict | None, default None
         Probabilities that replace those of `NUISANCES`
     """
-    scene = pose_scene(case, nuisances={**(nuisances or {}), 'marker': 0, 'collimation': 0})
+    scene = pose_scene(case,
+                       nuisances={**(nuisances or {}), 'marker': 0, 'collimation': 0})
     fracture, side = scene.fractures[0], CLOSE['mm']/10
     if fracture.kind == 'avulsion': return None
     part, solids = scene.bones[fracture.bone]
-    place = move_point(scene.pose[part], place_of(solids[0], fracture)[0])[:2]
-    centre = place + random_stream(case.image, 'closeup').uniform(-1, 1, 2)*CLOSE['jitter']/10
-    return replace(scene, centre=centre, size=np.array([side, side]), pixel=side/CLOSE['size'])
+    point = place_of(solids[0], fracture)[0]
+    place = move_point(scene.pose[part], point)[:2]
+    off = random_stream(case.image, 'closeup').uniform(-1, 1, 2)
+    centre = place + off*CLOSE['jitter']/10
+    return replace(scene, centre=centre,
+                   size=np.array([side, side]), pixel=side/CLOSE['size'])
 
 def closeup(
     case:Case,
@@ -138,7 +145,7 @@ def closeup(
     if scene is None: return None
     with at_energy(kev): return photographed(scene, 512/CLOSE['size'])
 
-# %% ../../nbs/library/phantom/16_closeups.ipynb #82fdcd78
+# %% ../../nbs/library/phantom/16_closeups.ipynb #61314dd1
 GRADED = 'view_translation_mm', 'view_angulation_deg', 'width_mm' # what decides the grade
 GRADES = '1 undisplaced', '2 displaced', '3 severely displaced'
 
@@ -166,7 +173,7 @@ def grade_seen(
     if shift >= width/2 or angle >= 10: return GRADES[2]
     return GRADES[0] if shift < 2 and angle < 5 else GRADES[1]
 
-# %% ../../nbs/library/phantom/16_closeups.ipynb #522446c4
+# %% ../../nbs/library/phantom/16_closeups.ipynb #723513c4
 MEASURED = ('view_translation_mm', 'view_angulation_deg', 'translation_mm', 'angulation_deg', 'width_mm', 'gap_mm',
             'shortening_mm')
 ROW = ('path', 'study', 'source', 'region', 'view', 'age', 'kev', 'pixel_mm', 'bone', 'kind', *MEASURED, 'view_grade')
@@ -198,11 +205,12 @@ def closeup_row(
     told, measured = phantom.truth, phantom.fractures[0]
     figures = {key: round(float(measured[key]), 3) for key in MEASURED}
     row = {**told, **measured, **figures}
-    row.update(path=file, study=name, source=Path(file).stem, kev=kev, age=round(told['age'], 1))
+    row.update(path=file, study=name, source=Path(file).stem,
+               kev=kev, age=round(told['age'], 1))
     row['view_grade'] = grade_seen(*map(figures.get, GRADED))
     return {key: row[key] for key in ROW}
 
-# %% ../../nbs/library/phantom/16_closeups.ipynb #87b778c8
+# %% ../../nbs/library/phantom/16_closeups.ipynb #b7168948
 CLOSEUPS_VERSION = 1 # raise it when the same seed gives other bytes
 
 def subjects_seen(
@@ -225,8 +233,10 @@ def subjects_seen(
         A key of `ENERGIES`
     """
     for number in count():
-        pair = [closeup(case, nuisances, kev) for case in closeup_cases(number, seed, regions)]
-        if all(pair) and all(phantom.fractures for phantom in pair): yield f'seed{seed}_subject{number + 1:05d}', pair
+        cases = closeup_cases(number, seed, regions)
+        pair = [closeup(case, nuisances, kev) for case in cases]
+        if all(pair) and all(phantom.fractures for phantom in pair):
+            yield f'seed{seed}_subject{number + 1:05d}', pair
 
 def groups_row(
     row:dict, # From `closeup_row`
@@ -243,7 +253,8 @@ def groups_row(
     dict
         One row of `groups.csv`
     """
-    return dict(zip(GROUPS, (Path(row['path']).name, row['source'], 1, row['study'], row['study'])))
+    return dict(zip(GROUPS,
+                    (Path(row['path']).name, row['source'], 1, row['study'], row['study'])))
 
 def write_rows(
     file:Path, # CSV file to write
@@ -264,8 +275,30 @@ def write_rows(
         table.writeheader()
         table.writerows([first, *others])
 
-def _write_pair(folder, name, pair, kev):
-    "Write both views; their rows."
+def write_pair(
+    folder:Path, # Folder to fill
+    name:str,    # Of the subject
+    pair:list,   # Two `Phantom`s
+    kev:int,     # Photon energy
+) -> list:       # Rows of the table
+    """Write both views; their rows.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to fill
+    name : str
+        Of the subject
+    pair : list
+        Two `Phantom`s
+    kev : int
+        Photon energy
+
+    Returns
+    -------
+    list
+        Rows of the table
+    """
     rows = []
     for k, phantom in enumerate(pair, 1):
         file = f'images/{name}_view{k}.png'
@@ -273,12 +306,37 @@ def _write_pair(folder, name, pair, kev):
         rows.append(closeup_row(name, file, phantom, kev))
     return rows
 
-def _write_all(folder, n, seed, regions, nuisances, kev):
-    "Images and table of `n` subjects."
+def write_all(
+    folder:Path,    # Folder to fill
+    n:int,          # Number of subjects
+    seed:int,       # Same seed, same subjects
+    regions:tuple,  # From `known_regions`
+    nuisances:dict, # Probabilities of all `NUISANCES`
+    kev:int,        # A key of `ENERGIES`
+):
+    """Images and table of `n` subjects.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to fill
+    n : int
+        Number of subjects
+    seed : int
+        Same seed, same subjects
+    regions : tuple
+        From `known_regions`
+    nuisances : dict
+        Probabilities of all `NUISANCES`
+    kev : int
+        A key of `ENERGIES`
+    """
     (folder/'images').mkdir()
-    subjects = zip(range(n), subjects_seen(seed, regions, nuisances, kev))
-    shown = progress(subjects, n, 'making close-ups', 'subject', quiet_below=50)
-    rows = [row for _, (name, pair) in shown for row in _write_pair(folder, name, pair, kev)]
+    subjects = zip(range(n),
+                   subjects_seen(seed, regions, nuisances, kev))
+    shown = progress(subjects, n, 'making close-ups',
+                     'subject', quiet_below=50)
+    rows = [row for _, (name, pair) in shown for row in write_pair(folder, name, pair, kev)]
     write_rows(folder/'truth.csv', rows)
     write_rows(folder/'groups.csv', map(groups_row, rows))
 
@@ -313,16 +371,19 @@ def make_closeups(
         Its `truth.csv`, which the readers take
     """
     out, shares = Path(out).expanduser().absolute(), nuisance_shares(nuisances)
-    settings = dict(n=n, seed=seed, regions=known_regions(regions), nuisances=shares, kev=kev)
-    want = json.loads(json.dumps(dict(settings, closeups=CLOSEUPS_VERSION)))
+    settings = dict(n=n, seed=seed, regions=known_regions(regions),
+                    nuisances=shares, kev=kev)
+    told = json.dumps(dict(settings, closeups=CLOSEUPS_VERSION))
+    want = json.loads(told) # as a file gives it back
     if not out.exists():
         with written_folder(out) as new:
-            _write_all(new, **settings)
+            write_all(new, **settings)
             (new/'phantom.json').write_text(json.dumps(want))
-    if read_json(out/'phantom.json') != want: raise FileExistsError(f'{out} holds other close-ups; name another folder')
+    if read_json(out/'phantom.json') != want:
+        raise FileExistsError(f'{out} holds other close-ups; name another folder')
     return out/'truth.csv'
 
-# %% ../../nbs/library/phantom/16_closeups.ipynb #ca203492
+# %% ../../nbs/library/phantom/16_closeups.ipynb #013f15f9
 LONG, OTHER = ('ankle', 'forearm', 'tibia', 'wrist'), ('hip', 'humerus')
 CLEAN, COVERED = dict(cast=0, plate=0, wires=0, inverse=0), dict(cast=1, plate=0, wires=.3, inverse=0)
 SETS:dict = dict( # name -> arguments of `make_closeups`

@@ -7,27 +7,26 @@ __all__ = ['RUN', 'BARS', 'told_of', 'how_trained', 'training_text', 'measured_s
            'set_rows', 'with_limits', 'set_table', 'grades', 'grade_rows', 'number_bars', 'bar_table', 'best_guess',
            'one_exact_view', 'ratio', 'view_row', 'view_rows', 'plot_theorem', 'displacement_text']
 
-# %% ../../nbs/library/report/17_displacement.ipynb #5235d3b7
-from collections.abc import Callable
+# %% ../../nbs/library/report/17_displacement.ipynb #8a9ca1ae
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from pathlib import Path
 from sklearn.isotonic import IsotonicRegression
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from ..files import written
 from ..data.sources import load_images
 from ..phantom.closeups import GRADED, GRADES, SETS, grade_seen, make_closeups
-from ..evaluation.intervals import mean_bootstrap, mean_draws, percentile_interval
+from ..evaluation.intervals import mean_draws, percentile_interval
 from ..evaluation.numbers import IN_SPACE, both_views, by_number, covered, margins_of, weighted_kappa
 from ..evaluation.predictions import numbers_told
 from ..experiment.config import run_config
 from ..experiment.run import read_predictions, read_run, run
 from ..deploy.evaluate import evaluate
 
-# %% ../../nbs/library/report/17_displacement.ipynb #548ccbcb
+# %% ../../nbs/library/report/17_displacement.ipynb #1f41dbf8
 RUN:dict = dict(task='displacement', arch='resnet18', size=128, resize='fit', folds=10, epochs=10)
 
 def told_of(
@@ -85,8 +84,10 @@ def training_text(
     str
         One sentence
     """
-    return (f'The network is a {how["arch"]} for squares of {how["size"]} pixels, '
-            f'trained for {how["epochs"]} epochs on {how["train_images"]:,} close-ups.')
+    words = (f'The network is a {how["arch"]} for squares of {how["size"]} pixels, '
+             f'trained for {how["epochs"]} epochs on {how["train_images"]:,} close-ups.')
+    if how['epochs'] >= RUN['epochs']: return words
+    return f'{words} **This is a trial, not the run that is meant: {RUN["epochs"]} epochs.**'
 
 def measured_sets(
     folder:str|Path, # Folder for close-ups and runs
@@ -109,10 +110,14 @@ def measured_sets(
     pd.DataFrame
         Predictions of all sets, with the column `on`
     """
-    files = {name: make_closeups(Path(folder)/name, **how) for name, how in sets.items()}
-    made = run(run_config(**{**RUN, **changes}, data=str(files.pop('train'))), Path(folder)/'runs')
-    tables = [told_of(read_predictions(made, part), part) for part in ('valid', 'test')]
-    tables += [told_of(evaluate(load_images(file), made, seen=True).table, name) for name, file in files.items()]
+    files = {name: make_closeups(Path(folder)/name, **how)
+            for name, how in sets.items()}
+    made = run(run_config(**{**RUN, **changes}, data=str(files.pop('train'))),
+               Path(folder)/'runs')
+    parts = 'valid', 'test'
+    tables = [told_of(read_predictions(made, part), part) for part in parts]
+    tables += [told_of(evaluate(load_images(file), made, seen=True).table, name)
+            for name, file in files.items()]
     table = pd.concat(tables, ignore_index=True)
     table.attrs['how'] = how_trained(made)
     return table
@@ -131,7 +136,8 @@ def write_displacement(
         Folder of the record
     """
     table = measured_sets(folder)
-    with written(Path(results)/'phantoms'/'displacement.parquet') as aside: table.to_parquet(aside, index=False)
+    with written(Path(results)/'phantoms'/'displacement.parquet') as aside:
+        table.to_parquet(aside, index=False)
 
 def read_displacement(
     results:str|Path='results', # Folder of the record
@@ -149,11 +155,12 @@ def read_displacement(
         Name of a set -> predictions table
     """
     table = pd.read_parquet(Path(results)/'phantoms'/'displacement.parquet')
-    sets = {name: rows.drop(columns='on').reset_index(drop=True) for name, rows in table.groupby('on', sort=False)}
+    sets = {name: rows.drop(columns='on').reset_index(drop=True)
+            for name, rows in table.groupby('on', sort=False)}
     for rows in sets.values(): rows.attrs['how'] = table.attrs['how']
     return sets
 
-# %% ../../nbs/library/report/17_displacement.ipynb #0b437345
+# %% ../../nbs/library/report/17_displacement.ipynb #aa162a39
 def set_rows(
     sets:dict, # From `read_displacement`
     name:str,  # A number
@@ -174,8 +181,10 @@ def set_rows(
     """
     margins, rows = margins_of(sets['valid']), {}
     for on, table in sets.items():
-        row, share = by_number(table).loc[name], covered(table, margins).loc[name]
-        more = dict(covered=share.covered, covered_low=share.low, covered_high=share.high, margin=share.margin)
+        row = by_number(table).loc[name]
+        share = covered(table, margins).loc[name]
+        more = dict(covered=share.covered, covered_low=share.low,
+                    covered_high=share.high, margin=share.margin)
         rows[on] = dict(row, subjects=table.group.nunique(), **more)
     return pd.DataFrame(rows).T.drop(index='valid')
 
@@ -197,8 +206,10 @@ def with_limits(
     pd.DataFrame
         Texts such as `0.91 (0.85–0.96)`
     """
-    def words(row, name): return f'{row[name]:.2f} ({row[name + "_low"]:.2f}–{row[name + "_high"]:.2f})'
-    return pd.DataFrame({name: [words(row, name) for _, row in rows.iterrows()] for name in names}, rows.index)
+    def words(row, name):
+        return f'{row[name]:.2f} ({row[name + "_low"]:.2f}–{row[name + "_high"]:.2f})'
+    return pd.DataFrame({name: [words(row, name) for _, row in rows.iterrows()] for name in names},
+                        rows.index)
 
 def set_table(
     sets:dict, # From `read_displacement`
@@ -220,9 +231,10 @@ def set_table(
     """
     rows = set_rows(sets, name)
     counts = rows[['n', 'subjects']].astype(int)
-    return counts.join(with_limits(rows, 'mae', 'slope', 'covered')).join(rows.median_error.astype(float).round(2))
+    words = with_limits(rows, 'mae', 'slope', 'covered')
+    return counts.join(words).join(rows.median_error.astype(float).round(2))
 
-# %% ../../nbs/library/report/17_displacement.ipynb #b2903075
+# %% ../../nbs/library/report/17_displacement.ipynb #6554cc23
 def grades(
     table:pd.DataFrame, # Predictions table with the numbers of `GRADED`
 ) -> tuple:             # True and measured grades, two int (n,) from 0
@@ -239,7 +251,8 @@ def grades(
         True and measured grades, two int (n,) from 0
     """
     told = numbers_told(table)
-    def graded(k): return [GRADES.index(grade_seen(*row)) for row in zip(*(told[name][k] for name in GRADED))]
+    def graded(k):
+        return [GRADES.index(grade_seen(*row)) for row in zip(*(told[name][k] for name in GRADED))]
     return np.array(graded(0)), np.array(graded(1))
 
 def grade_rows(
@@ -261,7 +274,7 @@ def grade_rows(
             for on, table in sets.items() if on != 'valid'}
     return pd.DataFrame(rows).T
 
-# %% ../../nbs/library/report/17_displacement.ipynb #5c927bb2
+# %% ../../nbs/library/report/17_displacement.ipynb #e06065b3
 BARS = dict(view_translation_mm=1, view_angulation_deg=2, slope=.05, kappa=.8, covered=.9) # mm, degrees, off 1, shares
 
 def number_bars(
@@ -306,11 +319,12 @@ def bar_table(
     """
     found = grade_rows(sets)
     marks = (found.kappa >= BARS['kappa']).map({True: ' ✓', False: ' ✗'})
-    kappa = with_limits(found.rename(columns=dict(low='kappa_low', high='kappa_high')), 'kappa').kappa + marks
-    numbers = [number_bars(sets, name) for name in ('view_translation_mm', 'view_angulation_deg')]
+    found = found.rename(columns=dict(low='kappa_low', high='kappa_high'))
+    kappa = with_limits(found, 'kappa').kappa + marks
+    numbers = [number_bars(sets, name) for name in BARS if name.startswith('view')]
     return pd.concat([*numbers, kappa.to_frame('weighted kappa of grades').T])
 
-# %% ../../nbs/library/report/17_displacement.ipynb #ed2c65c8
+# %% ../../nbs/library/report/17_displacement.ipynb #b6e7bab1
 def best_guess(
     seen,   # What one view shows, exactly, length n
     space,  # The value in space, length n
@@ -333,7 +347,8 @@ def best_guess(
         float (n,)
     """
     rising = IsotonicRegression(out_of_bounds='clip')
-    return cross_val_predict(rising, np.asarray(seen), np.asarray(space), groups=groups, cv=GroupKFold(5))
+    return cross_val_predict(rising, np.asarray(seen),
+                             np.asarray(space), groups=groups, cv=GroupKFold(5))
 
 def one_exact_view(
     table:pd.DataFrame, # Predictions table: two rows per subject
@@ -381,7 +396,8 @@ def ratio(
     """
     draws = mean_draws(one, groups)/mean_draws(two, groups)
     low, high = percentile_interval(draws)
-    return dict(factor=np.mean(one)/np.mean(two), factor_low=low, factor_high=high)
+    return dict(factor=np.mean(one)/np.mean(two),
+                factor_low=low, factor_high=high)
 
 def view_row(
     table:pd.DataFrame, # Predictions table: two rows per subject
@@ -402,11 +418,13 @@ def view_row(
         subjects; errors of one and two views, by the network and exactly known; factor
     """
     both = both_views(table, name)
-    two, exact = (np.abs(both[column] - both.truth).to_numpy() for column in ('two_views', 'seen'))
+    def off(column): return np.abs(both[column] - both.truth).to_numpy()
+    two, exact = off('two_views'), off('seen')
     one = both.one_view_error.to_numpy()
     errors = dict(one_view=one.mean(), two_views=two.mean(), one_exact=one_exact_view(table, name).mean(),
                   two_exact=exact.mean())
-    return dict(subjects=len(both), **errors, **ratio(one, two, both.index))
+    return dict(subjects=len(both), **errors,
+                **ratio(one, two, both.index))
 
 def view_rows(
     sets:dict, # From `read_displacement`
@@ -426,9 +444,10 @@ def view_rows(
     pd.DataFrame
         One row per set
     """
-    return pd.DataFrame({on: view_row(table, name) for on, table in sets.items() if on != 'valid'}).T
+    return pd.DataFrame({on: view_row(table, name)
+            for on, table in sets.items() if on != 'valid'}).T
 
-# %% ../../nbs/library/report/17_displacement.ipynb #2032665d
+# %% ../../nbs/library/report/17_displacement.ipynb #869d548f
 def plot_theorem(
     table:pd.DataFrame, # Predictions table: two rows per subject
     name:str='translation_mm', # A key of `IN_SPACE`
@@ -443,15 +462,19 @@ def plot_theorem(
         A key of `IN_SPACE`
     """
     told, both = numbers_told(table), both_views(table, name)
-    axes = plt.subplots(1, 2, figsize=(8, 3.8), layout='constrained', sharey=True)[1]
-    axes[0].scatter(told[IN_SPACE[name][0]][0], told[name][0], s=8, alpha=.5)
+    axes = plt.subplots(1, 2, figsize=(8, 3.8),
+                        layout='constrained', sharey=True)[1]
+    axes[0].scatter(told[IN_SPACE[name][0]][0],
+                    told[name][0], s=8, alpha=.5)
     axes[1].scatter(both.seen, both.truth, s=8, alpha=.5)
-    for ax, words in zip(axes, ('as one view shows it', 'from two views')):
+    for ax, words in zip(axes,
+                         ('as one view shows it', 'from two views')):
         ax.axline((0, 0), slope=1, color='.4', linestyle='--')
-        ax.set(xlabel=words, ylabel='in space' if ax is axes[0] else '', title=name.replace('_', ' '))
+        ax.set(xlabel=words, ylabel='in space' if ax is axes[0] else '',
+               title=name.replace('_', ' '))
     return axes
 
-# %% ../../nbs/library/report/17_displacement.ipynb #f544bfc6
+# %% ../../nbs/library/report/17_displacement.ipynb #06eed506
 def displacement_text(
     sets:dict, # From `read_displacement`
 ) -> str:      # Two sentences
@@ -469,7 +492,8 @@ def displacement_text(
     """
     row = set_rows(sets, 'view_translation_mm').loc['bones']
     words = with_limits(row.to_frame().T, 'mae').mae.iloc[0]
-    factor = with_limits(view_rows(sets, 'translation_mm').loc[['test']], 'factor').factor.iloc[0]
+    factor = with_limits(view_rows(sets, 'translation_mm').loc[['test']],
+                         'factor').factor.iloc[0]
     return (f'On simulated bones that it never saw, the network measures a translation in the view to {words} mm '
             f'(n = {int(row.n)} films of {int(row.subjects)} subjects). In space, on bones that it knows, '
             f'the error of two views is smaller than that of one by a factor of {factor}.')

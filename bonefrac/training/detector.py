@@ -19,7 +19,7 @@ from ..data.filters import boxes_in_film, room_of
 from ..evaluation.predictions import boxes_table
 from .learner import assembled, changed_recipe, in_order, seeded
 from .models import set_dropout
-from .outlines import boxes_of, known_classes, outline_loaders
+from .outlines import boxes_of, known_classes
 from .spotter import ANSWERS, Spotter, boxes_found, spot_model
 
 # %% ../../nbs/library/training/11_detector.ipynb #7d4dcc1d

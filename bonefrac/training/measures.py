@@ -6,7 +6,7 @@
 __all__ = ['true_numbers', 'sides_mm', 'NumbersOf', 'number_items', 'number_loaders', 'number_loss', 'near', 'number_learner',
            'number_predictions']
 
-# %% ../../nbs/library/training/16_measures.ipynb #64645119
+# %% ../../nbs/library/training/16_measures.ipynb #1246096e
 from functools import partial
 
 import numpy as np
@@ -24,7 +24,7 @@ from .loaders import PixelsOf, image_loaders, rows_of_parts
 from .models import create_model, param_groups, set_dropout
 from .tasks import NUMBERS, SCALE, units
 
-# %% ../../nbs/library/training/16_measures.ipynb #992dc84d
+# %% ../../nbs/library/training/16_measures.ipynb #22164001
 def true_numbers(
     images:pd.DataFrame, # Image table with the columns `NUMBERS`
 ) -> np.ndarray:         # float (n, numbers), in mm and degrees
@@ -57,11 +57,13 @@ def sides_mm(
     np.ndarray
         float (n,)
     """
-    return images[SCALE].astype(float).to_numpy()*images[['width', 'height']].max(axis=1).to_numpy()
+    longest = images[['width', 'height']].max(axis=1)
+    return (images[SCALE].astype(float)*longest).to_numpy()
 
 class NumbersOf(Transform):
     "The numbers of an index in units of the outputs: float32, (numbers,)."
-    def __init__(self, values, names): self.values, self.vocab = torch.tensor(values, dtype=torch.float32), list(names)
+    def __init__(self, values, names):
+        self.values, self.vocab = torch.tensor(values, dtype=torch.float32), list(names)
     def encodes(self, i:int): return self.values[i]
 
 def number_items(
@@ -110,9 +112,10 @@ def number_loaders(
     DataLoaders
         Training, validation and test part
     """
-    return image_loaders(images, pixels, *args, **options, items=number_items, scale=1.)
+    return image_loaders(images, pixels, *args,
+                         **options, items=number_items, scale=1.)
 
-# %% ../../nbs/library/training/16_measures.ipynb #2ad23aec
+# %% ../../nbs/library/training/16_measures.ipynb #fa80fd78
 def number_loss(
     outputs:torch.Tensor, # float (n, numbers)
     truth:torch.Tensor,   # float (n, numbers)
@@ -134,7 +137,8 @@ def number_loss(
     torch.Tensor
         Of float32
     """
-    return F.smooth_l1_loss(outputs.float(), truth.float(), beta=.1, reduction=reduction)
+    return F.smooth_l1_loss(outputs.float(),
+                            truth.float(), beta=.1, reduction=reduction)
 
 def near(
     outputs:torch.Tensor, # float (n, numbers)
@@ -193,16 +197,19 @@ def number_learner(
     Learner
         Everything else is fastai
     """
-    if balance != 'none': raise ValueError(f'balance={balance}: numbers have no classes to be balanced')
-    how, size = changed_recipe(recipe, changes), dls.train.dataset[0][0].shape[-1]
+    if balance != 'none':
+        raise ValueError(f'balance={balance}: numbers have no classes to be balanced')
+    how = changed_recipe(recipe, changes)
+    size = dls.train.dataset[0][0].shape[-1]
     set_seed(seed, reproducible=True)
     model = create_model(arch, weights, len(dls.vocab), size)
     if how.dropout is not None: set_dropout(model, how.dropout)
     groups = partial(param_groups, name=arch)
-    learn = assembled(dls, model, number_loss, arch, how, precision, splitter=groups, metrics=near)
+    learn = assembled(dls, model, number_loss, arch, how,
+                      precision, splitter=groups, metrics=near)
     return seeded(learn, seed, weights)
 
-# %% ../../nbs/library/training/16_measures.ipynb #c82784e0
+# %% ../../nbs/library/training/16_measures.ipynb #a2c3830c
 def number_predictions(
     learn:Learner,       # A trained learner
     images:pd.DataFrame, # The image table that its loaders were made from
@@ -228,6 +235,8 @@ def number_predictions(
         Predictions table of kind `numbers`, in mm and degrees
     """
     rows = images[images.split == part]
-    with learn.no_bar(): outputs, _ = learn.get_preds(dl=in_order(learn, part), act=to_float)
+    with learn.no_bar():
+        outputs, _ = learn.get_preds(dl=in_order(learn, part), act=to_float)
     measured = outputs.double().numpy()*units(NUMBERS, sides_mm(rows))
-    return numbers_table(rows.name, rows.study, true_numbers(rows), measured, NUMBERS, part)
+    return numbers_table(rows.name, rows.study,
+                         true_numbers(rows), measured, NUMBERS, part)
