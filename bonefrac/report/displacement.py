@@ -7,7 +7,7 @@ __all__ = ['RUN', 'BARS', 'told_of', 'how_trained', 'training_text', 'measured_s
            'set_rows', 'with_limits', 'set_table', 'grades', 'grade_rows', 'number_bars', 'bar_table', 'best_guess',
            'one_exact_view', 'ratio', 'view_row', 'view_rows', 'plot_theorem', 'displacement_text']
 
-# %% ../../nbs/library/report/17_displacement.ipynb #8a9ca1ae
+# %% ../../nbs/library/report/17_displacement.ipynb #66be5fc5
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -26,7 +26,7 @@ from ..experiment.config import run_config
 from ..experiment.run import read_predictions, read_run, run
 from ..deploy.evaluate import evaluate
 
-# %% ../../nbs/library/report/17_displacement.ipynb #1f41dbf8
+# %% ../../nbs/library/report/17_displacement.ipynb #ffde96c1
 RUN:dict = dict(task='displacement', arch='resnet18', size=128, resize='fit', folds=10, epochs=10)
 
 def told_of(
@@ -160,7 +160,7 @@ def read_displacement(
     for rows in sets.values(): rows.attrs['how'] = table.attrs['how']
     return sets
 
-# %% ../../nbs/library/report/17_displacement.ipynb #aa162a39
+# %% ../../nbs/library/report/17_displacement.ipynb #7b5747fc
 def set_rows(
     sets:dict, # From `read_displacement`
     name:str,  # A number
@@ -234,7 +234,7 @@ def set_table(
     words = with_limits(rows, 'mae', 'slope', 'covered')
     return counts.join(words).join(rows.median_error.astype(float).round(2))
 
-# %% ../../nbs/library/report/17_displacement.ipynb #6554cc23
+# %% ../../nbs/library/report/17_displacement.ipynb #e0448527
 def grades(
     table:pd.DataFrame, # Predictions table with the numbers of `GRADED`
 ) -> tuple:             # True and measured grades, two int (n,) from 0
@@ -274,7 +274,7 @@ def grade_rows(
             for on, table in sets.items() if on != 'valid'}
     return pd.DataFrame(rows).T
 
-# %% ../../nbs/library/report/17_displacement.ipynb #e06065b3
+# %% ../../nbs/library/report/17_displacement.ipynb #108fa117
 BARS = dict(view_translation_mm=1, view_angulation_deg=2, slope=.05, kappa=.8, covered=.9) # mm, degrees, off 1, shares
 
 def number_bars(
@@ -324,7 +324,7 @@ def bar_table(
     numbers = [number_bars(sets, name) for name in BARS if name.startswith('view')]
     return pd.concat([*numbers, kappa.to_frame('weighted kappa of grades').T])
 
-# %% ../../nbs/library/report/17_displacement.ipynb #b6e7bab1
+# %% ../../nbs/library/report/17_displacement.ipynb #6702a9fb
 def best_guess(
     seen,   # What one view shows, exactly, length n
     space,  # The value in space, length n
@@ -394,15 +394,16 @@ def ratio(
     dict
         factor, low, high
     """
-    draws = mean_draws(one, groups)/mean_draws(two, groups)
+    least = 1e-9 # of an error
+    draws = mean_draws(one, groups)/np.maximum(mean_draws(two, groups), least)
     low, high = percentile_interval(draws)
-    return dict(factor=np.mean(one)/np.mean(two),
-                factor_low=low, factor_high=high)
+    factor = np.mean(one)/max(np.mean(two), least)
+    return dict(factor=factor, factor_low=low, factor_high=high)
 
 def view_row(
     table:pd.DataFrame, # Predictions table: two rows per subject
     name:str,           # A key of `IN_SPACE`
-) -> dict:              # subjects; errors of one and two views, by the network and exactly known; factor
+) -> dict:              # subjects; errors of one and two views, by the network and exactly known; both factors
     """Errors in space with one view and with two.
 
     Parameters
@@ -415,16 +416,16 @@ def view_row(
     Returns
     -------
     dict
-        subjects; errors of one and two views, by the network and exactly known; factor
+        subjects; errors of one and two views, by the network and exactly known; both factors
     """
     both = both_views(table, name)
     def off(column): return np.abs(both[column] - both.truth).to_numpy()
-    two, exact = off('two_views'), off('seen')
-    one = both.one_view_error.to_numpy()
-    errors = dict(one_view=one.mean(), two_views=two.mean(), one_exact=one_exact_view(table, name).mean(),
-                  two_exact=exact.mean())
-    return dict(subjects=len(both), **errors,
-                **ratio(one, two, both.index))
+    one, guess = both.one_view_error.to_numpy(), one_exact_view(table, name)
+    exact = ratio(guess, off('seen'), both.index)
+    exact = {f'exact_{key}': value for key, value in exact.items()}
+    errors = dict(one_view=one.mean(), two_views=off('two_views').mean())
+    errors.update(one_exact=guess.mean(), two_exact=off('seen').mean())
+    return dict(subjects=len(both), **errors, **ratio(one, off('two_views'), both.index), **exact)
 
 def view_rows(
     sets:dict, # From `read_displacement`
@@ -447,7 +448,7 @@ def view_rows(
     return pd.DataFrame({on: view_row(table, name)
             for on, table in sets.items() if on != 'valid'}).T
 
-# %% ../../nbs/library/report/17_displacement.ipynb #869d548f
+# %% ../../nbs/library/report/17_displacement.ipynb #c7ff8f33
 def plot_theorem(
     table:pd.DataFrame, # Predictions table: two rows per subject
     name:str='translation_mm', # A key of `IN_SPACE`
@@ -474,7 +475,7 @@ def plot_theorem(
                title=name.replace('_', ' '))
     return axes
 
-# %% ../../nbs/library/report/17_displacement.ipynb #06eed506
+# %% ../../nbs/library/report/17_displacement.ipynb #867b9e72
 def displacement_text(
     sets:dict, # From `read_displacement`
 ) -> str:      # Two sentences
@@ -492,10 +493,11 @@ def displacement_text(
     """
     row = set_rows(sets, 'view_translation_mm').loc['bones']
     words = with_limits(row.to_frame().T, 'mae').mae.iloc[0]
-    factor = with_limits(view_rows(sets, 'translation_mm').loc[['test']],
-                         'factor').factor.iloc[0]
+    space = pd.DataFrame({'test': view_row(sets['test'], 'translation_mm')}).T
+    factor = with_limits(space, 'exact_factor').exact_factor.iloc[0]
     return (f'On simulated bones that it never saw, the network measures a translation in the view to {words} mm '
-            f'(n = {int(row.n)} films of {int(row.subjects)} subjects). In space, on bones that it knows, '
-            f'the error of two views is smaller than that of one by a factor of {factor}.')
+            f'(n = {int(row.n)} films of {int(row.subjects)} subjects). Exactly known, one view leaves '
+            f'{space.one_exact.iloc[0]:.2f} mm open in space and two leave {space.two_exact.iloc[0]:.2f}: '
+            f'less by a factor of {factor} (n = {len(sets["test"])//2} subjects).')
 
 if __name__ == '__main__' and '__file__' in globals(): write_displacement()
