@@ -986,7 +986,9 @@ def _answers_text(table):
     "Answers for a terminal, with the best box where a run says where."
     from bonefrac.deploy.predict import best_box
     answers = table[[name for name in ('answer', 'probability', 'set', 'refused') if name in table]].round(3)
-    if 'refused' in answers: answers['probability'] = answers.probability.map('{:.3f}'.format).replace('nan', '')
+    answers = answers.join(table.filter(regex='_(mm|deg)$').round(1))
+    if {'refused', 'probability'} <= set(answers):
+        answers['probability'] = answers.probability.map('{:.3f}'.format).replace('nan', '')
     answers.insert(0, 'image', list(map(shown, _file_names(table.path))))
     if 'boxes' in table: answers['best box'] = list(map(best_box, table.boxes))
     return answers.to_string(index=False)

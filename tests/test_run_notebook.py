@@ -9,8 +9,9 @@ from conftest import ROOT, TINY
 
 from bonefrac.experiment.config import RunConfig
 from bonefrac.experiment.notebooks import execute, notebook_parameters, notebook_path
-from bonefrac.experiment.record import finished
+from bonefrac.experiment.record import collect, finished, recorded
 from bonefrac.experiment.run import read_predictions
+from bonefrac.phantom.closeups import make_closeups
 
 NOTEBOOK = ROOT/'nbs/study/03_run.ipynb'
 
@@ -45,6 +46,25 @@ def test_papermill_runs_it(call, tmp_path):
     answers = predictions.filter(like='p_').idxmax(axis=1).str.removeprefix('p_')
     assert len(pictures) == 2 and f'Accuracy {(answers == predictions.truth).mean():.3f}' in json.dumps(out)
     assert 'SIMULATED' in json.dumps(out)
+
+@pytest.fixture(scope='module')
+def breaks(tmp_path_factory):
+    "Close-ups of few breaks."
+    return make_closeups(tmp_path_factory.mktemp('breaks')/'closeups', 16)
+
+@pytest.mark.parametrize('task', ['displacement', 'severity'])
+def test_papermill_measures_and_grades(call, tmp_path, breaks, task):
+    asked = dict(TINY, task=task, data=str(breaks), size=64, resize='fit', folds=2, epochs=1, batch_size=4)
+    options = [part for key, value in asked.items() for part in ('-p', key, str(value))]
+    done = call('papermill', NOTEBOOK, 'out.ipynb', *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    [run] = (tmp_path/'runs').iterdir()
+    card = json.loads((run/'card.json').read_text())
+    assert card['simulated'] and card['task'] == task and 'Not a medical device' in card['says']
+    assert (card['margins'] is None) == (task == 'severity')
+    record = collect(tmp_path/'runs', tmp_path/'results')
+    assert record.task.tolist() == [task] and recorded(tmp_path/'results')
+    assert record[dict(displacement='mae', severity='accuracy')[task]].notna().all()
 
 ROWS = """
 from bonefrac.data.filters import FILTERS

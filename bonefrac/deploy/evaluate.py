@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['TABLES', 'trained_names', 'Chosen', 'known_answers', 'chosen', 'class_predictions', 'yes_no_predictions',
-           'box_predictions', 'own_predictions', 'Evaluation', 'own_threshold', 'evaluate', 'score_words', 'beside_own']
+           'box_predictions', 'measured_numbers', 'own_predictions', 'Evaluation', 'own_threshold', 'evaluate',
+           'score_words', 'beside_own']
 
 # %% ../../nbs/library/deploy/04_evaluate.ipynb #000ac2d4
 from pathlib import Path
@@ -18,7 +19,7 @@ from ..data.sources import load_images
 from .predict import predict, read_card
 from ..evaluation.detection import interval_words
 from ..evaluation.judge import scores, threshold_of
-from ..evaluation.predictions import binary_table, boxes_table, predictions_table
+from ..evaluation.predictions import binary_table, boxes_table, numbers_table, predictions_table
 from ..experiment.run import read_predictions, read_run
 from ..training.tasks import ask
 
@@ -188,7 +189,33 @@ def box_predictions(
     table['class'] = regions.to_numpy()
     return table.assign(**answers.filter(regex='^p_|^probability$'))
 
-TABLES = dict(classes=class_predictions, binary=yes_no_predictions, boxes=box_predictions) # kind: its maker
+def measured_numbers(
+    films:pd.DataFrame,   # With the columns of the numbers
+    answers:pd.DataFrame, # From `predict`, row by row
+    card:dict,            # Card of the run
+) -> pd.DataFrame:        # Predictions table of kind `numbers`
+    """Measured numbers beside the true ones.
+
+    Parameters
+    ----------
+    films : pd.DataFrame
+        With the columns of the numbers
+    answers : pd.DataFrame
+        From `predict`, row by row
+    card : dict
+        Card of the run
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of kind `numbers`
+    """
+    what = card['classes']
+    if answers['refused'].any(): raise ValueError(max(answers['refused']))
+    return numbers_table(films['name'], films['study'], films[what].astype(float), answers[what], what)
+
+TABLES = dict( # kind: its maker
+    classes=class_predictions, binary=yes_no_predictions, boxes=box_predictions, numbers=measured_numbers)
 
 def own_predictions(
     films:pd.DataFrame, # Image table with the column `answer`, from `chosen`

@@ -33,8 +33,8 @@ from ..training.splits import read_manifest
 from ..experiment.run import read_predictions, read_run
 from ..training.refusal import GATE_SIDE, REASONS, gate_square
 from ..evaluation.decoding import STRIDES, sigmoid
-from .predict import (described_file, grey_square, load_model, load_network, needed, onnx_network,
-                                     outputs_of, softmax, torch_maps, torch_network)
+from .predict import (check_for_patients, described_file, grey_square, load_model, load_network,
+                                     needed, onnx_network, outputs_of, softmax, torch_maps, torch_network)
 
 # %% ../../nbs/library/deploy/01_export.ipynb #f9d1eaf1
 class GreyInput(nn.Module):
@@ -611,7 +611,7 @@ def export(
     """
     check_format(to)
     folder = new_folder(out or f'{Path(run).name}-{"int8" if int8 else to}')
-    card = load_model(run)[1]
+    card = check_for_patients(load_model(run)[1])
     if int8: check_int8(card['arch'])
     if card['kind'] == 'boxes': check_detector(card, int8)
     exporting = Exporting(run, data)

@@ -22,7 +22,7 @@ import pandas as pd
 from ..data.filters import into_square, prepared, room_of, size_within
 from ..data.pixels import load_grey
 from ..data.polygons import outline_points
-from .predict import load_model, needed, normalised, predict, read_card
+from .predict import check_for_patients, load_model, needed, normalised, predict, read_card
 from ..evaluation.detection import threshold_at_alarms
 from ..evaluation.predictions import part_of
 from ..files import shown, write_text
@@ -191,7 +191,7 @@ class Finder:
         run:str|Path,           # Folder of a finished run or of an export
         least:float|None=None,  # Score from which a box is shown, 0–1; default: `least_score`
     ):
-        self.card, self.maps = read_card(run), None
+        self.card, self.maps = check_for_patients(read_card(run)), None
         if self.card['kind'] != 'boxes': return
         self.maps = map_network(load_model(run)[0], self.card)
         self.least = least_score(run) if least is None else least

@@ -4,16 +4,18 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'CARD_KEYS', 'MODEL_FILES', 'CARD_NAMES', 'SIZES', 'INSTALLED_BY', 'FIXED', 'PARTS', 'OPERATORS', 'FAULTS',
-           'checked_calibration', 'checked_card', 'read_card', 'needed', 'described_file', 'model_file', 'filled_model',
-           'load_model', 'varint', 'fields', 'messages', 'node_fault', 'tensor_fault', 'onnx_fault', 'softmax',
-           'onnx_session', 'outputs_of', 'onnx_network', 'image_files', 'grey_square', 'normalised', 'network_input',
-           'at_temperature', 'answer_sets', 'answer_table', 'torch_network', 'torch_maps', 'spot_network', 'best_box',
-           'spot_answers', 'load_network', 'Asked', 'gate_network', 'load_gate', 'with_reasons', 'answers_said',
+           'NOT_MEASURED', 'checked_calibration', 'checked_card', 'read_card', 'needed', 'described_file', 'model_file',
+           'filled_model', 'load_model', 'varint', 'fields', 'messages', 'node_fault', 'tensor_fault', 'onnx_fault',
+           'softmax', 'onnx_session', 'outputs_of', 'onnx_network', 'image_files', 'grey_square', 'normalised',
+           'network_input', 'at_temperature', 'answer_sets', 'answer_table', 'torch_network', 'torch_maps',
+           'spot_network', 'best_box', 'spot_answers', 'load_network', 'simulated_scales', 'scale_of',
+           'check_for_patients', 'number_answers', 'Asked', 'gate_network', 'load_gate', 'with_reasons', 'answers_said',
            'predict']
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #78d4e5a7
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
@@ -32,9 +34,10 @@ from ..data.volumes import no_film, read_volume, volumes_below, why_not, write_p
 from ..training.architectures import ARCHS
 from ..training.refusal import (
     GATE_SIDE, REASONS, checked_gate, gate_square, is_colourful, refusals, thumbnail)
+from ..training.tasks import SCALE, units
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #934bde96
-KINDS = ('classes', 'binary', 'boxes')
+KINDS = ('classes', 'binary', 'boxes', 'numbers')
 CARD_KEYS = ('arch', 'classes', 'filter', 'size', 'mean', 'std', 'sha256')
 MODEL_FILES = ('model.safetensors', 'model.onnx') # of a run, and of an export
 CARD_NAMES = dict(kind=KINDS, arch=ARCHS, filter=FILTERS, resize=RESIZES, model=MODEL_FILES) # values that are names
@@ -797,6 +800,96 @@ def load_network(
         network = (torch_maps if boxes else torch_network)(load_model(folder)[0].to(device), card)
     return spot_network(network, card) if boxes else network, card
 
+# %% ../../nbs/library/deploy/00_predict.ipynb #fdef8e5b
+NOT_MEASURED = 'not a simulated film: this run was trained on those alone, and nobody knows its error on others'
+
+@lru_cache(maxsize=8)
+def simulated_scales(
+    folder:Path, # Folder that may hold simulated films
+) -> dict:       # Path of an image -> side of a pixel in mm; empty for any other folder
+    """Scales of simulated films.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder that may hold simulated films
+
+    Returns
+    -------
+    dict
+        Path of an image -> side of a pixel in mm; empty for any other folder
+    """
+    files = folder/'phantom.json', folder/'truth.csv'
+    if not all(file.is_file() for file in files): return {}
+    truth = pd.read_csv(files[1])
+    name = 'path' if 'path' in truth else 'name'
+    return {str(folder/path): mm for path, mm in zip(truth[name], truth[SCALE])}
+
+def scale_of(
+    path:str|Path, # Image file
+) -> float|None:   # Side of a pixel in mm; None for a film that nobody simulated here
+    """The scale of a simulated film.
+
+    Parameters
+    ----------
+    path : str | Path
+        Image file
+
+    Returns
+    -------
+    float | None
+        Side of a pixel in mm; None for a film that nobody simulated here
+    """
+    path = Path(path).resolve()
+    found = (simulated_scales(folder).get(str(path)) for folder in list(path.parents)[:3])
+    return next(filter(None, found), None)
+
+def check_for_patients(
+    card:dict, # Card of a run
+) -> dict:     # The same
+    """Refuse a run that has no number for a film of a patient.
+
+    Parameters
+    ----------
+    card : dict
+        Card of a run
+
+    Returns
+    -------
+    dict
+        The same
+    """
+    if card['kind'] == 'numbers': raise ValueError('this run measures simulated films only; it is not for patients')
+    return card
+
+def number_answers(
+    paths:list,         # Image files, length n
+    outputs:np.ndarray, # Of the network, float (n, numbers)
+    card:dict,          # Card of the run
+) -> pd.DataFrame:      # path, answer (`measured` or `refused`), refused (why, or empty), one column per number
+    """What a run measures, one row per image; a film that it cannot vouch for gets no number.
+
+    Parameters
+    ----------
+    paths : list
+        Image files, length n
+    outputs : np.ndarray
+        Of the network, float (n, numbers)
+    card : dict
+        Card of the run
+
+    Returns
+    -------
+    pd.DataFrame
+        path, answer (`measured` or `refused`), refused (why, or empty), one column per number
+    """
+    sides = np.array([(scale_of(path) or np.nan)*max(load_grey(path).shape) for path in paths])
+    numbers, known = outputs*units(card['classes'], sides), np.isfinite(sides)
+    numbers[~known] = np.nan
+    answer, refused = np.where(known, 'measured', 'refused'), np.where(known, '', NOT_MEASURED)
+    table = pd.DataFrame(dict(path=list(map(str, paths)), answer=answer, refused=refused))
+    return table.join(pd.DataFrame(numbers, columns=card['classes']))
+
 # %% ../../nbs/library/deploy/00_predict.ipynb #056ab630
 class Asked:
     """Films that paths stand for; volumes become projections.
@@ -894,7 +987,7 @@ def load_gate(
     Callable | None
         Image files -> reasons, empty for a film that passes; None for a run without a gate
     """
-    if not card.get('gate'): return None
+    if not card.get('gate') or card['kind'] == 'numbers': return None # those refuse by where a film is from
     network = gate_network(folder, card)
     def reasons(paths):
         scores = network(np.stack([gate_square(load_grey(path)) for path in paths]))
@@ -964,7 +1057,7 @@ def answers_said(
     run:str|Path, # Folder of the run
     answers,      # What its network gives
     card:dict,    # Its card
-) -> pd.DataFrame: # See `answer_table` and `spot_answers`
+) -> pd.DataFrame: # See `answer_table`, `spot_answers` and `number_answers`
     """What a network says, as a table.
 
     Parameters
@@ -981,11 +1074,14 @@ def answers_said(
     Returns
     -------
     pd.DataFrame
-        See `answer_table` and `spot_answers`
+        See `answer_table`, `spot_answers` and `number_answers`
     """
     if card['kind'] == 'boxes':
         _check_finite(answers[['probability']].to_numpy(), paths, run)
         return spot_answers(paths, answers, card)
+    if card['kind'] == 'numbers':
+        _check_finite(answers, paths, run)
+        return number_answers(paths, answers, card)
     probs = softmax(answers)
     _check_finite(probs, paths, run)
     return answer_table(paths, probs, card)

@@ -29,7 +29,7 @@ from ..data.dicom import Picture
 from ..data.filters import FILTERS, apply_filter
 from ..data.pixels import IMAGE_SUFFIXES, film_fault, grey_of, luma, picture_in, read_film, value_range
 from ..evaluation.detection import threshold_at_alarms
-from .predict import best_box, needed, predict, read_card, with_reasons
+from .predict import best_box, check_for_patients, needed, predict, read_card, with_reasons
 from ..training.refusal import REASONS, is_colourful, thumbnail
 
 # %% ../../nbs/library/deploy/05_reader.ipynb #efe64d31
@@ -822,7 +822,7 @@ class Reader:
     def __init__(self,
         run:str|Path, # Folder of a finished run or of an export
     ):
-        self.run, self.card = run, read_card(run)
+        self.run, self.card = run, check_for_patients(read_card(run))
         self.kept:tuple = (None, None) # place and filter of a view, and the view
         self.w = controls(self.card, start_threshold(run, self.card))
         self.page = laid_out(self.w, self.card['says'])
@@ -1043,7 +1043,7 @@ def serve(
         Open the page in a browser?
     """
     from bonefrac.experiment.notebooks import notebook_path
-    read_card(run)
+    check_for_patients(read_card(run))
     app = needed('voila.app').Voila
     with TemporaryDirectory(prefix='bonefrac-') as folder:
         chapter = app_notebook(read_json(notebook_path(CHAPTER)), run=str(Path(run).resolve()), films='')

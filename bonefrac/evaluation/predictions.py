@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['BOX_NUMBERS', 'BOX_COLUMNS', 'KINDS', 'classes_of', 'probabilities', 'Kind', 'Classes', 'Binary', 'box_array',
-           'named_boxes', 'all_boxes', 'outside', 'box_faults', 'box_fault', 'size_fault', 'Boxes', 'kind_of',
-           'column_fault', 'check_predictions', 'predictions_table', 'binary_table', 'boxes_table', 'presence',
-           'classes_told', 'part_of', 'synth_predictions', 'synth_binary', 'boxes_about', 'random_boxes', 'moved_boxes',
-           'synth_boxes', 'predicted', 'correct', 'accuracy', 'plain_truth', 'same_rows', 'matched', 'pool_folds']
+           'named_boxes', 'all_boxes', 'outside', 'box_faults', 'box_fault', 'size_fault', 'Boxes', 'names_told',
+           'truths_told', 'Numbers', 'kind_of', 'column_fault', 'check_predictions', 'predictions_table',
+           'binary_table', 'boxes_table', 'numbers_table', 'numbers_told', 'presence', 'classes_told', 'part_of',
+           'synth_predictions', 'synth_binary', 'boxes_about', 'random_boxes', 'moved_boxes', 'synth_boxes',
+           'synth_numbers', 'predicted', 'correct', 'accuracy', 'plain_truth', 'same_rows', 'matched', 'pool_folds']
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #e3ec306b
 import numpy as np
@@ -330,7 +331,66 @@ class Boxes(Kind):
 
     certainty = given = decide
 
-KINDS = dict(boxes=Boxes(), classes=Classes(), binary=Binary()) # a table of boxes may hold other answers too
+# %% ../../nbs/library/evaluation/00_predictions.ipynb #98087bf2
+def names_told(
+    df:pd.DataFrame, # Predictions table of kind `numbers`
+) -> list[str]:      # In column order
+    """Names of the numbers in a table.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `numbers`
+
+    Returns
+    -------
+    list[str]
+        In column order
+    """
+    return [c[2:] for c in df.columns if c.startswith('y_')]
+
+def truths_told(
+    df:pd.DataFrame, # Predictions table of kind `numbers`
+) -> np.ndarray:     # float (n, numbers)
+    """True numbers of all rows.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `numbers`
+
+    Returns
+    -------
+    np.ndarray
+        float (n, numbers)
+    """
+    return np.array([np.asarray(cell, float) for cell in df['truth']])
+
+class Numbers(Kind):
+    "Numbers, each with its unit in its name."
+    answer, needs = 'numbers', 'y_<name>'
+
+    def columns(self, df): return [f'y_{name}' for name in names_told(df)]
+
+    def truth_fault(self, df):
+        "Why the truths are not as many numbers as there are answers."
+        try: truths = truths_told(df)
+        except (TypeError, ValueError): return 'truth is not a list of numbers'
+        if truths.shape != (len(df), len(names_told(df))): return f'truth needs {len(names_told(df))} numbers'
+        if not np.isfinite(truths).all(): return 'truth has a number that is not finite'
+
+    def range_fault(self, df):
+        "Whether a number is infinite."
+        if not np.isfinite(df[self.columns(df)].to_numpy(float)).all(): return 'a number is not finite'
+
+    def decide(self, df):
+        "Refuse: numbers are near or far."
+        raise ValueError('numbers are not right or wrong: use bonefrac.evaluation.numbers')
+
+    certainty = given = decide
+
+# a table of boxes may hold other answers too
+KINDS = dict(boxes=Boxes(), classes=Classes(), binary=Binary(), numbers=Numbers())
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #a07c5be3
 def kind_of(
@@ -514,6 +574,60 @@ def boxes_table(
         pairs = zip(table['name'], cells, strict=True)
         table[column] = [named_boxes(name, cell, column).tolist() for name, cell in pairs]
     return check_predictions(table)
+
+# %% ../../nbs/library/evaluation/00_predictions.ipynb #b372485e
+def numbers_table(
+    names:list,         # Image names, length n
+    groups:list,        # Examination or source of each image, length n
+    truth:np.ndarray,   # True numbers, float (n, numbers)
+    numbers:np.ndarray, # Those that were measured, float (n, numbers)
+    what:list,          # Names of the numbers, each with its unit
+    part:str|list|None=None, # Part of the split, of all images or of each; default: no such column
+) -> pd.DataFrame:      # Checked predictions table of kind `numbers`
+    """Predictions table of `names`, in the given order, for the question how much.
+
+    Parameters
+    ----------
+    names : list
+        Image names, length n
+    groups : list
+        Examination or source of each image, length n
+    truth : np.ndarray
+        True numbers, float (n, numbers)
+    numbers : np.ndarray
+        Those that were measured, float (n, numbers)
+    what : list
+        Names of the numbers, each with its unit
+    part : str | list | None, default None
+        Part of the split, of all images or of each; default: no such column
+
+    Returns
+    -------
+    pd.DataFrame
+        Checked predictions table of kind `numbers`
+    """
+    keys = _keys(names, groups, part).assign(truth=np.asarray(truth, float).tolist())
+    measured = pd.DataFrame(np.asarray(numbers, float), columns=[f'y_{name}' for name in what])
+    return check_predictions(keys.join(measured))
+
+def numbers_told(
+    df:pd.DataFrame, # Predictions table of kind `numbers`
+) -> dict:           # Name -> true and measured values, two float (n,)
+    """All numbers of a table.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `numbers`
+
+    Returns
+    -------
+    dict
+        Name -> true and measured values, two float (n,)
+    """
+    df = check_predictions(df, 'numbers')
+    truths = truths_told(df).T
+    return {name: (truth, df[f'y_{name}'].to_numpy(float)) for name, truth in zip(names_told(df), truths)}
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #7f10b0a2
 def presence(
@@ -795,6 +909,40 @@ def synth_boxes(
     boxes = [_simulated_answer(answers, t, found, false_alarms, shift) for t in truth]
     names, groups = _synth_names(study)
     return boxes_table(names, groups, truth, boxes)
+
+# %% ../../nbs/library/evaluation/00_predictions.ipynb #437e59c5
+def synth_numbers(
+    n:int=80,           # Number of images
+    error:float=1.,     # Deviation of the errors
+    slope:float=1.,     # What is measured per unit of the truth
+    group_size:int=2,   # Images per examination
+    seed:int=0,         # Fixes images and answers
+) -> pd.DataFrame:      # Predictions table of kind `numbers` with `shift_mm` and `angle_deg`
+    """Numbers of a simulated run, for examples and tests.
+
+    Parameters
+    ----------
+    n : int, default 80
+        Number of images
+    error : float, default 1.0
+        Deviation of the errors
+    slope : float, default 1.0
+        What is measured per unit of the truth
+    group_size : int, default 2
+        Images per examination
+    seed : int, default 0
+        Fixes images and answers
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of kind `numbers` with `shift_mm` and `angle_deg`
+    """
+    rng = np.random.default_rng(seed)
+    truth = rng.uniform(0, 20, (n, 2))
+    names, groups = _synth_names(np.arange(n)//group_size)
+    measured = slope*truth + error*rng.standard_normal((n, 2))
+    return numbers_table(names, groups, truth, measured, ['shift_mm', 'angle_deg'])
 
 # %% ../../nbs/library/evaluation/00_predictions.ipynb #c1a41220
 def predicted(

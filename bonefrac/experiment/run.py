@@ -6,8 +6,8 @@
 __all__ = ['PACKAGE', 'RECORDED', 'CALIBRATED', 'LEVEL', 'RUN_FILES', 'pretraining_sha256', 'weights_file', 'Prepared',
            'code_commit', 'environment', 'recipe_changes', 'start_weights', 'loaders_of', 'learner_of', 'predict_parts',
            'part_scores', 'about_run', 'answers_of', 'inputs_of', 'model_card', 'save_weights', 'counts_of',
-           'calibration_of', 'gate_of', 'read_run', 'read_predictions', 'parquet_fault', 'weights_fault', 'ends_well',
-           'run_fault', 'run']
+           'calibration_of', 'margins', 'gate_of', 'read_run', 'read_predictions', 'parquet_fault', 'weights_fault',
+           'ends_well', 'run_fault', 'run']
 
 # %% ../../nbs/library/experiment/01_run.ipynb #b2ff795b
 import os
@@ -201,7 +201,7 @@ def loaders_of(
     prepared : Prepared
         What is to be run
     """
-    from bonefrac.training.detector import TRAINERS
+    from bonefrac.training.trainers import TRAINERS
     from bonefrac.training.loaders import cached_pixels
     config, row = prepared.config, get_arch(prepared.config.arch)
     pixels = cached_pixels(prepared.split, config.filter, config.size, config.resize)
@@ -222,7 +222,7 @@ def learner_of(
     weights : str
         `imagenet`, `scratch` or a file
     """
-    from bonefrac.training.detector import TRAINERS
+    from bonefrac.training.trainers import TRAINERS
     config = prepared.config
     learner = TRAINERS[get_task(config.task).kind].learner
     return learner(loaders_of(prepared), config.arch, weights, config.recipe, config.balance, config.seed,
@@ -247,7 +247,7 @@ def predict_parts(
     pd.DataFrame
         Predictions table of the task's kind
     """
-    from bonefrac.training.detector import TRAINERS
+    from bonefrac.training.trainers import TRAINERS
     kind = get_task(prepared.config.task).kind
     tables = [TRAINERS[kind].predictions(learn, prepared.split, part, kind) for part in ('valid', 'test', 'train')]
     return pd.concat(tables, ignore_index=True)
@@ -307,7 +307,7 @@ def answers_of(
     Parameters
     ----------
     task : str
-        A name of `TASKS` (region, abnormal, spot, label)
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
 
     Returns
     -------
@@ -360,7 +360,7 @@ def model_card(
         Content of `card.json`
     """
     config, test = about['config'], metrics['test']
-    shown = {name: value for name, value in test.items() if name.startswith(('n', 'accuracy', 'auroc'))}
+    shown = {name: value for name, value in test.items() if name.startswith(('n', 'accuracy', 'auroc', 'mae'))}
     asked = dict(answers_of(config['task']), classes=classes, test=shown)
     origin = {name: about[name] for name in ('data', 'simulated')}
     origin.update({name: config[name] for name in ('labels', 'split')}, initial_weights=about['weights_file'])
@@ -413,7 +413,7 @@ CALIBRATED, LEVEL = 20, .9 # fewest validation images that probabilities are cal
 
 def calibration_of(
     valid:pd.DataFrame, # Predictions table of the validation part
-) -> dict|None:         # temperature, level, limit, n; None for boxes, and where there are too few images
+) -> dict|None:         # temperature, level, limit, n; None for other kinds, and where there are too few images
     """How the probabilities of a run are calibrated, and which answers its sets hold.
 
     Parameters
@@ -424,13 +424,31 @@ def calibration_of(
     Returns
     -------
     dict | None
-        temperature, level, limit, n; None for boxes, and where there are too few images
+        temperature, level, limit, n; None for other kinds, and where there are too few images
     """
     from bonefrac.evaluation.calibration import calibrated, conformal_limit, fit_temperature, truth_scores
-    if kind_of(valid) == 'boxes' or len(valid) < CALIBRATED: return None
+    if kind_of(valid) not in ('classes', 'binary') or len(valid) < CALIBRATED: return None
     temperature = fit_temperature(valid)
     limit = conformal_limit(truth_scores(calibrated(valid, temperature)), LEVEL)
     return dict(temperature=temperature, level=LEVEL, limit=limit, n=len(valid), part='valid')
+
+def margins(
+    valid:pd.DataFrame, # Predictions table of the validation part
+) -> dict|None:         # Number -> half width of its interval, in its unit; None for other kinds
+    """How far the numbers of a run may be off, at the coverage `LEVEL`.
+
+    Parameters
+    ----------
+    valid : pd.DataFrame
+        Predictions table of the validation part
+
+    Returns
+    -------
+    dict | None
+        Number -> half width of its interval, in its unit; None for other kinds
+    """
+    from bonefrac.evaluation.numbers import margins_of
+    return margins_of(valid, LEVEL) if kind_of(valid) == 'numbers' else None
 
 def gate_of(
     folder:Path,        # Folder of the run
@@ -465,7 +483,10 @@ def _write_run(folder, prepared, learn, seconds):
     learn.history.to_csv(folder/'history.csv', index=False)
     write_manifest(prepared.split, folder/'split.csv')
     card = model_card(about, metrics, list(learn.dls.vocab), sha256)
-    card.update(calibration=calibration_of(part_of(table, 'valid')), gate=gate_of(folder, prepared.split))
+    valid = part_of(table, 'valid')
+    found = margins(valid) # a run that measures refuses films by where they are from, and has no gate
+    gate = None if found else gate_of(folder, prepared.split)
+    card.update(calibration=calibration_of(valid), margins=found, gate=gate)
     contents = dict(config=about, metrics=metrics, card=card)
     for name, content in contents.items(): write_json(folder/f'{name}.json', content)
 

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['COARSE', 'Scene', 'switched_on', 'check_bones', 'pose_scene', 'air_in', 'refined', 'soft_map', 'first_labels',
-           'draw_bones', 'Phantom', 'check_size', 'check_seed', 'simulate', 'phantom_image']
+           'draw_bones', 'Phantom', 'check_size', 'check_seed', 'photographed', 'simulate', 'phantom_image']
 
 # %% ../../nbs/library/phantom/08_simulate.ipynb #49e94a8d
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -476,6 +476,29 @@ def check_seed(
     """
     if int(seed) != seed or seed < 0: raise ValueError(f'seed must be a whole number from 0, not {seed}')
 
+def photographed(
+    scene:Scene,
+    closer:float=1., # How much smaller the image is than the film that it is a part of
+) -> Phantom:
+    """Image and truth of a scene.
+
+    Parameters
+    ----------
+    closer : float, default 1.0
+        How much smaller the image is than the film that it is a part of
+    """
+    cast, (x, y) = scene.on['cast'], scene.grid
+    total = soft_map(scene.subject, scene.case.region, scene.bones, scene.pose, x, y, cast)
+    mask, inside, seen = draw_bones(total, scene, scene.grain())
+    exposure = draw_exposure(scene.on['exposure'], total, scene.case.region)
+    exposure = replace(exposure, quanta=exposure.quanta/closer**2, blur=exposure.blur*closer)
+    for solid in scene.metal: add_solid(total, solid, x, y)
+    record = _Record(scene)
+    image, marked = record.photograph(total, exposure)
+    polygons, rows = record.outlines(seen)
+    truth = record.image_truth(rows, inside, marked)
+    return Phantom(image, mask, polygons, truth, rows)
+
 def simulate(
     case:Case,
     size:int=512,              # Longest side in px, in [64, 1024]
@@ -497,17 +520,7 @@ def simulate(
         None: drawn by chance
     """
     check_size(size)
-    scene = pose_scene(case, size, nuisances, fractures, subject)
-    cast, (x, y) = scene.on['cast'], scene.grid
-    total = soft_map(scene.subject, case.region, scene.bones, scene.pose, x, y, cast)
-    mask, inside, seen = draw_bones(total, scene, scene.grain())
-    exposure = draw_exposure(scene.on['exposure'], total, case.region)
-    for solid in scene.metal: add_solid(total, solid, x, y)
-    record = _Record(scene)
-    image, marked = record.photograph(total, exposure)
-    polygons, rows = record.outlines(seen)
-    truth = record.image_truth(rows, inside, marked)
-    return Phantom(image, mask, polygons, truth, rows)
+    return photographed(pose_scene(case, size, nuisances, fractures, subject))
 
 def phantom_image(
     region:str,               # A name of `VIEWS`
