@@ -50,11 +50,11 @@ def test_papermill_runs_it(call, tmp_path):
 @pytest.fixture(scope='module')
 def breaks(tmp_path_factory):
     "Close-ups of few breaks."
-    return make_closeups(tmp_path_factory.mktemp('breaks')/'closeups', 16)
+    return make_closeups(tmp_path_factory.mktemp('breaks')/'closeups', 40)
 
 @pytest.mark.parametrize('task', ['displacement', 'severity'])
 def test_papermill_measures_and_grades(call, tmp_path, breaks, task):
-    asked = dict(TINY, task=task, data=str(breaks), size=64, resize='fit', folds=2, epochs=1, batch_size=4)
+    asked = dict(TINY, task=task, data=str(breaks), size=64, resize='fit', folds=2, epochs=1, batch_size=8)
     options = [part for key, value in asked.items() for part in ('-p', key, str(value))]
     done = call('papermill', NOTEBOOK, 'out.ipynb', *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
