@@ -725,8 +725,9 @@ def _made(done, failed, simulated):
 def _make(configs, runs):
     "Make runs that are missing: their folders, and what is said of them."
     from bonefrac.experiment.notebooks import make_runs
-    simulated, shortcut = _check_images(configs[0])
-    for line in filter(None, (simulated, shortcut)): print(line, flush=True)
+    told = [_check_images(config) for config in {config.task: config for config in configs}.values()]
+    simulated = told[0][0]
+    for line in filter(None, (simulated, *(shortcut for _, shortcut in told))): print(line, flush=True)
     done, failed = make_runs(configs, runs)
     return done, _made(done, failed, simulated)
 
@@ -755,6 +756,7 @@ def run(
 @command('bonefrac study --data archive.zip --arch resnet18,vgg16 --seed 0,1')
 def study(
     *,
+    task:str='', # One task or several, with commas; empty: region, and without any data all, of simulated films
     arch:str='', # One architecture or several, with commas; empty: custom_cnn,efficientnet_lite0
     filter:str='none', # One filter or several, separated by commas
     seed:str='0',      # One seed or several, separated by commas
@@ -766,6 +768,8 @@ def study(
 
     Parameters
     ----------
+    task : str, default ''
+        One task or several, with commas; empty: region, and without any data all, of simulated films
     arch : str, default ''
         One architecture or several, with commas; empty: custom_cnn,efficientnet_lite0
     filter : str, default 'none'
@@ -779,12 +783,14 @@ def study(
     fields : object
         Other fields of `RunConfig`
     """
-    from bonefrac.experiment.config import DEFAULTS, studied
+    from bonefrac.experiment.config import asked_of, studied
     from bonefrac.experiment.notebooks import last_line
     from bonefrac.report.pages import write_report
-    with _usage(): arch = arch or ','.join(studied(fields.get('task', DEFAULTS['task'])))
-    values = dict(fields, arch=arch, filter=filter, seed=seed, size=size)
-    done, result = _make(_configs(values, ('arch', 'filter', 'seed')), runs)
+    asked = asked_of(task, fields.get('data', ''))
+    values, lists = dict(fields, filter=filter, seed=seed, size=size, data=asked['data']), ('arch', 'filter', 'seed')
+    with _usage(): archs = {one: arch or ','.join(studied(one)) for one in asked['task'].split(',')}
+    configs = [config for one, names in archs.items() for config in _configs(dict(values, task=one, arch=names), lists)]
+    done, result = _make(configs, runs)
     if not done: return result
     try: page = write_report(done, runs).resolve()
     except Exception as e:
