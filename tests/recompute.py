@@ -263,9 +263,9 @@ SAID = { # what README.md says -> the names of its numbers
         lambda f, m: [*f['reviewed'], *f['published'], *f['published on reviewed']],
     rf'steps: {NUMBER} to {NUMBER} in (\d+) small networks .*? {NUMBER} and {NUMBER}\).*?\| (\d+) \|':
         lambda f, m: [*f['transfer'], f['transfer networks'], *f['transfer ends'], f['transfer n']],
-    rf'(\d+) networks, the one .*? at {NUMBER} to {NUMBER} % .*? {NUMBER} and {NUMBER}\)': lambda f, m: f['alike'],
-    rf'(\d+) of (\d+) comparisons are beyond chance .*? {NUMBER} and {NUMBER}\); asked at once, filters differ in '
-    r'(\d+) of (\d+) networks': lambda f, m: f['filters'],
+    rf'(\d+) networks at {NUMBER} to {NUMBER} % .*? {NUMBER} and {NUMBER}\)': lambda f, m: f['alike'],
+    rf'(\d+) of (\d+) comparisons are beyond chance .*? {NUMBER} and {NUMBER}\); a test of all '
+    r'filters at once finds a difference in (\d+) of (\d+) networks': lambda f, m: f['filters'],
     rf'AUROC {NUMBER} \({NUMBER} to {NUMBER}\); where: the best box is right on {NUMBER} \({NUMBER} to {NUMBER}\) of '
     rf'the annotated films, the middle of the film on {NUMBER}; (\d+) of 5 folds so far.*?\| (\d+) \|':
         lambda f, m: f['spots'],

@@ -75,7 +75,7 @@ def test_study_makes_what_is_missing(call, tiny, tmp_path):
     assert {folder for folder in times if times[folder] != now[folder]} == {lost}
 
 def test_a_study_asks_several_questions(call, tmp_path):
-    line = 'study --task region,abnormal,spot --data phantom:72:0.5 --size 64 --epochs 1 --batch_size 8'.split()
+    line = 'study --task region,abnormal,spot --data phantom:144:0.5 --size 64 --epochs 1 --batch_size 8'.split()
     done = call('bonefrac', *line, '--arch', 'efficientnet_lite0', '--weights', 'scratch', cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     made = {read_run(folder)['config']['task'] for folder in finished(tmp_path/'runs')}

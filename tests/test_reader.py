@@ -23,11 +23,11 @@ DROP = """([selector, name, data]) => {
 
 @pytest.fixture(scope='module')
 def spots(tmp_path_factory):
-    "A run of the task spot, on a few phantoms, and the films that it saw."
+    "A run of the task spot, on phantoms that are enough for a gate, and the films that it saw."
     from bonefrac.data.sources import load_images
     from bonefrac.experiment.config import run_config
     from bonefrac.experiment.run import run
-    config = run_config(task='spot', data='phantom:72:0.5', weights='scratch', size=64, epochs=1, batch_size=8,
+    config = run_config(task='spot', data='phantom:240:0.5', weights='scratch', size=64, epochs=1, batch_size=8,
                         precision='float32')
     return run(config, tmp_path_factory.mktemp('runs')), list(map(Path, load_images(config.data).path))
 
@@ -88,6 +88,18 @@ def test_a_phantom_is_dropped_and_the_slider_moves_its_boxes(view, spots):
     handle.press('End')
     view.wait_for_function("!document.querySelector('.bf-box')")
     assert barriers(view)[0] == []
+
+def test_a_photograph_is_refused(view, spots):
+    from skimage import data
+    folder = Path(data.__file__).parent
+    drop(view, 'cat.png', (folder/'chelsea.png').read_bytes())    # in colours
+    drop(view, 'page.png', (folder/'text.png').read_bytes())      # grey
+    drop(view, 'film.jpg', spots[1][0].read_bytes())
+    view.wait_for_selector('.bf-table tr:nth-child(3) >> text=film.jpg')
+    rows = view.locator('.bf-table tbody tr').all_inner_texts()
+    assert ['refused' in row and 'not a radiograph' in row for row in rows] == [True, True, False], rows
+    assert view.locator('.bf-reader h3').inner_text() == 'refused' and not view.locator('.bf-box').count()
+    assert not view.locator('.bf-bar').count()
 
 def test_films_change_by_the_keyboard_and_the_table_is_saved(view, spots, tmp_path):
     for path, name in zip(spots[1], ('first.jpg', '=second.jpg')): drop(view, name, path.read_bytes())

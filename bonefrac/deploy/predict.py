@@ -316,7 +316,7 @@ def messages(
     Parameters
     ----------
     kind : str
-        A name of `PARTS` (augment, leave_out, balance, schedule, patience, dropout, wd, resize, rates)
+        A name of `PARTS` (train, valid, test)
     data : object
         Its bytes
     """

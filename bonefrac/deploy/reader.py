@@ -29,7 +29,8 @@ from ..data.dicom import Picture
 from ..data.filters import FILTERS, apply_filter
 from ..data.pixels import IMAGE_SUFFIXES, film_fault, grey_of, luma, picture_in, read_film, value_range
 from ..evaluation.detection import threshold_at_alarms
-from .predict import best_box, needed, predict, read_card
+from .predict import best_box, needed, predict, read_card, with_reasons
+from ..training.refusal import REASONS, is_colourful, thumbnail
 
 # %% ../../nbs/library/deploy/05_reader.ipynb #efe64d31
 def film_shares(
@@ -161,6 +162,8 @@ class Seen(NamedTuple):
         The whole film, grey uint8, as PNG
     size : str, default ''
         Such as `1500 × 2000`
+    colourful : bool, default False
+        Has it more than one hue? No film has
     answer : dict, default {}
         Column of `predict` -> value
     """
@@ -169,6 +172,7 @@ class Seen(NamedTuple):
     shares:np.ndarray=np.zeros((0, 0), np.float32) # Float32 (height, width), at most `SIDE` high and wide
     png:bytes=b''     # The whole film, grey uint8, as PNG
     size:str=''       # Such as `1500 × 2000`
+    colourful:bool=False # Has it more than one hue? No film has
     answer:dict={}    # Column of `predict` -> value
 
     @property
@@ -195,9 +199,11 @@ def film_of(
     with laid_down(name, data) as path:
         try: grey, shares = read_film(path).grey, film_shares(picture_in(path))
         except ValueError as e: raise ValueError(str(e).removeprefix(f'{path}: ')) from None
+        small = thumbnail(path)
     if fault := film_fault(grey): raise ValueError(fault)
     height, width = grey.shape
-    return Seen(name, '', for_screen(shares), png_of(grey), f'{width} × {height}')
+    colourful = small is not None and is_colourful(small)
+    return Seen(name, '', for_screen(shares), png_of(grey), f'{width} × {height}', colourful)
 
 def asked(
     film:Seen,     # From `film_of`
@@ -221,9 +227,11 @@ def asked(
     dict
         Column of `predict` -> value
     """
+    change = choose(filter, FILTERS, 'filter')
     with laid_down('film.png', film.png) as path:
-        row = predict([path], run, change=choose(filter, FILTERS, 'filter')).iloc[0]
-    return row.drop('path').to_dict()
+        table = predict([path], run, change=None if filter == 'none' else change)
+    if film.colourful and 'refused' in table: table = with_reasons(table.drop(columns='refused'), [REASONS[0]])
+    return table.iloc[0].drop('path').to_dict()
 
 def see(
     name:str,     # Name that a browser gave
@@ -378,7 +386,7 @@ def answer_html(
     answer:dict, # Of a film
     card:dict,   # As `read_card` gives it
 ) -> str:        # HTML
-    """An answer as a heading and bars.
+    """An answer as a heading and bars; a refusal with its reason.
 
     Parameters
     ----------
@@ -392,6 +400,7 @@ def answer_html(
     str
         HTML
     """
+    if why := answer.get('refused'): return f'<h3>refused</h3><p>{safe(why)}: this network has no answer to it.</p>'
     bars = ''.join(bar(name, share) for name, share in probabilities(answer, card).items())
     return f'<h3>{safe(answer["answer"])}</h3>{bars}'
 
@@ -418,6 +427,7 @@ def change_words(
         One sentence
     """
     same = 'the same answer' if before['answer'] == after['answer'] else f'{after["answer"]}, not {before["answer"]}'
+    if before.get('refused') or after.get('refused'): return same
     words = f'{same}, probability {after["probability"]:.2f} instead of {before["probability"]:.2f}'
     if 'boxes' not in after: return words
     n, others = (len(boxes_above(one, threshold)) for one in (after, before))
@@ -442,11 +452,11 @@ def film_row(
     dict
         Row of the table
     """
-    row = {name: value for name, value in film.answer.items() if name != 'boxes'}
+    row = {name: value for name, value in film.answer.items() if name not in ('boxes', 'refused')}
     if 'boxes' in film.answer:
         found = boxes_above(film.answer, threshold)
         row = dict(row, boxes=len(found), threshold=threshold, where='; '.join(best_box([box]) for box in found))
-    return dict(film=film.name, **row, problem=film.fault)
+    return dict(film=film.name, **row, problem=film.fault or film.answer.get('refused', ''))
 
 def safe_cell(
     value, # Cell of the table
@@ -901,7 +911,8 @@ class Reader:
         "The film and its answer after the filter."
         film, filter = self.film, self.w.filter.value
         if film.fault or filter == 'none': return film.shares, film.answer
-        return for_screen(apply_filter(film.grey, filter))/np.float32(255), asked(film, self.run, filter)
+        answer = film.answer if film.answer.get('refused') else asked(film, self.run, filter)
+        return for_screen(apply_filter(film.grey, filter))/np.float32(255), answer
 
     def show(self):
         "Show all that there is."

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['CORNERS', 'RULES', 'LEVELS', 'FALSE_ALARMS', 'POINTERS', 'IOUS', 'DETECTION', 'GRID', 'area', 'iou', 'iou_matrix',
            'centres', 'contains', 'pixel_size', 'truths', 'detections', 'candidates', 'greedy', 'Flat', 'Hits',
-           'lay_flat', 'find_hits', 'Curve', 'ones', 'boxes_called', 'truths_found', 'trace', 'share', 'best_precision',
-           'average_precision', 'hits_kept', 'value_after', 'sensitivity_at', 'cpm', 'operating_points',
-           'threshold_at_alarms', 'afroc_rows', 'wafroc', 'covered', 'best_box_hits', 'pointing_table', 'pointing',
-           'Matches', 'match', 'detection_scores', 'detection_counts', 'detection_metrics', 'interval_words',
-           'detection_sentence', 'annotated', 'all_and_annotated', 'truth_kinds', 'sensitivity_among', 'size_scores',
-           'size_limits', 'by_size', 'froc', 'detection_difference']
+           'lay_flat', 'find_hits', 'found_at', 'Curve', 'ones', 'boxes_called', 'truths_found', 'trace', 'share',
+           'best_precision', 'average_precision', 'hits_kept', 'value_after', 'sensitivity_at', 'cpm',
+           'operating_points', 'threshold_at_alarms', 'afroc_rows', 'wafroc', 'covered', 'best_box_hits',
+           'pointing_table', 'pointing', 'Matches', 'match', 'detection_scores', 'detection_counts',
+           'detection_metrics', 'interval_words', 'detection_sentence', 'annotated', 'all_and_annotated', 'truth_kinds',
+           'sensitivity_among', 'size_scores', 'size_limits', 'by_size', 'froc', 'detection_difference']
 
 # %% ../../nbs/library/evaluation/05_detection.ipynb #558bc13b
 from functools import partial
@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from .predictions import BOX_NUMBERS, all_boxes, check_predictions, matched
+from .predictions import BOX_NUMBERS, all_boxes, binary_table, check_predictions, matched
 from .intervals import weighted_draws
 from .metrics import named_limits, weighted_auc
 
@@ -332,6 +332,35 @@ def find_hits(
     end = np.searchsorted(score, score[box], side='right') - 1
     image = flat.boxes['image'].to_numpy()[box]
     return Hits(box, taken[box], image, end, np.searchsorted(box, end, side='right'))
+
+# %% ../../nbs/library/evaluation/05_detection.ipynb #e1e9d43f
+def found_at(
+    df:pd.DataFrame,    # Predictions table of kind `boxes`
+    rule:str='centre',  # A name of `RULES`
+    at:float=.5,        # Least intersection over union, 0–1; the rule `centre` ignores it
+) -> pd.DataFrame:      # Predictions table of kind `binary`, one row per truth, all positive
+    """The highest threshold that finds each truth; 0 where none does.
+
+    Parameters
+    ----------
+    df : pd.DataFrame
+        Predictions table of kind `boxes`
+    rule : str, default 'centre'
+        A name of `RULES` (iou, centre)
+    at : float, default 0.5
+        Least intersection over union, 0–1; the rule `centre` ignores it
+
+    Returns
+    -------
+    pd.DataFrame
+        Predictions table of kind `binary`, one row per truth, all positive
+    """
+    flat = lay_flat(check_predictions(df, 'boxes'))
+    hits, scores = find_hits(flat, rule, at), np.zeros(len(flat.truths))
+    scores[hits.truth] = flat.boxes['score'].to_numpy()[hits.box]
+    images = flat.images.loc[flat.truths['image']]
+    names = [f'{name} {k}' for k, name in enumerate(images['name'])]
+    return binary_table(names, images['group'], [True]*len(names), scores)
 
 # %% ../../nbs/library/evaluation/05_detection.ipynb #234be36e
 class Curve(NamedTuple):

@@ -134,7 +134,7 @@ def region_number(
     labels = 'reviewed' if known.on_reviewed else 'published'
     choice = f'the best of {n} networks and averages, chosen on validation images' if n > 1 else 'one network'
     return (f'**{percent(seeds_accuracy([table]))}** of {len(table)} annotated films get the right region of six, '
-            f'on {labels} labels, with no examination on two sides ({choice}).')
+            f'on {labels} labels; no examination is in both training and test ({choice}).')
 
 def choice_text(
     known:Known, # Of a record with networks trained on reviewed labels
@@ -291,9 +291,10 @@ def found_best(
     crossed, best = known.answers.crossed, known.answers.best
     pairs = known.answers.pairs.query('p_flips >= .05 and (a == @best or b == @best)')
     top = crossed.loc[sorted({best, *pairs.a, *pairs.b})]
-    return (f'{plural(len(top), "network")}, the one that validation prefers and those not told from it, at '
-            f'{100*top.accuracy.min():.1f} to {100*top.accuracy.max():.1f} % on published labels (95 % intervals '
-            f'between {100*top.low.min():.1f} and {100*top.high.max():.1f})'), int(crossed.n.iloc[0])
+    return (f'{"No clear winner: "*(len(top) > 1)}{plural(len(top), "network")} at {100*top.accuracy.min():.1f} to '
+            f'{100*top.accuracy.max():.1f} % on published labels (95 % intervals between {100*top.low.min():.1f} and '
+            f'{100*top.high.max():.1f}), the one that validation prefers and what cannot be told from it'
+            ), int(crossed.n.iloc[0])
 
 def found_filters(
     known:Known, # Of a record
@@ -314,7 +315,7 @@ def found_filters(
     count, low, high = len(clear(table)), table.low.min(), table.high.max()
     at_once = known.answers.filter_tests.p_holm < .05
     return (f'{count} of {len(table)} comparisons are beyond chance at {SIZE} pixels (95 % intervals between '
-            f'{low:+.2f} and {high:+.2f}); asked at once, filters differ in {at_once.sum()} of {len(at_once)} networks'
+            f'{low:+.2f} and {high:+.2f}); a test of all filters at once finds a difference in {at_once.sum()} of {len(at_once)} networks'
             ), int(table.n.iloc[0])
 
 def found_spots(

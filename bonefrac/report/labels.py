@@ -110,8 +110,9 @@ def labels_text(
 def rescored(
     table:pd.DataFrame,  # Predictions table
     review:pd.DataFrame, # From `read_review`
-) -> pd.DataFrame:       # The same answers, with reviewed labels as truth
-    """Predictions against reviewed labels.
+    labels:str='reviewed', # A name of `LABELS`
+) -> pd.DataFrame:       # The same answers, with these labels as truth
+    """Predictions against reviewed or published labels.
 
     Parameters
     ----------
@@ -119,13 +120,15 @@ def rescored(
         Predictions table
     review : pd.DataFrame
         From `read_review`
+    labels : str, default 'reviewed'
+        A name of `LABELS` (published, reviewed)
 
     Returns
     -------
     pd.DataFrame
-        The same answers, with reviewed labels as truth
+        The same answers, with these labels as truth
     """
-    label = table.name.map(review.set_index('name').reviewed)
+    label = table.name.map(review.set_index('name')[labels])
     for name in table.name[label.isna()]: raise ValueError(f'{name} was not reviewed')
     return table.assign(truth=label)
 
