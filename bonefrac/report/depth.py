@@ -8,7 +8,7 @@ __all__ = ['ARMS', 'SAYS', 'BROKEN', 'N_SUBJECTS', 'NETWORK', 'ANGLES', 'picture
            'among', 'area', 'arm_rows', 'area_rows', 'degree_rows', 'angle_rows', 'draw_arms', 'plot_arms',
            'shown_areas', 'gain_word', 'depth_text']
 
-# %% ../../nbs/library/report/18_depth.ipynb #2dc73648
+# %% ../../nbs/library/report/18_depth.ipynb #63c11ba2
 from pathlib import Path
 
 import cv2
@@ -28,7 +28,7 @@ from ..experiment.config import run_config
 from ..experiment.run import run
 from .records import span
 
-# %% ../../nbs/library/report/18_depth.ipynb #8c7866d4
+# %% ../../nbs/library/report/18_depth.ipynb #ba933b03
 ARMS = dict( # what a network is shown of a subject -> stems of the pictures
     film=('film',),
     shadow=('front-mean',),
@@ -84,7 +84,7 @@ def subject_row(
         row |= beam_angles(scene)
     return row
 
-# %% ../../nbs/library/report/18_depth.ipynb #d682f3c6
+# %% ../../nbs/library/report/18_depth.ipynb #a8a8dc7b
 N_SUBJECTS = dict(train=480, valid=120, test=600) # part -> subjects
 
 def arm_list(
@@ -185,7 +185,7 @@ def make_subjects(
         write_lists(pd.DataFrame(rows).assign(split=parts), new)
     return out
 
-# %% ../../nbs/library/report/18_depth.ipynb #47ea5ced
+# %% ../../nbs/library/report/18_depth.ipynb #36d185a4
 NETWORK:dict = dict(task='abnormal', split='shipped', arch='efficientnet_lite0', size=96)
 
 def asked_about(
@@ -231,7 +231,7 @@ def depth_table(
         found[arm] = found.study.map(asked_about(part_of(table, 'test')))
     return found.drop(columns='split')
 
-# %% ../../nbs/library/report/18_depth.ipynb #a9261fe5
+# %% ../../nbs/library/report/18_depth.ipynb #90b4e91b
 def write_depth(
     results:str|Path='results', # Folder of the record; the table goes to its folder `phantoms`
     runs:str|Path='runs',       # Folder of runs; subjects and runs go to its folder `depth`
@@ -262,7 +262,7 @@ def write_depth(
     table = depth_table(pd.read_csv(data/'subjects.csv'), {arm: trained(arm) for arm in ARMS})
     with written(Path(results)/'phantoms'/'depth.parquet') as aside: table.to_parquet(aside, index=False)
 
-# %% ../../nbs/library/report/18_depth.ipynb #5833d10d
+# %% ../../nbs/library/report/18_depth.ipynb #93a2dad6
 def answers_of(
     table:pd.DataFrame, # From `depth_table`
     arm:str,            # A name of `ARMS`
@@ -383,7 +383,7 @@ def area_rows(
         rows += arm_rows(among(table, kind), n_boot, who=who)
     return pd.DataFrame(rows)
 
-# %% ../../nbs/library/report/18_depth.ipynb #b22bd1b9
+# %% ../../nbs/library/report/18_depth.ipynb #a0d952f9
 ANGLES = 0, 20, 40, 80 # bounds of the bins, degrees
 
 def degree_rows(
@@ -435,7 +435,7 @@ def angle_rows(
         kinds[f'{low}–{high}°'] = mine & within
     return area_rows(table, kinds, n_boot)
 
-# %% ../../nbs/library/report/18_depth.ipynb #dfd03118
+# %% ../../nbs/library/report/18_depth.ipynb #f1e684e8
 def draw_arms(
     ax,
     rows:pd.DataFrame, # From `area_rows`
@@ -477,7 +477,7 @@ def plot_arms(
     axes[1].legend(fontsize=8)
     return axes
 
-# %% ../../nbs/library/report/18_depth.ipynb #56ff080e
+# %% ../../nbs/library/report/18_depth.ipynb #a235f57b
 def shown_areas(
     rows:pd.DataFrame, # From `area_rows`
 ) -> pd.DataFrame:     # Texts, by who and what was shown
@@ -538,5 +538,5 @@ def depth_text(
     return (f'{asked}: three shadows {gain_word(shadows)}. '
             f'Greatest values {gain_word(maxima)}.')
 
-# %% ../../nbs/library/report/18_depth.ipynb #96a4efa4
+# %% ../../nbs/library/report/18_depth.ipynb #409f1723
 if __name__ == '__main__' and '__file__' in globals(): write_depth()
