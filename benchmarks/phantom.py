@@ -10,6 +10,7 @@ a pool against one process, 4 n against n images, half the size against the size
 """
 import argparse
 import json
+import os
 import subprocess
 import sys
 from tempfile import TemporaryDirectory
@@ -51,6 +52,7 @@ def compare_regions(n, size, turns=3):
     cpu, wall = (summed(new, name)/summed(old, name) for name in ('cpu_ms', 'per_second'))
     print(f'odd lines: {len(REGIONS)} regions of the study; even lines: {further}')
     print(f'further regions against those of the study: {cpu:.2f}× CPU per image, {wall:.2f}× images per second')
+    print(f'load at the end: {os.getloadavg()[0]:.1f} processes on {os.cpu_count()} cores; with more, CPU time counts')
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
