@@ -575,15 +575,15 @@ def phantom(
     """
     from bonefrac.phantom.archive import make_phantoms
     from bonefrac.phantom.records import Graph, make_recorded
-    if record and (ct or nifti): raise ValueError('--record is for films: CT would show other fractures')
     def listed(text): return list(filter(None, map(str.strip, text.split(','))))
     options:dict = dict(n=n, seed=seed, **(dict(regions=listed(region)) if region else {}))
     films:dict = dict(size=size, copies=copies, nuisances=dict.fromkeys(listed(off), 0), masks=masks)
-    folder = (make_recorded(out, graph=Graph(share=annotated), **films, **options) if record else
+    graph = Graph(share=annotated) if record else None
+    folder = (make_recorded(out, graph=graph, **films, **options) if record else
               make_phantoms(out, annotated=annotated, **films, **options))
     said = ('truth.csv has one row per image, fractures.csv one per fracture: '
             'kind, displacement in mm and degrees, severity.')
-    scans = _scans(folder, dict(dicom=ct, nifti=nifti), annotated=annotated, mm=mm, **options)
+    scans = _scans(folder, dict(dicom=ct, nifti=nifti), annotated=annotated, mm=mm, graph=graph, **options)
     told = 'records.csv has one row per film, drawn from a stated causal graph: age → density → fracture.'
     text = _lines(str(_short(folder)), *map(str, map(_short, scans)), said, told if record else None,
                   f'next: bonefrac data {_typed(out)}')

@@ -175,6 +175,7 @@ def examinations(
     seed:int,        # Same seed, same examinations
     annotated:float, # Share of examinations with a fracture, in [0, 1]
     regions=REGIONS, # From `known_regions`
+    graph=None,      # As `subject_cases`: who has a fracture; `annotated` is then not used
 ) -> dict:           # Name such as `subject00001_study1` -> part and `Case` of the first film
     """Examinations of a set of phantoms.
 
@@ -188,6 +189,8 @@ def examinations(
         Share of examinations with a fracture, in [0, 1]
     regions : object, default REGIONS
         From `known_regions`
+    graph : object, default None
+        As `subject_cases`: who has a fracture; `annotated` is then not used
 
     Returns
     -------
@@ -195,7 +198,7 @@ def examinations(
         Name such as `subject00001_study1` -> part and `Case` of the first film
     """
     found:dict = {}
-    for part, name, case in plan(n, seed, annotated, regions):
+    for part, name, case in plan(n, seed, annotated, regions, graph):
         found.setdefault(name.rpartition('_')[0], (part, case))
     return found
 
@@ -273,6 +276,7 @@ def make_scans(
     mm:float=2.,          # Side of a voxel, in [0.1, 5]
     form:str='dicom',     # A name of `FORMS`
     regions=REGIONS,      # As in `make_phantoms`
+    graph=None,           # As in `make_phantoms`
 ) -> Path:                # The folder
     """Write one CT per examination of a set of phantoms, or find them written.
 
@@ -292,6 +296,8 @@ def make_scans(
         A name of `FORMS` (dicom, nifti)
     regions : object, default REGIONS
         As in `make_phantoms`
+    graph : object, default None
+        As in `make_phantoms`
 
     Returns
     -------
@@ -303,12 +309,12 @@ def make_scans(
     choose(form, FORMS, 'form of scans')
     if form == 'nifti': needed_nibabel()
     out = Path(out).expanduser().absolute()
-    regions = known_regions(regions)
+    regions, more = known_regions(regions), dict(graph=graph.told()) if graph else {}
     want = dict(version=PHANTOM_VERSION, n=int(n), seed=int(seed), annotated=float(annotated), mm=float(mm), form=form,
-                regions=list(regions))
+                regions=list(regions), **more)
     if is_finished(out, want): return out
     with written_folder(out) as new:
-        all_of = examinations(n, seed, annotated, regions).items()
+        all_of = examinations(n, seed, annotated, regions, graph).items()
         found = progress(all_of, say='making scans', unit='scan', quiet_below=20)
         rows = [store_scan(new, name, part, case, mm, form) for name, (part, case) in found]
         with (new/'truth.csv').open('w', newline='', encoding='utf8') as file:
