@@ -264,18 +264,11 @@ def gate_reporting(root):
 
 FORBIDDEN = r'\.(jpe?g|dcm|pth|pt|pkl|safetensors|onnx|zip|npy)$'
 
-def saw_phantoms_only(file):
-    "Is a file the network of an export that began at random and saw simulated films only, as its card says?"
-    card = file.with_name('card.json')
-    if file.suffix != '.onnx' or not card.is_file(): return False
-    said = json.loads(card.read_text(encoding='utf8'))
-    return said.get('simulated') is True and not said.get('initial_weights', True)
-
 def gate_tracked(root):
-    "No image of the data set, archive or weights is in git, but for a network of phantoms; no file is above 1 MB."
+    "No image of the data set, archive or weights is in git; no file is above 1 MB."
     files = tracked_files(root)
     if not files: raise Broken('git tracks nothing')
-    wrong = [f for f in files if re.search(FORBIDDEN, f, re.I) and not saw_phantoms_only(root/f)]
+    wrong = [f for f in files if re.search(FORBIDDEN, f, re.I)]
     if wrong: raise Broken(f'tracked: {", ".join(wrong)}')
     large = [f for f in files if (root/f).is_file() and (root/f).stat().st_size > 2**20]
     if large: raise Broken(f'above 1 MB: {", ".join(large)}')

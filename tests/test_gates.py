@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from gates import GATES, ROOT, Broken, copy_of, library, modules, prose_words, saw_phantoms_only
+from gates import GATES, ROOT, Broken, copy_of, library, modules, prose_words
 
 # What the harms touch. A room is the first of these modules that the library has, so that it may move to a wing.
 ROOMS = {room.module: room.path for room in library(ROOT)}
@@ -58,14 +58,6 @@ def write_room(root, path, module, code):
 def add(root, name, content):
     (root/name).write_bytes(content)
     git(root, 'add', '-f', name)
-
-def onnx_of(**card):
-    "Harm: a network with a card beside it."
-    def harm(root):
-        (root/'own').mkdir()
-        add(root, 'own/card.json', json.dumps(card).encode())
-        add(root, 'own/model.onnx', b'0')
-    return harm
 
 # Harms to the copy of this checkout
 
@@ -186,9 +178,7 @@ BREAKS = [
      'targets are not there'),
     ('reporting', 'met without evidence', unproven, 'met without evidence'),
     ('tracked', 'weights in git', lambda root: add(root, 'model.safetensors', b'0'), 'tracked: model.safetensors'),
-    ('tracked', 'network of real films', onnx_of(simulated=False, initial_weights=None), 'tracked: own/model.onnx'),
-    ('tracked', 'network of ImageNet', onnx_of(simulated=True, initial_weights=dict(name='w')),
-     'tracked: own/model.onnx'),
+    ('tracked', 'network in git', lambda root: add(root, 'model.onnx', b'0'), 'tracked: model.onnx'),
     ('tracked', 'large file', lambda root: add(root, 'table.csv', b'0'*(2**20 + 1)), 'above 1 MB: table.csv'),
     ('notebooks', 'skipped cell', skip_cell, f'{ROOMS[TABLE].name}: 1 cells are skipped'),
     ('notebooks', 'no tests', no_tests, f'{ROOMS[TABLE].name} asserts nothing'),
@@ -216,12 +206,6 @@ def test_a_gate_fails_when_it_should(copy, gate, what, harm, reason):
     harm(copy)
     with pytest.raises(Broken) as broken: GATES[gate](copy)
     assert reason in str(broken.value)
-
-def test_a_network_of_phantoms_may_be_tracked(tmp_path):
-    for said, may in ((dict(simulated=True, initial_weights=None), True), (dict(simulated=True), False), ({}, False)):
-        (tmp_path/'card.json').write_text(json.dumps(said))
-        assert saw_phantoms_only(tmp_path/'model.onnx') == may
-        assert not saw_phantoms_only(tmp_path/'model.pth')
 
 def test_words_are_those_of_prose():
     text = '# A title\n\n- code-fold: true\n\n| a | table |\n\n```bash\nmake test\n```\n[Two words](a.ipynb#b) more.'

@@ -27,7 +27,7 @@ from ..experiment.run import read_predictions, read_run, run
 from ..deploy.evaluate import evaluate
 
 # %% ../../nbs/library/report/17_displacement.ipynb #ffde96c1
-RUN:dict = dict(task='displacement', arch='resnet18', size=128, resize='fit', folds=10, epochs=10)
+RUN:dict = dict(task='displacement', arch='resnet18', size=128, resize='fit', folds=10, epochs=20)
 
 def told_of(
     table:pd.DataFrame, # Predictions table of kind `numbers`

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SHOWN_RUNS', 'SHOWN_ARCHS', 'PHANTOMS', 'TRANSFER', 'SAME', 'ALL_BONES', 'NETWORK', 'FILMS', 'BROWSER', 'JOBS',
            'shipped_manifest', 'manifests', 'is_shown', 'removals', 'transfer_runs', 'other_side', 'transfer',
-           'realism', 'regions', 'displacement_of', 'asker', 'held_out', 'browser']
+           'realism', 'regions', 'displacement_of', 'asker', 'held_out', 'page_network', 'page_answers', 'browser']
 
 # %% ../../nbs/library/report/04_remake.ipynb #c0e7a415
 import sys
@@ -16,7 +16,7 @@ import pandas as pd
 from ..files import read_json, written
 from ..phantom.anatomy import VIEWS
 from ..phantom.archive import make_phantoms
-from ..phantom.steps import write_pairs
+from ..phantom.steps import Example, write_pairs
 from ..data.groups import distinct
 from ..data.pixels import load_grey
 from ..data.sources import load_images
@@ -277,8 +277,8 @@ def regions(
         told.astype(dict.fromkeys(numbers, 'float32')).to_parquet(aside, index=False)
 
 # %% ../../nbs/library/report/04_remake.ipynb #c9111d38
-FILMS = dict(n=3000) # of `write_pairs`
-BROWSER = dict(task='abnormal', folds=10, arch='custom_cnn_pooled', size=96, epochs=16)
+FILMS = dict(n=1500) # of `write_pairs`
+BROWSER = dict(task='abnormal', arch='mobilenet_v2', size=96, epochs=6)
 
 def displacement_of(
     folder:str|Path, # From `write_pairs`
@@ -334,19 +334,66 @@ def held_out(
     table = rows[['name', 'group', 'truth']].assign(probability=list(map(asker(network), paths)))
     return table.join(displacement_of(paths[0].parents[2]), on='name')
 
-def browser(
-    network:str|Path='site/live/network', # Folder to make
-    results:str|Path='results',           # Folder of the record
-    runs:str|Path='runs',                 # Folder of runs
-    films:dict=FILMS,                     # Of `write_pairs`
-    settings:dict=BROWSER,                # Of the run
-):
-    """Train the network of the page in the browser, and write it and its answers.
+def page_network(
+    folder:str|Path,       # Of runs; what is there is not made again
+    films:dict=FILMS,      # Of `write_pairs`
+    settings:dict=BROWSER, # Of the run
+) -> tuple:                # Folder of the run, and of its export
+    """The network of the page in the browser.
 
     Parameters
     ----------
-    network : str | Path, default 'site/live/network'
-        Folder to make
+    folder : str | Path
+        Of runs; what is there is not made again
+    films : dict, default FILMS
+        Of `write_pairs`
+    settings : dict, default BROWSER
+        Of the run
+
+    Returns
+    -------
+    tuple
+        Folder of the run, and of its export
+    """
+    folder = Path(folder)
+    made = run(run_config(data=str(write_pairs(folder/'films', **films)), **settings), folder)
+    network = folder/'network'
+    if not network.exists(): export(made, int8=True, out=network)
+    return made, network
+
+def page_answers(
+    network:str|Path, # Folder of an export
+) -> pd.DataFrame:    # view, translation in mm, broken, probability; without angulation
+    """What an export answers about the films of the page.
+
+    Parameters
+    ----------
+    network : str | Path
+        Folder of an export
+
+    Returns
+    -------
+    pd.DataFrame
+        view, translation in mm, broken, probability; without angulation
+    """
+    card, example = read_json(Path(network)/'card.json'), Example()
+    asked = onnx_network(Path(network)/'model.onnx', card)
+    steps = [(view, mm, broken) for view in example.views for broken in (True, False)
+             for mm in (example.translations if broken else (0,))]
+    table = pd.DataFrame(steps, columns=['view', 'translation', 'broken'])
+    films = [example.film(view, mm, broken=broken).image for view, mm, broken in steps]
+    return table.assign(probability=[probability_of(film, asked, card) for film in films])
+
+def browser(
+    results:str|Path='results', # Folder of the record
+    runs:str|Path='runs',       # Folder of runs
+    films:dict=FILMS,           # Of `write_pairs`
+    settings:dict=BROWSER,      # Of the run
+):
+    """Make the network of the page in the browser, and write its answers.
+
+    Parameters
+    ----------
     results : str | Path, default 'results'
         Folder of the record
     runs : str | Path, default 'runs'
@@ -356,10 +403,9 @@ def browser(
     settings : dict, default BROWSER
         Of the run
     """
-    folder = Path(runs)/'browser'
-    made = run(run_config(data=str(write_pairs(folder/'films', **films)), **settings), folder)
-    export(made, int8=True, out=network)
-    with written(Path(results)/'phantoms'/'browser.parquet') as aside: held_out(made, network).to_parquet(aside)
+    found, out = page_network(Path(runs)/'browser', films, settings), Path(results)/'phantoms'
+    with written(out/'browser.parquet') as aside: held_out(*found).to_parquet(aside, index=False)
+    with written(out/'browser_page.csv') as aside: page_answers(found[1]).round(4).to_csv(aside, index=False)
 
 # %% ../../nbs/library/report/04_remake.ipynb #ea6831d7
 JOBS = dict(manifests=manifests, removals=removals, transfer=transfer, realism=realism, regions=regions,
