@@ -315,7 +315,8 @@ def found_filters(
     count, low, high = len(clear(table)), table.low.min(), table.high.max()
     at_once = known.answers.filter_tests.p_holm < .05
     return (f'{count} of {len(table)} comparisons are beyond chance at {SIZE} pixels (95 % intervals between '
-            f'{low:+.2f} and {high:+.2f}); a test of all filters at once finds a difference in {at_once.sum()} of {len(at_once)} networks'
+            f'{low:+.2f} and {high:+.2f}); a test of all filters at once finds a difference in {at_once.sum()} of '
+            f'{len(at_once)} networks'
             ), int(table.n.iloc[0])
 
 def found_spots(
