@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STILL', 'SIDE', 'BLOCK', 'REACH', 'FOLDERS', 'middle', 'framed', 'Example', 'film_steps', 'in_blocks', 'sheet',
-           'place_on_sheet', 'drawn_fracture', 'pair_of', 'write_pair', 'write_pairs']
+           'place_on_sheet', 'drawn_fracture', 'pair_of', 'write_pair', 'group_row', 'write_pairs']
 
 # %% ../../nbs/library/phantom/17_steps.ipynb #7553228c
 from dataclasses import dataclass, replace
@@ -248,7 +248,8 @@ def pair_of(
     return framed(case, fracture, size), framed(replace(case, fractured=False), fracture, size)
 
 def write_pair(
-    folder:Path, # With a folder for each name of `FOLDERS`
+    root:Path,   # Of all files
+    folder:str,  # Below it, with a folder for each name of `FOLDERS`
     number:int,  # Of the person
     **how,       # Arguments of `pair_of`
 ) -> list:       # Rows: name, person, mm, degrees, severity
@@ -256,8 +257,10 @@ def write_pair(
 
     Parameters
     ----------
-    folder : Path
-        With a folder for each name of `FOLDERS`
+    root : Path
+        Of all files
+    folder : str
+        Below it, with a folder for each name of `FOLDERS`
     number : int
         Of the person
     how : object
@@ -270,11 +273,29 @@ def write_pair(
     """
     rows, person = [], f'person{number:05d}'
     for name, film in zip(FOLDERS, pair_of(number, **how)):
-        file = f'{name}/{person}{"_whole"*(name == FOLDERS[1])}.png'
-        cv2.imwrite(str(folder/file), film.image)
+        file = f'{folder}/{name}/{person}{"_whole"*(name == FOLDERS[1])}.png'
+        cv2.imwrite(str(root/file), film.image)
         seen = film.fractures[0] if film.fractures else {}
         rows.append(dict(name=file, study=person, mm=seen.get('view_translation_mm'), severity=seen.get('severity')))
     return rows
+
+def group_row(
+    row:dict, # From `write_pair`
+) -> dict:    # Row of `groups.csv`, which knows a file by its last folder and name
+    """Both films of a person are one examination, and no film is a copy.
+
+    Parameters
+    ----------
+    row : dict
+        From `write_pair`
+
+    Returns
+    -------
+    dict
+        Row of `groups.csv`, which knows a file by its last folder and name
+    """
+    path, study = Path(row['name']), row['study']
+    return dict(zip(GROUPS, (f'{path.parent.name}/{path.name}', path.stem, 1, study, study)))
 
 def write_pairs(
     out:str|Path, # Folder to make; one that is there is kept
@@ -303,9 +324,8 @@ def write_pairs(
     out = Path(out)
     with written_folder(out) as new:
         for name in FOLDERS: (new/region/name).mkdir(parents=True)
-        pairs = in_threads(lambda number: write_pair(new/region, number, **how), range(n), 'making pairs', 'person')
+        pairs = in_threads(lambda number: write_pair(new, region, number, **how), range(n), 'making pairs', 'person')
         rows = [row for pair in pairs for row in pair]
         write_rows(new/'fractures.csv', rows)
-        write_rows(new/'groups.csv', [dict(zip(GROUPS, (row['name'], Path(row['name']).stem, 1, *[row['study']]*2)))
-                                      for row in rows])
+        write_rows(new/'groups.csv', map(group_row, rows))
     return out
