@@ -38,7 +38,7 @@ def draw_break(
         A name of `BREAKS` (hairline, slight, displaced)
     """
     ranges = TURNS | BREAKS[degree]
-    drawn = {name: float(rng.uniform(*ends)) for name, ends in ranges.items()}
+    drawn:dict = {name: float(rng.uniform(*ends)) for name, ends in ranges.items()}
     return Fracture('oblique', 'radius', **drawn)
 
 # %% ../../nbs/library/phantom/16_cracks.ipynb #85b4c6b5

@@ -271,7 +271,7 @@ def regions(
         told.astype(dict.fromkeys(numbers, 'float32')).to_parquet(aside, index=False)
 
 # %% ../../nbs/library/report/04_remake.ipynb #ea6831d7
-JOBS = dict(manifests=manifests, removals=removals, transfer=transfer, realism=realism, regions=regions)
+JOBS:dict = dict(manifests=manifests, removals=removals, transfer=transfer, realism=realism, regions=regions)
 
 if __name__ == '__main__' and '__file__' in globals():
     if sys.argv[1:2] and sys.argv[1] in JOBS: JOBS[sys.argv[1]]()
