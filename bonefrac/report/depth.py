@@ -517,8 +517,8 @@ def gain_word(
 def depth_text(
     rows:pd.DataFrame, # From `area_rows`
     who:str,           # A value of its column `who`
-) -> str:              # Two sentences
-    """What three shadows, and greatest values, add to a film.
+) -> str:              # Three sentences
+    """What three shadows, and greatest values, add to a film, and what one shadow adds already.
 
     Parameters
     ----------
@@ -530,12 +530,14 @@ def depth_text(
     Returns
     -------
     str
-        Two sentences
+        Three sentences
     """
     mine = rows[rows.who == who].set_index('arm')
-    film, shadows, maxima = (mine.loc[arm] for arm in ('film', 'shadows', 'maxima'))
+    film, shadow, shadows, maxima = (mine.loc[arm] for arm in ('film', 'shadow', 'shadows', 'maxima'))
+    due = 'noise, not to' if shadow.auroc >= shadows.auroc else 'noise and to'
     asked = f'{who.capitalize()} ({film.broken} broken, {film.whole} whole subjects)'
-    return (f'{asked}: three shadows {gain_word(shadows)}. '
+    return (f'{asked}: three shadows {gain_word(shadows)}. One shadow has an area of {shadow.auroc:.3f}, three have '
+            f'{shadows.auroc:.3f}: the gain is due to missing {due} the third dimension. '
             f'Greatest values {gain_word(maxima)}.')
 
 # %% ../../nbs/library/report/18_depth.ipynb #409f1723
