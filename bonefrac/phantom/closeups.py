@@ -371,7 +371,7 @@ def make_closeups(
         Its `truth.csv`, which the readers take
     """
     out, shares = Path(out).expanduser().absolute(), nuisance_shares(nuisances)
-    settings = dict(n=n, seed=seed, regions=known_regions(regions),
+    settings:dict = dict(n=n, seed=seed, regions=known_regions(regions),
                     nuisances=shares, kev=kev)
     told = json.dumps(dict(settings, closeups=CLOSEUPS_VERSION))
     want = json.loads(told) # as a file gives it back

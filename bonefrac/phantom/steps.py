@@ -64,7 +64,7 @@ def framed(
     """
     scene = pose_scene(case, nuisances=STILL, fractures=[fracture] if case.fractured else None)
     side = SIDE/10
-    frame = dict(centre=middle(case, fracture), size=np.array([side, side]), pixel=side/size)
+    frame:dict = dict(centre=middle(case, fracture), size=np.array([side, side]), pixel=side/size)
     return photographed(replace(scene, **frame), 512/size)
 
 # %% ../../nbs/library/phantom/17_steps.ipynb #3fd315f0
@@ -214,8 +214,8 @@ def drawn_fracture(
     example : Example
         Whose steps are drawn from
     """
-    moved = dict(translation=float(rng.choice(example.translations)), angulation=float(rng.choice(example.angulations)))
-    where = {name: float(rng.uniform(*reach)) for name, reach in REACH.items()}
+    moved:dict = {name: float(rng.choice(getattr(example, f'{name}s'))) for name in ('translation', 'angulation')}
+    where:dict = {name: float(rng.uniform(*reach)) for name, reach in REACH.items()}
     return Fracture(str(rng.choice(['transverse', 'oblique'])), str(rng.choice(['radius', 'ulna'])), **where, **moved)
 
 def pair_of(

@@ -408,7 +408,7 @@ def browser(
     with written(out/'browser_page.csv') as aside: page_answers(found[1]).round(4).to_csv(aside, index=False)
 
 # %% ../../nbs/library/report/04_remake.ipynb #ea6831d7
-JOBS = dict(manifests=manifests, removals=removals, transfer=transfer, realism=realism, regions=regions,
+JOBS:dict = dict(manifests=manifests, removals=removals, transfer=transfer, realism=realism, regions=regions,
             browser=browser)
 
 if __name__ == '__main__' and '__file__' in globals():
