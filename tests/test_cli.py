@@ -80,7 +80,7 @@ def test_a_study_asks_several_questions(call, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     made = {read_run(folder)['config']['task'] for folder in finished(tmp_path/'runs')}
     assert made == {'region', 'abnormal', 'spot'}
-    assert all(word in done.stdout for word in ('accuracy', 'auroc', 'ap50'))
+    assert all(word in done.stdout for word in ('accuracy', 'AUROC', 'ap50'))
     page = (tmp_path/'runs'/'report'/'index.html').read_text(encoding='utf8')
     assert '3 runs on 3 test sets' in page
 

@@ -26,7 +26,7 @@ def write(path, grey, study, region='HAND', mono='MONOCHROME2', **header):
     meta.MediaStorageSOPInstanceUID = generate_uid()
     ds = FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
     ds.PatientName = ds.ReferringPhysicianName = ds.OperatorsName = PERSON
-    ds.PatientID = ds.AccessionNumber = ds.ViewPosition = ds.Laterality = ds.StudyID = 'ERIKA-4711-PLANTED'
+    ds.PatientID = ds.AccessionNumber = ds.ViewPosition = ds.Laterality = ds.StudyID = 'ERIKA-PLANTED-47'
     ds.StudyDescription = ds.SeriesDescription = ds.ImageComments = ds.InstitutionName = f'{PERSON} 4711-PLANTED'
     ds.StudyInstanceUID, ds.BodyPartExamined, ds.Modality = study, region, 'DX'
     ds.Rows, ds.Columns = grey.shape[-2:]
