@@ -786,7 +786,7 @@ def study(
     from bonefrac.experiment.config import asked_of, studied
     from bonefrac.experiment.notebooks import last_line
     from bonefrac.report.pages import write_report
-    asked = asked_of(task, fields.get('data', ''))
+    asked = asked_of(task, fields.get('data', ''), arch)
     values, lists = dict(fields, filter=filter, seed=seed, size=size, data=asked['data']), ('arch', 'filter', 'seed')
     with _usage(): archs = {one: arch or ','.join(studied(one)) for one in asked['task'].split(',')}
     configs = [config for one, names in archs.items() for config in _configs(dict(values, task=one, arch=names), lists)]
@@ -1023,7 +1023,8 @@ def predict(
         with written(out) as aside: changed_cells(table, guarded).to_csv(aside, index=False)
     if html: import_module('bonefrac.deploy.findings').write_findings(table, run, html)
     trained = 'The run was trained on SIMULATED data.' if card.get('simulated') else ''
-    if not card.get('gate'): trained = _lines(trained or None, 'This run has no gate: it answers whatever it is shown.')
+    open_to_all = not card.get('gate') and 'refused' not in table
+    if open_to_all: trained = _lines(trained or None, 'This run has no gate: it answers whatever it is shown.')
     content = dict(run=run, says=card['says'], simulated=bool(card.get('simulated')), images=_records(table))
     faults = table.attrs['problems']
     page = f'page: {_short(html)}' if html else None

@@ -21,7 +21,7 @@ def network():
     try: return page_network(folder)[1]
     except (OSError, ValueError) as e: # such as no weights to begin with
         print(f'site/live.py: the network of the page In the browser could not be made: {e}', file=sys.stderr)
-        return folder/'network'
+        return folder/'none'
 
 def add_live(out):
     "Write the folder `live` of a site; why its network cannot answer, empty where it can."

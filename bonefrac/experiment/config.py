@@ -225,8 +225,9 @@ SHOWN = dict(task='region,abnormal,spot', data='phantom:480:0.5') # what a study
 def asked_of(
     task:str='', # Names of `TASKS`, separated by commas; may be empty
     data:str='', # As `RunConfig.data`
+    arch:str='', # Names of `ARCHS`, separated by commas; may be empty
 ) -> dict:       # `task` and `data`
-    """What a study asks, and of which images; all questions of simulated films where nothing is named.
+    """What a study asks, and of which images; of simulated films all that its networks can answer, if nothing is named.
 
     Parameters
     ----------
@@ -234,6 +235,8 @@ def asked_of(
         Names of `TASKS`, separated by commas; may be empty
     data : str, default ''
         As `RunConfig.data`
+    arch : str, default ''
+        Names of `ARCHS`, separated by commas; may be empty
 
     Returns
     -------
@@ -241,7 +244,8 @@ def asked_of(
         `task` and `data`
     """
     if task or data or os.environ.get('BONEFRAC_DATA'): return dict(task=task or DEFAULTS['task'], data=data)
-    return dict(SHOWN)
+    able = [one for one in names_in(SHOWN['task']) if {*names_in(arch)} <= {*archs_of(one)}]
+    return dict(SHOWN, task=','.join(able) or DEFAULTS['task'])
 
 # %% ../../nbs/library/experiment/00_config.ipynb #d61cb14b
 PLAIN = (str, int, float, bool, type(None))

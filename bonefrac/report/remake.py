@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..files import read_json, written
 from ..phantom.anatomy import VIEWS
-from ..phantom.archive import make_phantoms
+from ..phantom.archive import PHANTOM_VERSION, make_phantoms
 from ..phantom.steps import Example, write_pairs
 from ..data.groups import distinct
 from ..data.pixels import load_grey
@@ -27,7 +27,7 @@ from ..audit.manifests import audited
 from ..audit.realism import compare_sets
 from ..training.splits import folds_table, make_split
 from ..training.tasks import ask
-from ..experiment.config import run_config
+from ..experiment.config import digest, run_config
 from ..experiment.record import collect, finished
 from ..experiment.run import read_predictions, read_run, run
 from ..deploy.browser import probability_of
@@ -356,8 +356,9 @@ def page_network(
         Folder of the run, and of its export
     """
     folder = Path(folder)
-    made = run(run_config(data=str(write_pairs(folder/'films', **films)), **settings), folder)
-    network = folder/'network'
+    pairs = write_pairs(folder/f'films-{digest([films, PHANTOM_VERSION])[:8]}', **films)
+    made = run(run_config(data=str(pairs), **settings), folder)
+    network = folder/f'{made.name}-int8'
     if not network.exists(): export(made, int8=True, out=network)
     return made, network
 
