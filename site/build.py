@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 import time
+from io import BytesIO
 from pathlib import Path
 
 import latex2mathml.converter
@@ -19,6 +20,7 @@ import yaml
 from bs4 import BeautifulSoup
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import ExtractOutputPreprocessor
+from PIL import Image
 from pygments.formatters import HtmlFormatter
 
 from bonefrac.report.reporting import heading_anchor
@@ -30,6 +32,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 
 CODE = re.compile(r'(```.*?```|`[^`\n]*`)', re.S)
+NUMBER = r'[+\-−]?\d[\d,]*\.?\d*(?:e[+-]?\d+)?'
+NUMERIC = re.compile(rf'[<>]?\s*{NUMBER}(?:\s*(?:%|mm|°|s|min|h|MB|px))?(?:\s*(?:\(.*\d.*\)|to {NUMBER}|– ?{NUMBER}))?')
+ABSENT = '', '–', 'open'
 DIRECTIVE = re.compile(r'#\|\s*([\w-]+)(?::\s*(.*))?$')
 
 def sections(contents, title=''):
@@ -158,8 +163,26 @@ def relink(href, here, names, host):
         raise ValueError(f'{here}: link to {href}, which is no page')
     return '../'*here.count('/') + target + (f'#{part}' if part else '')
 
+def is_number(text): return bool(NUMERIC.fullmatch(text))
+
+def align_numbers(table):
+    "Columns that hold nothing but numbers, intervals and dashes are set to the right, so that places stand together."
+    rows = [row.find_all(['td', 'th'], recursive=False) for row in table.select('tr')]
+    for column in zip(*(row for row in rows if len(row) == max(map(len, rows)))):
+        held = [cell for cell in column if cell.find_parent('thead') is None]
+        texts = [cell.get_text().strip() for cell in held]
+        if not any(map(is_number, texts)) or not all(is_number(text) or text in ABSENT for text in texts): continue
+        for cell in column: cell['class'] = [*cell.get('class', []), 'number']
+
+def finish_image(soup, image, files):
+    "A picture whose place is kept while it loads, and that opens in full size."
+    if image['src'] not in files or image.find_parent('a'): return
+    image['width'], image['height'] = Image.open(BytesIO(files[image['src']])).size
+    image.wrap(soup.new_tag('a', href=image['src']))
+
 def finish_table(soup, table):
     "A table that scrolls by itself, can be reached by the keyboard, and names the header of each row."
+    align_numbers(table)
     for name in ('border', 'style'): del table[name]
     for style in table.parent.find_all('style', recursive=False): style.decompose()
     for cell in table.select('thead th:empty'): cell.name = 'td'
@@ -167,8 +190,14 @@ def finish_table(soup, table):
     frame = {'class': 'table', 'tabindex': '0', 'role': 'region', 'aria-label': 'table'}
     table.wrap(soup.new_tag('div', attrs=frame))
 
-def finish(body, here, names, host):
-    "Anchors, links and tables of a page, with its table of contents."
+def reach_by_keyboard(soup):
+    "Code and formulas can be scrolled without a mouse."
+    for formula in soup.select('math[display=block]'):
+        formula.wrap(soup.new_tag('div', attrs={'class': 'math', 'tabindex': '0'}))
+    for block in soup.find_all('pre'): block['tabindex'] = '0'
+
+def finish(body, here, names, host, files):
+    "Anchors, links, tables and pictures (name -> bytes) of a page, with its table of contents."
     soup, taken, contents = BeautifulSoup(body, 'html.parser'), set(), []
     for link in soup.select('a.anchor-link'): link.decompose()
     for heading in soup.find_all(re.compile('^h[1-6]$')):
@@ -177,9 +206,8 @@ def finish(body, here, names, host):
             contents.append((int(heading.name[1]), heading['id'], heading.get_text()))
     for link in soup.find_all('a', href=True): link['href'] = relink(link['href'], here, names, host)
     for table in soup.find_all('table'): finish_table(soup, table)
-    for formula in soup.select('math[display=block]'):
-        formula.wrap(soup.new_tag('div', attrs={'class': 'math', 'tabindex': '0'}))
-    for block in soup.find_all('pre'): block['tabindex'] = '0'
+    for image in soup.find_all('img', src=re.compile(r'\.png$')): finish_image(soup, image, files)
+    reach_by_keyboard(soup)
     return soup, contents
 
 def found_text(soup, title, here):
@@ -224,7 +252,7 @@ class Site:
         nb = prepare(self.notebooks[name], self.titles[name], write)
         resources = dict(output_files_dir=f'{Path(here).stem}_files', unique_key=Path(here).stem)
         body, resources = self.exporter.from_notebook_node(nb, resources=resources)
-        soup, contents = finish(body + write.references(), here, self.pages, self.host)
+        soup, contents = finish(body + write.references(), here, self.pages, self.host, resources['outputs'])
         text = self.exporter.environment.get_template('layout.html.j2').render(
             site=self.facts, here=here, up='../'*here.count('/'), page=page, parts=self.parts,
             facts=self.titles, fact=self.titles[name], contents=contents, body=str(soup),

@@ -109,6 +109,20 @@ def test_every_figure_has_a_text(soups):
     assert len(images) > 20
     assert [(name, image['src']) for name, image in images if not image.get('alt', '').strip()] == []
 
+def test_every_figure_keeps_its_place(soups, made_by):
+    if made_by is Quarto: pytest.skip('Quarto sizes figures by its own style')
+    figures = [(name, image) for name, soup in soups.items() for image in soup.select('main figure img, .output img')]
+    assert len(figures) > 20
+    assert [(name, image['src']) for name, image in figures if not image.get('width') or not image.get('height')] == []
+
+def test_numbers_stand_together(soups, made_by):
+    "Columns of numbers are set to the right."
+    if made_by is Quarto: pytest.skip('Quarto aligns tables itself')
+    cells = [cell for soup in soups.values() for cell in soup.select('tbody td')
+             if re.fullmatch(r'-?\d*\.\d+', cell.text)]
+    assert len(cells) > 500
+    assert sum('number' in cell.get('class', []) for cell in cells) > .8*len(cells)
+
 def test_every_caption_is_that_of_one_picture(soups):
     figures = [(name, caption.find_parent('figure')) for name, soup in soups.items()
                for caption in soup.find_all('figcaption')]
@@ -194,6 +208,15 @@ BROKEN_IMAGES = """() => Promise.all([...document.images].map(image => {
   return image.decode().then(() => null, () => image.src)
 })).then(found => found.filter(Boolean))"""
 
+CUT = """() => {
+  const wide = node => node.scrollWidth > node.clientWidth + 1
+  const scrolls = node => node && node !== document.body
+    && (['auto', 'scroll'].includes(getComputedStyle(node).overflowX) || scrolls(node.parentElement))
+  const lines = [...document.querySelectorAll('main pre')].filter(wide)
+  const tables = [...document.querySelectorAll('main table')].filter(node => wide(node.parentElement) && !scrolls(node))
+  return [...lines, ...tables].map(node => node.textContent.trim().slice(0, 80))
+}"""
+
 def barriers(view):
     "Serious faults of accessibility, and the number of rules that a page keeps."
     from axe_playwright_python.sync_playwright import Axe
@@ -205,6 +228,7 @@ def barriers(view):
 def test_a_page_in_the_browser(open_page, made_by, name):
     view = open_page(name)
     assert view.evaluate(BROKEN_IMAGES) == [] and view.faults == []
+    assert view.evaluate(CUT) == []
     for theme in ('light', 'dark'):
         if view.evaluate(made_by.theme) != theme: switch_theme(view, made_by)
         assert view.evaluate(made_by.theme) == theme
@@ -212,6 +236,7 @@ def test_a_page_in_the_browser(open_page, made_by, name):
         assert faults == [] and kept > 10, theme
     view.set_viewport_size(dict(width=390, height=844))
     assert view.evaluate('document.documentElement.scrollWidth') <= 390
+    assert view.evaluate(CUT) == []
     view.wait_for_function(f'!({made_by.menu_open})')
 
 def test_a_page_asks_no_other_host(open_page, browser):

@@ -19,8 +19,9 @@ from ..evaluation.metrics import averages, binary_metrics, per_class
 from ..evaluation.predictions import presence
 from ..evaluation.seeds import seeds_accuracy
 from ..experiment.record import read_record, unchanged
-from .answers import EPOCHS, SIZE, SPLIT_RUNS, Answers, clear, verdict_of
-from .chapters import copy_cost, markdown_table, plural, record_manifest
+from .answers import EPOCHS, SIZE, SPLIT_RUNS, Answers, verdict_of
+from .chapters import clear_text, copy_cost, markdown_table, plural, record_manifest
+from .filters import filter_effects, of_filter, spread_text
 from .spots import most_complete, spot_runs, spot_table
 from .labels import (
     fold_parts, label_scores, label_tables, labelled_runs, most_moved, nested_choice, rescored, with_average)
@@ -311,13 +312,13 @@ def found_filters(
     tuple
         Sentence, number of images
     """
-    table = known.answers.changes
-    count, low, high = len(clear(table)), table.low.min(), table.high.max()
+    whole, small = of_filter(filter_effects(known.record)), known.answers.changes
+    table = whole if len(whole) else small
+    first = f'CLAHE, said to give +0.06, changes accuracy by {spread_text(whole)}. ' if len(whole) else ''
     at_once = known.answers.filter_tests.p_holm < .05
-    return (f'{count} of {len(table)} comparisons are beyond chance at {SIZE} pixels (95 % intervals between '
-            f'{low:+.2f} and {high:+.2f}); a test of all filters at once finds a difference in {at_once.sum()} of '
-            f'{len(at_once)} networks'
-            ), int(table.n.iloc[0])
+    return (f'{first}At {SIZE} pixels {clear_text(small)} comparisons are beyond chance (95 % intervals between '
+            f'{small.low.min():+.2f} and {small.high.max():+.2f}), and a test of all filters at once finds a '
+            f'difference in {at_once.sum()} of {len(at_once)} networks'), int(table.n.iloc[0])
 
 def found_spots(
     known:Known, # Of a record

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PROTOCOLS', 'AVERAGE', 'changed_labels', 'plot_changes', 'most_moved', 'labels_text', 'rescored', 'with_verdict',
-           'between_neighbours', 'of_main_design', 'named_runs', 'labelled_runs', 'label_tables', 'label_scores',
-           'retrained_gain', 'fold_parts', 'with_average', 'candidate_pairs', 'nested_choice', 'large_networks',
-           'mean_valid', 'remaining_errors', 'remaining_text']
+           'between_neighbours', 'of_shared_design', 'of_main_design', 'named_runs', 'labelled_runs', 'label_tables',
+           'label_scores', 'retrained_gain', 'fold_parts', 'with_average', 'candidate_pairs', 'nested_choice',
+           'large_networks', 'mean_valid', 'remaining_errors', 'remaining_text']
 
 # %% ../../nbs/library/report/07_labels.ipynb #a8b7e50a
 from itertools import combinations
@@ -176,10 +176,10 @@ def between_neighbours(
     return (wrong.truth.map(place) - wrong.predicted.map(place)).abs() == 1
 
 # %% ../../nbs/library/report/07_labels.ipynb #ad5d82ed
-def of_main_design(
+def of_shared_design(
     runs:pd.DataFrame, # Rows of a record
 ) -> pd.DataFrame:     # Those with all of `SHARED`
-    """Runs of the design that most of the record has, without a filter.
+    """Runs of the design that most of the record has, with any filter.
 
     Parameters
     ----------
@@ -191,8 +191,24 @@ def of_main_design(
     pd.DataFrame
         Those with all of `SHARED`
     """
-    same = runs[list(SHARED)].eq(pd.Series(SHARED)).all(axis=1)
-    return runs[same & (runs['filter'] == 'none')]
+    return runs[runs[list(SHARED)].eq(pd.Series(SHARED)).all(axis=1)]
+
+def of_main_design(
+    runs:pd.DataFrame, # Rows of a record
+) -> pd.DataFrame:     # Those of `of_shared_design` that have no filter
+    """Runs of the design that most of the record has, without a filter.
+
+    Parameters
+    ----------
+    runs : pd.DataFrame
+        Rows of a record
+
+    Returns
+    -------
+    pd.DataFrame
+        Those of `of_shared_design` that have no filter
+    """
+    return of_shared_design(runs).query('filter == "none"')
 
 def named_runs(
     runs:pd.DataFrame, # Rows of a record

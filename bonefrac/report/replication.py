@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TESTED', 'PUBLISHED', 'SCORES', 'PARTS_CLAIMED', 'published_scores', 'reference_runs', 'our_scores',
            'accuracy_verdicts', 'beside', 'opening_text', 'open_text', 'recipe_claims', 'clahe_claim', 'best_claim',
-           'effect_claims', 'data_claims', 'overfitting_claim', 'said_claims', 'claims_table']
+           'clahe_rows', 'effect_claims', 'data_claims', 'overfitting_claim', 'said_claims', 'claims_table']
 
 # %% ../../nbs/library/report/13_replication.ipynb #444fb4bb
 from pathlib import Path
@@ -21,6 +21,7 @@ from .answers import SIZE, Answers, clear
 from .chapters import (
     ablation_changes, ablation_tables, accuracy_verdict, effect_verdict, gain_text, gains,
     record_manifest, recorded_tables, score_text, with_keys)
+from .filters import filter_effects, of_filter
 from .labels import labelled_runs
 
 # %% ../../nbs/library/report/13_replication.ipynb #d4154f0e
@@ -243,7 +244,7 @@ def recipe_claims(
 def _each(table, name): return '; '.join(f'{row[name]} {gain_text(row, 3)}' for _, row in table.iterrows())
 
 def clahe_claim(
-    filters:pd.DataFrame, # `Answers.changes` with the columns `arch` and `filter`
+    filters:pd.DataFrame, # From `clahe_rows`
     effect:float=.06,     # Gain that was claimed
 ) -> tuple:               # claim, verdict, evidence
     """What the record says of six points by CLAHE.
@@ -251,7 +252,7 @@ def clahe_claim(
     Parameters
     ----------
     filters : pd.DataFrame
-        `Answers.changes` with the columns `arch` and `filter`
+        From `clahe_rows`
     effect : float, default 0.06
         Gain that was claimed
 
@@ -294,6 +295,25 @@ def best_claim(
             f'ResNet-18 minus {_each(table, "against")}')
     return 'ResNet-18 is best', 'not testable', says
 
+def clahe_rows(
+    answers:Answers, # From the record
+) -> pd.DataFrame:   # Differences with the columns `arch` and `filter`
+    """CLAHE against none on all folds at full size; where that was not run, on the first fold.
+
+    Parameters
+    ----------
+    answers : Answers
+        From the record
+
+    Returns
+    -------
+    pd.DataFrame
+        Differences with the columns `arch` and `filter`
+    """
+    whole = of_filter(filter_effects(answers.record))
+    if len(whole): return with_keys(whole, 'arch', 'filter')
+    return with_keys(answers.changes, 'arch', 'start', 'filter')
+
 def effect_claims(
     answers:Answers, # From the record
 ) -> list:           # Rows of claim, verdict, evidence
@@ -318,7 +338,7 @@ def effect_claims(
                f'{_each(transfer, "arch") or "no run yet"}')
     helps = 'transfer learning helps', effect_verdict(transfer), learned
     filtered = 'filters differ', 'not testable', kinds
-    return [clahe_claim(filters), helps, best_claim(answers.small), filtered]
+    return [clahe_claim(clahe_rows(answers)), helps, best_claim(answers.small), filtered]
 
 # %% ../../nbs/library/report/13_replication.ipynb #1e2a6653
 def data_claims(
