@@ -654,5 +654,6 @@ def run(
     folder = Path(runs)/prepared.name
     if folder.exists() and (fault := run_fault(folder)):
         print(f'{folder}: {fault}; kept as {set_aside(folder).name}, and made again', flush=True)
-    if not folder.exists(): _make(prepared, runs, folder)
+    if folder.exists(): print(f'{folder}: finished already, and read', flush=True)
+    else: _make(prepared, runs, folder)
     return folder

@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['SETTINGS', 'SEEDS', 'PARTS', 'plural', 'share_text', 'score_text', 'gain_text', 'clear_text', 'comparisons_table',
-           'shown_table', 'with_keys', 'short_names', 'markdown_table', 'card_text', 'items_text', 'draw_intervals',
-           'legend_beside', 'draw_shares', 'draw_phantom', 'record_manifest', 'recorded_tables', 'seed_tables',
-           'grid_runs', 'more_than', 'split_costs', 'seen_costs', 'sources_of', 'copy_cost', 'removal_tables',
-           'removal_scores', 'held_runs', 'both_intervals', 'seed_board', 'regained_later', 'changing_only',
-           'pair_rows', 'pair_matrix', 'scores_named', 'larger_runs', 'filter_grid', 'preferred_filter',
-           'filter_choices', 'images_table', 'resolvable_gap', 'priced', 'in_millions', 'recall_text', 'most_confused',
-           'merged_correct', 'mean_prediction', 'accuracy_verdict', 'gains', 'effect_verdict', 'training_losses',
-           'late_epoch', 'recipe_change', 'ablation_tables', 'ablation_changes', 'kinds_of_runs', 'trained_on',
-           'tested_on']
+           'shown_table', 'with_keys', 'short_names', 'markdown_table', 'card_text', 'items_text', 'guideline_text',
+           'draw_intervals', 'legend_beside', 'draw_shares', 'draw_phantom', 'record_manifest', 'recorded_tables',
+           'seed_tables', 'grid_runs', 'more_than', 'split_costs', 'seen_costs', 'sources_of', 'copy_cost',
+           'removal_tables', 'removal_scores', 'held_runs', 'both_intervals', 'seed_board', 'regained_later',
+           'changing_only', 'pair_rows', 'pair_matrix', 'scores_named', 'larger_runs', 'filter_grid',
+           'preferred_filter', 'filter_choices', 'images_table', 'resolvable_gap', 'priced', 'in_millions',
+           'recall_text', 'most_confused', 'merged_correct', 'mean_prediction', 'accuracy_verdict', 'gains',
+           'effect_verdict', 'training_losses', 'late_epoch', 'recipe_change', 'ablation_tables', 'ablation_changes',
+           'kinds_of_runs', 'trained_on', 'tested_on']
 
 # %% ../../nbs/library/report/06_chapters.ipynb #a0c41e03
 from pathlib import Path
@@ -286,6 +286,29 @@ def items_text(
     if part.empty: raise ValueError(f'no guideline {guideline!r}; use one of {", ".join(items.guideline.unique())}')
     rows = [(row.item, row.asks, row.status, evidence_links(row.evidence), row.note) for row in part.itertuples()]
     return markdown_table(['item', 'asks for', 'status', 'evidence', 'note'], rows)
+
+def guideline_text(
+    items:pd.DataFrame, # From `reporting_items`
+    guideline:str,      # Name of a guideline
+) -> str:               # Markdown
+    """Items that are not met in full, and below them, folded, all items.
+
+    Parameters
+    ----------
+    items : pd.DataFrame
+        From `reporting_items`
+    guideline : str
+        Name of a guideline
+
+    Returns
+    -------
+    str
+        Markdown
+    """
+    open_items = items[items.status.isin(['not met', 'partly']) & (items.guideline == guideline)]
+    whole = f'<details><summary>All items of {guideline}</summary>\n\n{items_text(items, guideline)}\n\n</details>'
+    if open_items.empty: return whole
+    return f'Not met in full:\n\n{items_text(open_items, guideline)}\n\n{whole}'
 
 # %% ../../nbs/library/report/06_chapters.ipynb #a0c41e14
 def draw_intervals(
