@@ -286,7 +286,7 @@ SAID = { # what README.md says -> the names of its numbers
     rf'CLAHE, said to give \+0\.06, changes accuracy by {NUMBER} to {NUMBER} in (\d+) networks over five folds '
     rf'\(95 % intervals between {NUMBER} and {NUMBER}\).*?\| (\d+) \|': lambda f, m: f['clahe'],
     rf'AUROC {NUMBER} \({NUMBER} to {NUMBER}\); where: the best box is right on {NUMBER} \({NUMBER} to {NUMBER}\) of '
-    rf'the annotated films, the middle of the film on {NUMBER}; (\d+) of 5 folds so far.*?\| (\d+) \|':
+    rf'the annotated films, the middle of the film on {NUMBER}; (\d+) of 5 folds.*?\| (\d+) \|':
         lambda f, m: f['spots'],
 }
 
