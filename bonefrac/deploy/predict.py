@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['KINDS', 'CARD_KEYS', 'MODEL_FILES', 'CARD_NAMES', 'SIZES', 'INSTALLED_BY', 'FIXED', 'PARTS', 'OPERATORS', 'FAULTS',
            'NOT_MEASURED', 'checked_calibration', 'checked_card', 'read_card', 'needed', 'described_file', 'model_file',
-           'task_of', 'filled_model', 'load_model', 'varint', 'fields', 'messages', 'node_fault', 'tensor_fault',
-           'onnx_fault', 'softmax', 'onnx_session', 'outputs_of', 'onnx_network', 'image_files', 'grey_square',
+           'filled_model', 'load_model', 'varint', 'fields', 'messages', 'node_fault', 'tensor_fault', 'onnx_fault',
+           'softmax', 'onnx_session', 'strides_of', 'outputs_of', 'onnx_network', 'image_files', 'grey_square',
            'normalised', 'network_input', 'at_temperature', 'answer_sets', 'answer_table', 'torch_network',
            'torch_maps', 'spot_network', 'best_box', 'spot_answers', 'load_network', 'simulated_scales', 'scale_of',
            'check_for_patients', 'number_answers', 'Asked', 'gate_network', 'load_gate', 'with_reasons', 'answers_said',
@@ -207,23 +207,6 @@ def model_file(
     return described_file(folder, name, sha256)
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #e58c7b13
-def task_of(
-    card:dict, # Of the kind `boxes`
-) -> str:      # A name of `STRIDES_OF`
-    """The task of a network that says where.
-
-    Parameters
-    ----------
-    card : dict
-        Of the kind `boxes`
-
-    Returns
-    -------
-    str
-        A name of `STRIDES_OF` (spot, spot_map)
-    """
-    return choose(card.get('task', 'spot'), STRIDES_OF, 'task')
-
 def filled_model(
     card:dict, # As `checked_card` gives it
     file:Path, # Its `model.safetensors`
@@ -241,7 +224,7 @@ def filled_model(
     given = card['arch'], 'scratch', len(card['classes']), card['size']
     if card['kind'] == 'boxes':
         from bonefrac.training.spotter import spot_model
-        model = spot_model(*given, task_of(card))
+        model = spot_model(*given, card.get('task', 'spot'))
     else:
         from bonefrac.training.models import create_model
         model = create_model(*given)
@@ -451,6 +434,23 @@ def onnx_session(
     try: return ort.InferenceSession(content, options, providers=['CPUExecutionProvider'])
     except Exception as e: raise ValueError(f'{file}: {shown(" ".join(str(e).split())[:200])}') from None
 
+def strides_of(
+    card:dict, # Of the kind `boxes`
+) -> tuple:    # As `points_of` takes them
+    """Strides of the maps of a network that says where.
+
+    Parameters
+    ----------
+    card : dict
+        Of the kind `boxes`
+
+    Returns
+    -------
+    tuple
+        As `points_of` takes them
+    """
+    return choose(card.get('task', 'spot'), STRIDES_OF, 'task')
+
 def outputs_of(
     card:dict, # `size` and `classes`; `kind` where it is `boxes`
 ) -> dict:     # Name -> shape for one film, without the film
@@ -468,7 +468,7 @@ def outputs_of(
     """
     n = len(card['classes'])
     if card.get('kind') != 'boxes': return dict(logits=[n])
-    points = len(points_of(card['size'], STRIDES_OF[task_of(card)]))
+    points = len(points_of(card['size'], strides_of(card)))
     maps = dict(scores=[points, 1], edges=[points, 4], centrality=[points, 1])
     return dict(maps, present=[1], region=[n])
 
@@ -744,7 +744,7 @@ def spot_network(
     Callable
         Grey uint8 (n, size, size) -> DataFrame: answer, probability, boxes of the square, `p_<class>`
     """
-    strides = STRIDES_OF[task_of(card)]
+    strides = strides_of(card)
     def answers(squares):
         *where, there, region = network(squares)
         yes = sigmoid(there[:, 0])

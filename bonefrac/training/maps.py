@@ -6,7 +6,7 @@
 __all__ = ['BAND', 'MAPS', 'in_pixels', 'centre_map', 'beyond_box', 'sides_of', 'outward', 'beyond_outline', 'MapTarget',
            'MapLoss']
 
-# %% ../../nbs/library/training/17_maps.ipynb #4f4376be
+# %% ../../nbs/library/training/17_maps.ipynb #7c7c1a2a
 from functools import partial
 
 import torch
@@ -17,7 +17,7 @@ from .detector import SPOTS, SpotLoss, spot_loss
 from .outlines import area, around, cut_boxes
 from .spotter import MapSpotter, spot_model
 
-# %% ../../nbs/library/training/17_maps.ipynb #d321ae5c
+# %% ../../nbs/library/training/17_maps.ipynb #62dc0938
 def in_pixels(
     points:torch.Tensor, # -1 to 1, float (images, outlines, corners, 2)
     size:int,            # Side of the square in pixels
@@ -64,7 +64,7 @@ def centre_map(
     nearest = torch.cdist(centres.nan_to_num(0, 0, 0), places).argmin(-1)
     return (F.one_hot(nearest, len(places)).bool() & kept[..., None]).any(1)
 
-# %% ../../nbs/library/training/17_maps.ipynb #8a723921
+# %% ../../nbs/library/training/17_maps.ipynb #cce0834e
 def beyond_box(
     places:torch.Tensor, # x, y in pixels, float (places, 2)
     boxes:torch.Tensor,  # In pixels, float (…, 4)
@@ -151,7 +151,7 @@ def beyond_outline(
     none = (sides == 0).all(-1, keepdim=True)
     return beyond.masked_fill(none, -torch.inf).amax(-2)
 
-# %% ../../nbs/library/training/17_maps.ipynb #15d3066b
+# %% ../../nbs/library/training/17_maps.ipynb #c5fdf119
 BAND = 1/8 # of the longer side of a box
 
 class MapTarget:
@@ -191,7 +191,7 @@ class MapTarget:
         image, place = self.inside.nonzero().T
         return self.boxes[image, sizes.argmin(1)[image, place]]
 
-# %% ../../nbs/library/training/17_maps.ipynb #e447578b
+# %% ../../nbs/library/training/17_maps.ipynb #096b57f8
 class MapLoss(SpotLoss):
     "Loss of a `MapSpotter`."
     def target(self, points):

@@ -211,7 +211,7 @@ def boxes_found(
     found = model.postprocess_detections(levels, [places]*n, [(model.size, model.size)]*n)
     return [torch.cat([one['boxes']/model.size, one['scores'][:, None]], 1).double().numpy() for one in found]
 
-# %% ../../nbs/library/training/10_spotter.ipynb #23d8e651
+# %% ../../nbs/library/training/10_spotter.ipynb #91449b5c
 NEVER = -30. # logit of what is no peak
 
 def peaks(
