@@ -15,7 +15,7 @@ from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 from .detector import SPOTS, SpotLoss, spot_loss
 from .outlines import area, around, cut_boxes
-from .spotter import MapSpotter, spot_model
+from .spotter import spot_model
 
 # %% ../../nbs/library/training/17_maps.ipynb #62dc0938
 def in_pixels(
