@@ -75,14 +75,15 @@ def test_study_makes_what_is_missing(call, tiny, tmp_path):
     assert {folder for folder in times if times[folder] != now[folder]} == {lost}
 
 def test_a_study_asks_several_questions(call, tmp_path):
-    line = 'study --task region,abnormal,spot --data phantom:144:0.5 --size 64 --epochs 1 --batch_size 8'.split()
-    done = call('bonefrac', *line, '--arch', 'efficientnet_lite0', '--weights', 'scratch', cwd=tmp_path)
+    line = 'study --data phantom:144:0.5 --size 64 --epochs 1 --batch_size 8 --weights scratch'.split()
+    tasks = ['--task', 'region,abnormal,spot,spot_map']
+    done = call('bonefrac', *line, *tasks, '--arch', 'efficientnet_lite0', cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     made = {read_run(folder)['config']['task'] for folder in finished(tmp_path/'runs')}
-    assert made == {'region', 'abnormal', 'spot'}
+    assert made == {'region', 'abnormal', 'spot', 'spot_map'}
     assert all(word in done.stdout for word in ('accuracy', 'AUROC', 'ap50'))
     page = (tmp_path/'runs'/'report'/'index.html').read_text(encoding='utf8')
-    assert '3 runs on 3 test sets' in page
+    assert '4 runs on 4 test sets' in page
 
 def test_a_failed_run_is_recorded_and_the_others_go_on(call, tiny, tmp_path):
     (tmp_path/'weights').mkdir()

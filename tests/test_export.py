@@ -192,6 +192,15 @@ def test_every_architecture_travels(arch, tmp_path):
     own, other = (one(squares) for one in (torch_network(model, card), onnx_network(tmp_path/'model.onnx', card)))
     assert np.abs(own - other).max() < 1e-3*max(1, np.abs(own).max())
 
+def test_a_map_travels_with_its_peaks(tmp_path):
+    config = run_config(task='spot_map', data='phantom:40:0.6', weights='scratch', size=64, epochs=1, batch_size=8,
+                        precision='float32')
+    films, made = load_images(config.data).path[:6], make_run(config, tmp_path/'runs')
+    mine, its = predict(films, made), predict(films, export(made, out=tmp_path/'out'))
+    assert list(mine.answer) == list(its.answer) and mine.boxes.map(len).sum() > 0
+    for own, other in zip(mine.boxes, its.boxes): assert np.allclose(own, other, atol=1e-3)
+    with pytest.raises(ValueError, match='exported without --int8'): export(made, int8=True, out=tmp_path/'small')
+
 def test_an_architecture_that_fails_with_eight_bits_is_refused_before_images_are_read(tmp_path):
     from safetensors.torch import save_file
     save_file(create_model('efficientnet_b0', 'scratch', 2, 32).state_dict(), tmp_path/'model.safetensors')

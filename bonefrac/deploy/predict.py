@@ -6,9 +6,9 @@
 __all__ = ['KINDS', 'CARD_KEYS', 'MODEL_FILES', 'CARD_NAMES', 'SIZES', 'INSTALLED_BY', 'FIXED', 'PARTS', 'OPERATORS', 'FAULTS',
            'NOT_MEASURED', 'checked_calibration', 'checked_card', 'read_card', 'needed', 'described_file', 'model_file',
            'filled_model', 'load_model', 'varint', 'fields', 'messages', 'node_fault', 'tensor_fault', 'onnx_fault',
-           'softmax', 'onnx_session', 'outputs_of', 'onnx_network', 'image_files', 'grey_square', 'normalised',
-           'network_input', 'at_temperature', 'answer_sets', 'answer_table', 'torch_network', 'torch_maps',
-           'spot_network', 'best_box', 'spot_answers', 'load_network', 'simulated_scales', 'scale_of',
+           'softmax', 'onnx_session', 'strides_of', 'outputs_of', 'onnx_network', 'image_files', 'grey_square',
+           'normalised', 'network_input', 'at_temperature', 'answer_sets', 'answer_table', 'torch_network',
+           'torch_maps', 'spot_network', 'best_box', 'spot_answers', 'load_network', 'simulated_scales', 'scale_of',
            'check_for_patients', 'number_answers', 'Asked', 'gate_network', 'load_gate', 'with_reasons', 'answers_said',
            'predict']
 
@@ -29,7 +29,7 @@ from ..files import check_regular, file_sha256, progress, read_json, shown
 from ..vocabulary import choose
 from ..data.pixels import film_fault, is_image, load_grey, read_film
 from ..data.filters import FILTERS, RESIZES, boxes_in_film, prepared, room_of
-from ..evaluation.decoding import boxes_decoded, points_of, sigmoid
+from ..evaluation.decoding import STRIDES_OF, boxes_decoded, points_of, sigmoid
 from ..data.volumes import no_film, read_volume, volumes_below, why_not, write_projections
 from ..training.architectures import ARCHS
 from ..training.refusal import (
@@ -221,9 +221,13 @@ def filled_model(
         Its `model.safetensors`
     """
     from safetensors.torch import load_file
-    if card['kind'] == 'boxes': from bonefrac.training.spotter import spot_model as made
-    else: from bonefrac.training.models import create_model as made
-    model = made(card['arch'], 'scratch', len(card['classes']), card['size'])
+    given = card['arch'], 'scratch', len(card['classes']), card['size']
+    if card['kind'] == 'boxes':
+        from bonefrac.training.spotter import spot_model
+        model = spot_model(*given, card.get('task', 'spot'))
+    else:
+        from bonefrac.training.models import create_model
+        model = create_model(*given)
     model.load_state_dict(load_file(file))
     return model
 
@@ -430,6 +434,23 @@ def onnx_session(
     try: return ort.InferenceSession(content, options, providers=['CPUExecutionProvider'])
     except Exception as e: raise ValueError(f'{file}: {shown(" ".join(str(e).split())[:200])}') from None
 
+def strides_of(
+    card:dict, # Of the kind `boxes`
+) -> tuple:    # As `points_of` takes them
+    """Strides of the maps of a network that says where.
+
+    Parameters
+    ----------
+    card : dict
+        Of the kind `boxes`
+
+    Returns
+    -------
+    tuple
+        As `points_of` takes them
+    """
+    return choose(card.get('task', 'spot'), STRIDES_OF, 'task')
+
 def outputs_of(
     card:dict, # `size` and `classes`; `kind` where it is `boxes`
 ) -> dict:     # Name -> shape for one film, without the film
@@ -445,8 +466,9 @@ def outputs_of(
     dict
         Name -> shape for one film, without the film
     """
-    n, points = len(card['classes']), len(points_of(card['size']))
+    n = len(card['classes'])
     if card.get('kind') != 'boxes': return dict(logits=[n])
+    points = len(points_of(card['size'], strides_of(card)))
     maps = dict(scores=[points, 1], edges=[points, 4], centrality=[points, 1])
     return dict(maps, present=[1], region=[n])
 
@@ -722,11 +744,12 @@ def spot_network(
     Callable
         Grey uint8 (n, size, size) -> DataFrame: answer, probability, boxes of the square, `p_<class>`
     """
+    strides = strides_of(card)
     def answers(squares):
         *where, there, region = network(squares)
         yes = sigmoid(there[:, 0])
         table = pd.DataFrame(dict(answer=np.where(yes > .5, 'annotated', 'empty'), probability=yes))
-        table['boxes'] = [boxes_decoded(film, card['size']).tolist() for film in zip(*where)]
+        table['boxes'] = [boxes_decoded(film, card['size'], strides).tolist() for film in zip(*where)]
         return table.assign(**dict(zip([f'p_{name}' for name in card['classes']], softmax(region).T)))
     return answers
 

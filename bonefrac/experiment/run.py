@@ -201,11 +201,11 @@ def loaders_of(
     prepared : Prepared
         What is to be run
     """
-    from bonefrac.training.trainers import TRAINERS
+    from bonefrac.training.trainers import trainer_of
     from bonefrac.training.loaders import cached_pixels
     config, row = prepared.config, get_arch(prepared.config.arch)
     pixels = cached_pixels(prepared.split, config.filter, config.size, config.resize)
-    parts = TRAINERS[get_task(config.task).kind].loaders
+    parts = trainer_of(config.task).loaders
     return parts(prepared.split, pixels, row.mean, row.std, config.batch_size, config.augment, config.balance,
                  config.leave_out)
 
@@ -222,11 +222,11 @@ def learner_of(
     weights : str
         `imagenet`, `scratch` or a file
     """
-    from bonefrac.training.trainers import TRAINERS
+    from bonefrac.training.learner import make_learner
+    from bonefrac.training.trainers import trainer_of
     config = prepared.config
-    learner = TRAINERS[get_task(config.task).kind].learner
-    return learner(loaders_of(prepared), config.arch, weights, config.recipe, config.balance, config.seed,
-                   config.precision, recipe_changes(config))
+    return make_learner(loaders_of(prepared), config.arch, weights, config.recipe, config.balance, config.seed,
+                        config.precision, recipe_changes(config), trainer_of(config.task).way)
 
 # %% ../../nbs/library/experiment/01_run.ipynb #ba77291f
 def predict_parts(
@@ -247,9 +247,10 @@ def predict_parts(
     pd.DataFrame
         Predictions table of the task's kind
     """
-    from bonefrac.training.trainers import TRAINERS
-    kind = get_task(prepared.config.task).kind
-    tables = [TRAINERS[kind].predictions(learn, prepared.split, part, kind) for part in ('valid', 'test', 'train')]
+    from bonefrac.training.trainers import trainer_of
+    task = get_task(prepared.config.task)
+    made = trainer_of(task.name).predictions
+    tables = [made(learn, prepared.split, part, task.kind) for part in ('valid', 'test', 'train')]
     return pd.concat(tables, ignore_index=True)
 
 def part_scores(

@@ -7,7 +7,7 @@ __all__ = ['NUMBERS', 'SCALE', 'TASKS', 'DISCLAIMER', 'NEEDS', 'Task', 'get_task
            'askable', 'ask', 'units', 'statement']
 
 # %% ../../nbs/library/training/00_tasks.ipynb #5c0f7a14
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -79,6 +79,7 @@ TASKS = dict(
     label=Task('label', 'Which of the classes of this data set is it?', 'label', 'classes',
                'One of the classes of the data that the network was trained on; it means what they meant there.'),
 )
+TASKS['spot_map'] = replace(TASKS['spot'], name='spot_map', asks='Where is something annotated? Learned as one map')
 
 DISCLAIMER = 'Not a medical device.'
 
