@@ -342,7 +342,7 @@ def found_spots(
     whether, where = binary_metrics(presence(table)), detection_metrics(table)
     return (f'Whether: AUROC {interval_words(whether, "auroc")}; where: the best box is right on '
             f'{interval_words(where, "pointing")} of the annotated films, the middle of the film on '
-            f'{where["pointing_centre_prior"]:.2f}; {len(rows)} of {rows.folds.iloc[0]} folds so far'), len(table)
+            f'{where["pointing_centre_prior"]:.2f}; {len(rows)} of {rows.folds.iloc[0]} folds'), len(table)
 
 FINDINGS = {
     'Are the labels right?': (found_labels, 'study/01_data.ipynb#are-the-labels-right'),
