@@ -453,7 +453,7 @@ def projection(
     side : str, default 'front'
         A name of `SIDES` (front, side, top)
     way : str, default 'mean'
-        A name of `WAYS` (spot, spot_map)
+        A name of `WAYS` (mean, max)
 
     Returns
     -------
@@ -479,7 +479,7 @@ def projected_film(
     side : str, default 'front'
         A name of `SIDES` (front, side, top)
     way : str, default 'mean'
-        A name of `WAYS` (spot, spot_map)
+        A name of `WAYS` (mean, max)
 
     Returns
     -------

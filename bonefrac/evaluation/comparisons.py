@@ -206,7 +206,7 @@ def compared_kind(
     Returns
     -------
     str
-        A name of `SHOWN` (ap50, ap30, sensitivity_1fp, sensitivity_1fp_centre, cpm, pointing)
+        A name of `SHOWN` (place, sees, n, found, computed, gain)
     """
     kind = common_kind(runs)
     if kind in SHOWN: return kind
