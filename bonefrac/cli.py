@@ -6,7 +6,7 @@
 __all__ = ['NAMES', 'COMMANDS', 'DOORS', 'INTERRUPTED', 'DASK', 'Usage', 'Parser', 'names_for', 'Option', 'CommandParser',
            'command', 'what_it_does', 'parser_of', 'Printable', 'Result', 'Work', 'work_of', 'dashed', 'doors_table',
            'usage', 'complaint', 'CommandLine', 'main', 'Found', 'data', 'phantom', 'audit', 'filters', 'run', 'study',
-           'Asked', 'grid', 'collect', 'predict', 'evaluate', 'export', 'reader']
+           'Asked', 'grid', 'collect', 'margins_text', 'predict', 'evaluate', 'export', 'reader']
 
 # %% ../nbs/library/02_cli.ipynb #7757a181
 import argparse
@@ -993,6 +993,26 @@ def _answers_text(table):
     if 'boxes' in table: answers['best box'] = list(map(best_box, table.boxes))
     return answers.to_string(index=False)
 
+def margins_text(
+    card:dict, # From `read_card`
+) -> str|None: # One line; None where the run measures nothing
+    """How far nine of ten measured numbers were off at most, on films like those of the training.
+
+    Parameters
+    ----------
+    card : dict
+        From `read_card`
+
+    Returns
+    -------
+    str | None
+        One line; None where the run measures nothing
+    """
+    known = {name: margin for name, margin in (card.get('margins') or {}).items() if margin is not None}
+    if not known: return None
+    each = ', '.join(f'{name} ± {margin:.1f}' for name, margin in known.items())
+    return f'On films like those of the training nine of ten were within {each}.'
+
 @command('bonefrac predict a.png b.png runs/NAME --html findings.html')
 def predict(
     paths:list,   # Image files, folders of images, CT as a folder of DICOM slices or as NIfTI
@@ -1028,8 +1048,8 @@ def predict(
     content = dict(run=run, says=card['says'], simulated=bool(card.get('simulated')), images=_records(table))
     faults = table.attrs['problems']
     page = f'page: {_short(html)}' if html else None
-    text = _lines(_answers_text(table), trained, shown(card['says'], '\n'), page)
-    return Result(text, dict(content, problems=faults), remarks=_set_aside(faults))
+    text = _lines(_answers_text(table), margins_text(card), trained, shown(card['says'], '\n'), page)
+    return Result(text, dict(content, margins=card.get('margins'), problems=faults), remarks=_set_aside(faults))
 
 # %% ../nbs/library/02_cli.ipynb #e1a7c302
 @command('bonefrac evaluate my-films/ runs/NAME --out evaluation')
