@@ -6,7 +6,7 @@
 __all__ = ['SPOT_DESIGN', 'PARTS', 'KNOWN', 'SCORE_NAMES', 'WHERE_TASKS', 'WAY_SCORES', 'PUBLISHED_SPOTS', 'BESIDE', 'spot_runs',
            'most_complete', 'spot_table', 'spot_threshold', 'part_scores', 'part_rows', 'without_bone',
            'found_by_class', 'same_images', 'region_gain', 'gain_by_labels', 'region_networks', 'spot_text',
-           'score_rows', 'ways_trained', 'way_rows', 'way_gain', 'beside_rows', 'left_for']
+           'score_rows', 'ways_trained', 'way_rows', 'way_gain', 'ways_text', 'beside_rows', 'left_for']
 
 # %% ../../nbs/library/report/10_spots.ipynb #ac40d69f
 from pathlib import Path
@@ -23,6 +23,7 @@ from ..evaluation.predictions import pool_folds, presence
 from ..evaluation.seeds import paired_differences
 from ..experiment.record import read_record, recorded_predictions, unchanged
 from .answers import run_label
+from .chapters import gain_text
 from .labels import label_tables, labelled_runs, rescored
 
 # %% ../../nbs/library/report/10_spots.ipynb #2c4eef4a
@@ -425,6 +426,30 @@ def way_gain(
         Test films, first minus second: from `detection_difference`
     """
     return detection_difference(*(recorded_predictions(record, run) for run in runs.values()))
+
+def ways_text(
+    rows:pd.DataFrame, # From `way_rows`
+    gain:pd.DataFrame, # From `way_gain`
+) -> str:              # Two sentences
+    """Which way validation prefers, and what separates both on test films.
+
+    Parameters
+    ----------
+    rows : pd.DataFrame
+        From `way_rows`
+    gain : pd.DataFrame
+        From `way_gain`
+
+    Returns
+    -------
+    str
+        Two sentences
+    """
+    chosen, (first, second) = rows.iloc[1].astype(float).idxmax(), rows.columns
+    words = dict(ap50='average precision at IoU .5', sensitivity_1fp_centre='found by the centre at one false alarm',
+                 pointing='best box in an outline')
+    each = '; '.join(f'{word} {gain_text(gain.loc[key])}' for key, word in words.items())
+    return f'Validation films prefer the {chosen}. On test films, {first} minus {second}: {each}.'
 
 # %% ../../nbs/library/report/10_spots.ipynb #a0c31902
 PUBLISHED_SPOTS = pd.DataFrame([
