@@ -125,7 +125,7 @@ def gate_export(root):
     return f'{len(made)} modules in {wings} wings'
 
 def gate_clean(root):
-    "Notebooks are as nbdev_clean leaves them; those of the study are executed, and nothing ended in an error."
+    "Notebooks are as nbdev_clean leaves them; the study is executed, figures are there, nothing ended in an error."
     names = [p.relative_to(root).as_posix() for p in notebooks(root)]
     with TemporaryDirectory() as d:
         copy = copy_of(root, d)
@@ -136,6 +136,7 @@ def gate_clean(root):
         nb = read_notebook(root/name)
         _check_ids(name, nb)
         _check_outputs(name, nb)
+        _check_figures(name, nb)
         if name.startswith('nbs/study/'): _check_study(name, nb)
     return f'{len(names)} notebooks'
 
@@ -164,6 +165,12 @@ def _check_outputs(name, nb):
         if 'image/jpeg' in out.get('data', {}): raise Broken(f'{name}: a JPEG output')
         if _of_this_machine(out):
             raise Broken(f'{name}: the output of a widget or a path of this machine; run make prepare')
+
+def _check_figures(name, nb):
+    for cell in nb['cells']:
+        if '#| fig-alt' not in ''.join(cell['source']): continue
+        shown = [out for out in cell.get('outputs', []) if 'image/png' in out.get('data', {})]
+        if not shown: raise Broken(f'{name}: cell {cell["id"]} describes a figure that is not there; execute it')
 
 def _tagged(nb): return [cell for cell in nb['cells'] if 'parameters' in cell['metadata'].get('tags', [])]
 

@@ -111,6 +111,12 @@ def no_tests(root):
     def is_kept(cell): return cell['cell_type'] == 'markdown' or '#| ' in ''.join(cell['source'])
     edit_notebook(root/notebook(TABLE), lambda nb: nb.update(cells=[c for c in nb['cells'] if is_kept(c)]))
 
+def no_picture(root):
+    def change(nb):
+        for cell in code_cells(nb):
+            if '#| fig-alt' in ''.join(cell['source']): cell['outputs'] = []
+    edit_notebook(root/'nbs/study/05_phantoms.ipynb', change)
+
 def no_outputs(root): edit_notebook(root/RUN, lambda nb: [c.update(outputs=[]) for c in code_cells(nb)])
 
 def add_chapter_cells(root, *texts):
@@ -166,6 +172,7 @@ BREAKS = [
     ('clean', 'cell metadata', dirty, f'not clean: {notebook(TABLE)}'),
     ('clean', 'no parameters tag', untag, '03_run.ipynb: 0 cells are tagged'),
     ('clean', 'study notebook without outputs', no_outputs, '03_run.ipynb: not executed'),
+    ('clean', 'a figure that is not there', no_picture, 'describes a figure that is not there'),
     ('clean', 'two cells of one id', same_ids, 'without an id of their own'),
     ('clean', 'progress bar', widget, 'the output of a widget'),
     ('clean', 'path of a machine', machine_path, 'a path of this machine'),
