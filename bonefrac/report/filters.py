@@ -140,10 +140,9 @@ def claim_text(
     str
         One sentence without a full stop
     """
-    inside = ((rows.low <= effect) & (effect <= rows.high)).sum()
-    return (f'{effect:+.2f}, as published, lies in {inside} of '
-            f'{plural(len(rows), "interval")} and {gains(rows).sum()} of the gains '
-            f'{"is" if gains(rows).sum() == 1 else "are"} beyond chance')
+    inside, count = ((rows.low <= effect) & (effect <= rows.high)).sum(), gains(rows).sum()
+    where = f'in {inside} of {plural(len(rows), "interval")}' if inside else 'outside of every interval'
+    return f'{effect:+.2f}, as published, lies {where}, and {plural(count, "gain") if count else "no gain"} is clear'
 
 def spread_text(
     rows:pd.DataFrame, # From `of_filter`, at least one
