@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TABLES', 'trained_names', 'Chosen', 'known_answers', 'chosen', 'class_predictions', 'yes_no_predictions',
-           'box_predictions', 'measured_numbers', 'own_predictions', 'Evaluation', 'own_threshold', 'evaluate',
-           'score_words', 'beside_own']
+           'box_predictions', 'measured_numbers', 'without_refused', 'own_predictions', 'Evaluation', 'own_threshold',
+           'evaluate', 'score_words', 'beside_own']
 
 # %% ../../nbs/library/deploy/04_evaluate.ipynb #000ac2d4
 from pathlib import Path
@@ -211,16 +211,36 @@ def measured_numbers(
         Predictions table of kind `numbers`
     """
     what = card['classes']
-    if answers['refused'].any(): raise ValueError(max(answers['refused']))
     return numbers_table(films['name'], films['study'], films[what].astype(float), answers[what], what)
 
 TABLES = dict( # kind: its maker
     classes=class_predictions, binary=yes_no_predictions, boxes=box_predictions, numbers=measured_numbers)
 
+def without_refused(
+    answers:pd.DataFrame, # From `predict`
+) -> tuple:               # Answers that are none of a refusal, and sentences
+    """Answers that can be judged, and why the others cannot.
+
+    Parameters
+    ----------
+    answers : pd.DataFrame
+        From `predict`
+
+    Returns
+    -------
+    tuple
+        Answers that are none of a refusal, and sentences
+    """
+    if 'refused' not in answers: return answers, []
+    counts = answers['refused'][answers['refused'] != ''].value_counts()
+    if counts.sum() == len(answers): raise ValueError(f'every image is refused: {counts.index[0]}')
+    notes = [f'{n} of {len(answers)} images refused by the run and not judged: {why}' for why, n in counts.items()]
+    return answers[answers['refused'] == ''].reset_index(drop=True), notes
+
 def own_predictions(
     films:pd.DataFrame, # Image table with the column `answer`, from `chosen`
     run:str|Path,       # Folder of a finished run or of an export
-) -> pd.DataFrame:      # Predictions table of the run's kind; `attrs['problems']` lists unreadable files
+) -> pd.DataFrame:      # Predictions table of the run's kind; `attrs['notes']` says which films have none, and why
     """Predictions table of a run on labelled films.
 
     Parameters
@@ -233,12 +253,14 @@ def own_predictions(
     Returns
     -------
     pd.DataFrame
-        Predictions table of the run's kind; `attrs['problems']` lists unreadable files
+        Predictions table of the run's kind; `attrs['notes']` says which films have none, and why
     """
     card, answers = read_card(run), predict(list(films['path']), run)
+    lost = [f'{path}: {reason}' for path, reason in answers.attrs['problems']]
+    answers, refused = without_refused(answers)
     read = films.set_index(films['path'].map(str)).loc[answers['path']].reset_index(drop=True)
     table = TABLES[card['kind']](read, answers, card)
-    table.attrs['problems'] = answers.attrs['problems']
+    table.attrs['notes'] = refused + lost
     return table
 
 class Evaluation(NamedTuple):
@@ -300,7 +322,7 @@ def evaluate(
     images = source if isinstance(source, pd.DataFrame) else load_images(source)
     films, notes = chosen(images, run, seen)
     table = own_predictions(films, run)
-    notes = notes + [f'{path}: {reason}' for path, reason in table.attrs['problems']]
+    notes = notes + table.attrs['notes']
     own = read_run(run)['metrics']['test'] if (Path(run)/'metrics.json').is_file() else {}
     found = scores(table, threshold=own_threshold(run))
     return Evaluation(table, found, own, notes, bool(images.attrs.get('simulated')))
