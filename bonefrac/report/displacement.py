@@ -342,8 +342,8 @@ def severity_rows(
 def both_ways(
     sets:dict,   # From `read_displacement`
     graded:dict, # From `read_sets(results, 'severity')`
-) -> pd.DataFrame: # One row per set: weighted kappa by measuring and by naming, in words
-    """Grades by measuring and by naming, side by side.
+) -> pd.DataFrame: # One row per set: how many are answered, weighted kappa by measuring and by naming, in words
+    """Grades by measuring and by naming, on the films that both answer for.
 
     Parameters
     ----------
@@ -355,12 +355,14 @@ def both_ways(
     Returns
     -------
     pd.DataFrame
-        One row per set: weighted kappa by measuring and by naming, in words
+        One row per set: how many are answered, weighted kappa by measuring and by naming, in words
     """
-    ways = {'measured, then graded': grade_rows(sets), 'graded at once': severity_rows(graded)}
+    same = {on: table[table['name'].isin(graded[on]['name'])] for on, table in sets.items() if on in graded}
+    ways = {'measured, then graded': grade_rows(same), 'graded at once': severity_rows(graded)}
     found = {way: with_limits(rows.rename(columns=dict(low='kappa_low', high='kappa_high')), 'kappa').kappa
              for way, rows in ways.items()}
-    return pd.DataFrame(found)
+    counts = {on: f'{len(part)} of {len(sets[on])}' for on, part in same.items() if on != 'valid'}
+    return pd.DataFrame({'answered': counts, **found})
 
 # %% ../../nbs/library/report/17_displacement.ipynb #108fa117
 BARS = dict(view_translation_mm=1, view_angulation_deg=2, slope=.05, kappa=.8, covered=.9) # mm, degrees, off 1, shares
