@@ -357,8 +357,9 @@ def both_ways(
     pd.DataFrame
         One row per set: how many are answered, weighted kappa by measuring and by naming, in words
     """
-    same = {on: table[table['name'].isin(graded[on]['name'])] for on, table in sets.items() if on in graded}
-    ways = {'measured, then graded': grade_rows(same), 'graded at once': severity_rows(graded)}
+    def both(one, other): return {on: one[on][one[on]['name'].isin(other[on]['name'])] for on in one if on in other}
+    same = both(sets, graded)
+    ways = {'measured, then graded': grade_rows(same), 'graded at once': severity_rows(both(graded, sets))}
     found = {way: with_limits(rows.rename(columns=dict(low='kappa_low', high='kappa_high')), 'kappa').kappa
              for way, rows in ways.items()}
     counts = {on: f'{len(part)} of {len(sets[on])}' for on, part in same.items() if on != 'valid'}
