@@ -31,7 +31,7 @@ from ..experiment.config import digest, run_config
 from ..experiment.record import collect, finished
 from ..experiment.run import read_predictions, read_run, run
 from ..deploy.browser import probability_of
-from ..deploy.export import export
+from ..deploy.export import INT8_VERSION, export
 from ..deploy.predict import onnx_network
 from .removals import predictions_on, without_shortcuts
 
@@ -358,7 +358,7 @@ def page_network(
     folder = Path(folder)
     pairs = write_pairs(folder/f'films-{digest([films, PHANTOM_VERSION])[:8]}', **films)
     made = run(run_config(data=str(pairs), **settings), folder)
-    network = folder/f'{made.name}-int8'
+    network = folder/f'{made.name}-int8-{INT8_VERSION}'
     if not network.exists(): export(made, int8=True, out=network)
     return made, network
 
