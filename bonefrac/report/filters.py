@@ -183,6 +183,6 @@ def effects_text(
     """
     rows = of_filter(effects)
     if rows.empty: return 'No network was trained with CLAHE on all five folds yet.'
-    each = '; '.join(f'{name} {gain_text(row)}' for (name, _), row in rows.iterrows())
+    each = '; '.join(f'{name} {gain_text(row, 3)}' for (name, _), row in rows.iterrows())
     return (f'CLAHE changes accuracy over five folds (n = {rows.n.iloc[0]:.0f}) by: {each}; '
             f'{claim_text(rows, effect)}.')
