@@ -1011,7 +1011,7 @@ def margins_text(
     known = {name: margin for name, margin in (card.get('margins') or {}).items() if margin is not None}
     if not known: return None
     each = ', '.join(f'{name} ± {margin:.1f}' for name, margin in known.items())
-    return f'On films like those of the training nine of ten were within {each}.'
+    return f'On films like those of the training each number is within nine times of ten: {each}.'
 
 @command('bonefrac predict a.png b.png runs/NAME --html findings.html')
 def predict(
@@ -1048,7 +1048,8 @@ def predict(
     content = dict(run=run, says=card['says'], simulated=bool(card.get('simulated')), images=_records(table))
     faults = table.attrs['problems']
     page = f'page: {_short(html)}' if html else None
-    text = _lines(_answers_text(table), margins_text(card), trained, shown(card['says'], '\n'), page)
+    margins = margins_text(card) if (table.answer == 'measured').any() else None
+    text = _lines(_answers_text(table), margins, trained, shown(card['says'], '\n'), page)
     return Result(text, dict(content, margins=card.get('margins'), problems=faults), remarks=_set_aside(faults))
 
 # %% ../nbs/library/02_cli.ipynb #e1a7c302
@@ -1091,7 +1092,7 @@ def export(
     run:str, # Folder of a finished run
     *,
     to:str='onnx',   # Format; there is one so far
-    int8:bool=False, # With eight bits: a quarter of the size, and faster
+    int8:bool=False, # With eight bits: less than a third of the size, faster
     out:str='',      # Folder to make; default: the name of the run, with -onnx or -int8
     data:str='',     # Data source of the run, where its images have moved
 ) -> Result:
@@ -1104,7 +1105,7 @@ def export(
     to : str, default 'onnx'
         Format; there is one so far
     int8 : bool, default False
-        With eight bits: a quarter of the size, and faster
+        With eight bits: less than a third of the size, faster
     out : str, default ''
         Folder to make; default: the name of the run, with -onnx or -int8
     data : str, default ''

@@ -167,12 +167,13 @@ def is_number(text): return bool(NUMERIC.fullmatch(text))
 
 def align_numbers(table):
     "Columns that hold nothing but numbers, intervals and dashes are set to the right, so that places stand together."
-    rows = [row.find_all(['td', 'th'], recursive=False) for row in table.select('tr')]
-    for column in zip(*(row for row in rows if len(row) == max(map(len, rows)))):
-        held = [cell for cell in column if cell.find_parent('thead') is None]
+    def cells(rows): return [row.find_all(['td', 'th'], recursive=False)[::-1] for row in rows]
+    heads = cells(row for row in table.select('thead tr') if not row.select('[colspan]'))
+    for k, held in enumerate(zip(*cells(table.select('tbody tr')))): # from the right: a key of two rows stands once
         texts = [cell.get_text().strip() for cell in held]
         if not any(map(is_number, texts)) or not all(is_number(text) or text in ABSENT for text in texts): continue
-        for cell in column: cell['class'] = [*cell.get('class', []), 'number']
+        for cell in [*held, *(head[k] for head in heads if k < len(head))]:
+            cell['class'] = [*cell.get('class', []), 'number']
 
 def finish_image(soup, image, files):
     "A picture whose place is kept while it loads, and that opens in full size."
@@ -191,10 +192,9 @@ def finish_table(soup, table):
     table.wrap(soup.new_tag('div', attrs=frame))
 
 def reach_by_keyboard(soup):
-    "Code and formulas can be scrolled without a mouse."
+    "Formulas can be scrolled without a mouse."
     for formula in soup.select('math[display=block]'):
         formula.wrap(soup.new_tag('div', attrs={'class': 'math', 'tabindex': '0'}))
-    for block in soup.find_all('pre'): block['tabindex'] = '0'
 
 def finish(body, here, names, host, files):
     "Anchors, links, tables and pictures (name -> bytes) of a page, with its table of contents."

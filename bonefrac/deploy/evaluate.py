@@ -218,8 +218,8 @@ TABLES = dict( # kind: its maker
 
 def without_refused(
     answers:pd.DataFrame, # From `predict`
-) -> tuple:               # Answers that are none of a refusal, and sentences
-    """Answers that can be judged, and why the others cannot.
+) -> tuple:               # Answers, notes
+    """Answers without those of refused films, and one note per reason.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ def without_refused(
     Returns
     -------
     tuple
-        Answers that are none of a refusal, and sentences
+        Answers, notes
     """
     if 'refused' not in answers: return answers, []
     counts = answers['refused'][answers['refused'] != ''].value_counts()
@@ -240,7 +240,7 @@ def without_refused(
 def own_predictions(
     films:pd.DataFrame, # Image table with the column `answer`, from `chosen`
     run:str|Path,       # Folder of a finished run or of an export
-) -> pd.DataFrame:      # Predictions table of the run's kind; `attrs['notes']` says which films have none, and why
+) -> pd.DataFrame:      # Predictions table of the run's kind; `attrs['notes']`: how many films have none, and why
     """Predictions table of a run on labelled films.
 
     Parameters
@@ -253,14 +253,15 @@ def own_predictions(
     Returns
     -------
     pd.DataFrame
-        Predictions table of the run's kind; `attrs['notes']` says which films have none, and why
+        Predictions table of the run's kind; `attrs['notes']`: how many films have none, and why
     """
     card, answers = read_card(run), predict(list(films['path']), run)
     lost = [f'{path}: {reason}' for path, reason in answers.attrs['problems']]
     answers, refused = without_refused(answers)
     read = films.set_index(films['path'].map(str)).loc[answers['path']].reset_index(drop=True)
     table = TABLES[card['kind']](read, answers, card)
-    table.attrs['notes'] = refused + lost
+    whole = ['the test part of the run itself was judged whole, without its gate'] if refused else []
+    table.attrs['notes'] = refused + whole + lost
     return table
 
 class Evaluation(NamedTuple):

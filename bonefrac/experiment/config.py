@@ -65,7 +65,7 @@ def archs_of(
     Parameters
     ----------
     task : str
-        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label, spot_map)
 
     Returns
     -------
@@ -83,7 +83,7 @@ def studied(
     Parameters
     ----------
     task : str
-        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label, spot_map)
 
     Returns
     -------

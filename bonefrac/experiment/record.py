@@ -247,7 +247,7 @@ def unchanged(
     but : tuple, default ()
         Fields that may be changed all the same
     task : str, default 'region'
-        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label, spot_map)
     labels : str, default 'published'
         A name of `LABELS` (published, reviewed)
 

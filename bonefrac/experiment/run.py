@@ -308,7 +308,7 @@ def answers_of(
     Parameters
     ----------
     task : str
-        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label, spot_map)
 
     Returns
     -------

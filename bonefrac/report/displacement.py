@@ -160,8 +160,8 @@ def write_displacement(
     results : str | Path, default 'results'
         Folder of the record
     """
-    graded = measured_sets(folder, told=grade_told, task='severity')
-    for name, table in dict(displacement=measured_sets(folder), severity=graded).items():
+    for name, told in dict(displacement=told_of, severity=grade_told).items():
+        table = measured_sets(folder, told=told, task=name)
         with written(Path(results)/'phantoms'/f'{name}.parquet') as aside:
             table.to_parquet(aside, index=False)
 
@@ -342,7 +342,7 @@ def severity_rows(
 def both_ways(
     sets:dict,   # From `read_displacement`
     graded:dict, # From `read_sets(results, 'severity')`
-) -> pd.DataFrame: # One row per set: how many are answered, weighted kappa by measuring and by naming, in words
+) -> pd.DataFrame: # One row per set: how many films, weighted kappa by measuring and by naming, in words
     """Grades by measuring and by naming, on the films that both answer for.
 
     Parameters
@@ -355,7 +355,7 @@ def both_ways(
     Returns
     -------
     pd.DataFrame
-        One row per set: how many are answered, weighted kappa by measuring and by naming, in words
+        One row per set: how many films, weighted kappa by measuring and by naming, in words
     """
     def both(one, other): return {on: one[on][one[on]['name'].isin(other[on]['name'])] for on in one if on in other}
     same = both(sets, graded)
@@ -363,7 +363,7 @@ def both_ways(
     found = {way: with_limits(rows.rename(columns=dict(low='kappa_low', high='kappa_high')), 'kappa').kappa
              for way, rows in ways.items()}
     counts = {on: f'{len(part)} of {len(sets[on])}' for on, part in same.items() if on != 'valid'}
-    return pd.DataFrame({'answered': counts, **found})
+    return pd.DataFrame({'in both': counts, **found})
 
 # %% ../../nbs/library/report/17_displacement.ipynb #108fa117
 BARS = dict(view_translation_mm=1, view_angulation_deg=2, slope=.05, kappa=.8, covered=.9) # mm, degrees, off 1, shares

@@ -142,7 +142,8 @@ def claim_text(
     """
     inside, count = ((rows.low <= effect) & (effect <= rows.high)).sum(), gains(rows).sum()
     where = f'in {inside} of {plural(len(rows), "interval")}' if inside else 'outside of every interval'
-    return f'{effect:+.2f}, as published, lies {where}, and {plural(count, "gain") if count else "no gain"} is clear'
+    clear = 'no gain is' if not count else 'one gain is' if count == 1 else f'{count} gains are'
+    return f'{effect:+.2f}, as published, lies {where}, and {clear} clear'
 
 def spread_text(
     rows:pd.DataFrame, # From `of_filter`, at least one

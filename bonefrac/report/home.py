@@ -314,11 +314,12 @@ def found_filters(
     """
     whole, small = of_filter(filter_effects(known.record)), known.answers.changes
     table = whole if len(whole) else small
-    first = f'CLAHE, said to give +0.06, changes accuracy by {spread_text(whole)}. ' if len(whole) else ''
+    first = (f'CLAHE, said to give +0.06, changes accuracy by {spread_text(whole)}, in {clear_text(whole)} clearly. '
+             if len(whole) else '')
     at_once = known.answers.filter_tests.p_holm < .05
-    return (f'{first}At {SIZE} pixels {clear_text(small)} comparisons are beyond chance (95 % intervals between '
-            f'{small.low.min():+.2f} and {small.high.max():+.2f}), and a test of all filters at once finds a '
-            f'difference in {at_once.sum()} of {len(at_once)} networks'), int(table.n.iloc[0])
+    return (f'{first}At {SIZE} pixels (n = {small.n.iloc[0]:.0f}) {clear_text(small)} comparisons are beyond chance '
+            f'(95 % intervals between {small.low.min():+.2f} and {small.high.max():+.2f}), and a test of all filters '
+            f'at once finds a difference in {at_once.sum()} of {len(at_once)} networks'), int(table.n.iloc[0])
 
 def found_spots(
     known:Known, # Of a record

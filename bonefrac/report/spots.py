@@ -32,7 +32,7 @@ SPOT_DESIGN = dict(split='study_grouped', folds=5, split_seed=0, recipe='bonefra
 def spot_runs(
     record:str|Path='results', # Folder of the record
     labels:str='reviewed',     # A name of `LABELS`, of the regions
-    task:str='spot',           # A name of `TASKS` that answers with boxes
+    task:str='spot',           # A name of `WHERE_TASKS`
 ) -> dict:                     # Name of a configuration -> its rows, by fold
     """Recorded runs that say where, by configuration.
 
@@ -43,7 +43,7 @@ def spot_runs(
     labels : str, default 'reviewed'
         A name of `LABELS`, of the regions (published, reviewed)
     task : str, default 'spot'
-        A name of `TASKS` that answers with boxes (region, abnormal, spot, displacement, severity, label)
+        A name of `WHERE_TASKS` (spot, spot_map)
 
     Returns
     -------
@@ -428,24 +428,26 @@ def way_gain(
     return detection_difference(*(recorded_predictions(record, run) for run in runs.values()))
 
 def ways_text(
-    rows:pd.DataFrame, # From `way_rows`
-    gain:pd.DataFrame, # From `way_gain`
-) -> str:              # Two sentences
+    record:str|Path, # Folder of the record
+    runs:dict,       # From `ways_trained`
+) -> str:            # Two sentences
     """Which way validation prefers, and what separates both on test films.
 
     Parameters
     ----------
-    rows : pd.DataFrame
-        From `way_rows`
-    gain : pd.DataFrame
-        From `way_gain`
+    record : str | Path
+        Folder of the record
+    runs : dict
+        From `ways_trained`
 
     Returns
     -------
     str
         Two sentences
     """
-    chosen, (first, second) = rows.iloc[1].astype(float).idxmax(), rows.columns
+    if len(runs) < 2: return 'No map was trained beside the detector yet.'
+    gain, (first, second) = way_gain(record, runs), runs
+    chosen = way_rows(record, runs).iloc[1].astype(float).idxmax()
     words = dict(ap50='average precision at IoU .5', sensitivity_1fp_centre='found by the centre at one false alarm',
                  pointing='best box in an outline')
     each = '; '.join(f'{word} {gain_text(gain.loc[key])}' for key, word in words.items())

@@ -87,7 +87,7 @@ def task_folds(
     record : str | Path
         Folder of a record
     task : str
-        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label, spot_map)
 
     Returns
     -------

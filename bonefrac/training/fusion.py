@@ -249,6 +249,6 @@ def fusion_learner(
     body = create_model(arch, weights, width, pixels.shape[-1])
     model = Beside(body, told.shape[1], len(dls.vocab), width)
     options = dict(splitter=partial(beside_groups, arch=arch), metrics=accuracy)
-    loss = cross_entropy(dls, how.smoothing)
+    loss = cross_entropy(dls, model, how, 'none')
     learn = assembled(dls, model, loss, arch, how, 'auto', **options)
     return seeded(learn, seed, weights)

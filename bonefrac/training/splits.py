@@ -217,7 +217,7 @@ def say_unplaced(
     Parameters
     ----------
     task : str
-        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label, spot_map)
     images : pd.DataFrame
         Image table
     """
@@ -272,7 +272,7 @@ def make_split(
     seed : int, default 0
         Deals groups into folds; not for the shipped splits
     task : str, default 'region'
-        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label, spot_map)
     labels : str, default 'published'
         A name of `LABELS`; the parts are the same for all (published, reviewed)
 
@@ -392,7 +392,7 @@ def folds_table(
     folds : int, default 5
         Number of folds
     task : str, default 'region'
-        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label, spot_map)
 
     Returns
     -------

@@ -47,7 +47,7 @@ def trainer_of(
     Parameters
     ----------
     task : str
-        A name of `TASKS` (region, abnormal, spot, displacement, severity, label)
+        A name of `TASKS` (region, abnormal, spot, displacement, severity, label, spot_map)
 
     Returns
     -------
