@@ -6,7 +6,7 @@
 __all__ = ['NAMES', 'COMMANDS', 'DOORS', 'INTERRUPTED', 'DASK', 'Usage', 'Parser', 'names_for', 'Option', 'CommandParser',
            'command', 'what_it_does', 'parser_of', 'Printable', 'Result', 'Work', 'work_of', 'dashed', 'doors_table',
            'usage', 'complaint', 'CommandLine', 'main', 'Found', 'data', 'phantom', 'audit', 'filters', 'run', 'study',
-           'Asked', 'grid', 'collect', 'margins_text', 'predict', 'evaluate', 'export', 'reader']
+           'Asked', 'grid', 'collect', 'margins_text', 'beside_answers', 'predict', 'evaluate', 'export', 'reader']
 
 # %% ../nbs/library/02_cli.ipynb #7757a181
 import argparse
@@ -1013,6 +1013,29 @@ def margins_text(
     each = ', '.join(f'{name} ± {margin:.1f}' for name, margin in known.items())
     return f'On films like those of the training each number is within nine times of ten: {each}.'
 
+def beside_answers(
+    table,     # `DataFrame` from `predict`
+    card:dict, # From `read_card`
+) -> str:      # Lines; empty where nothing is to be said
+    """What has to be said beside answers: margins, simulated training, no gate.
+
+    Parameters
+    ----------
+    table : object
+        `DataFrame` from `predict`
+    card : dict
+        From `read_card`
+
+    Returns
+    -------
+    str
+        Lines; empty where nothing is to be said
+    """
+    margins = margins_text(card) if (table.answer == 'measured').any() else None
+    simulated = 'The run was trained on SIMULATED data.' if card.get('simulated') else None
+    is_open = not card.get('gate') and 'refused' not in table
+    return _lines(margins, simulated, 'This run has no gate: it answers whatever it is shown.' if is_open else None)
+
 @command('bonefrac predict a.png b.png runs/NAME --html findings.html')
 def predict(
     paths:list,   # Image files, folders of images, CT as a folder of DICOM slices or as NIfTI
@@ -1042,15 +1065,11 @@ def predict(
     if out:
         with written(out) as aside: changed_cells(table, guarded).to_csv(aside, index=False)
     if html: import_module('bonefrac.deploy.findings').write_findings(table, run, html)
-    trained = 'The run was trained on SIMULATED data.' if card.get('simulated') else ''
-    open_to_all = not card.get('gate') and 'refused' not in table
-    if open_to_all: trained = _lines(trained or None, 'This run has no gate: it answers whatever it is shown.')
-    content = dict(run=run, says=card['says'], simulated=bool(card.get('simulated')), images=_records(table))
-    faults = table.attrs['problems']
-    page = f'page: {_short(html)}' if html else None
-    margins = margins_text(card) if (table.answer == 'measured').any() else None
-    text = _lines(_answers_text(table), margins, trained, shown(card['says'], '\n'), page)
-    return Result(text, dict(content, margins=card.get('margins'), problems=faults), remarks=_set_aside(faults))
+    told = dict(simulated=bool(card.get('simulated')), margins=card.get('margins'))
+    content = dict(run=run, says=card['says'], **told, images=_records(table))
+    faults, page = table.attrs['problems'], f'page: {_short(html)}' if html else None
+    text = _lines(_answers_text(table), beside_answers(table, card), shown(card['says'], '\n'), page)
+    return Result(text, dict(content, problems=faults), remarks=_set_aside(faults))
 
 # %% ../nbs/library/02_cli.ipynb #e1a7c302
 @command('bonefrac evaluate my-films/ runs/NAME --out evaluation')
