@@ -491,7 +491,8 @@ def most(
     Parameters
     ----------
     what : str
-        A name of `LIMITS` (at, obliquity, translation, angulation, gap, shortening)
+        A name of `LIMITS` (unpacked_bytes, ratio, members, pixels, voxels, download_bytes, seconds, slowness,
+        yaml_bytes, yaml_values, cells)
 
     Returns
     -------
@@ -514,7 +515,8 @@ def check_limit(
     Parameters
     ----------
     what : str
-        A name of `LIMITS` (at, obliquity, translation, angulation, gap, shortening)
+        A name of `LIMITS` (unpacked_bytes, ratio, members, pixels, voxels, download_bytes, seconds, slowness,
+        yaml_bytes, yaml_values, cells)
     value : float
         What was found
     where : object, default ''

@@ -24,11 +24,32 @@ def names_of(value):
     parts = getattr(value, 'keys', None) if isinstance(value, ast.Dict) else getattr(value, 'elts', [])
     return [one.value for one in parts if isinstance(one, ast.Constant)]
 
-def tables_of(trees):
-    "Tables of all modules: name -> names that it holds."
-    assigned = [one for tree in trees for one in tree.body if isinstance(one, ast.Assign)]
-    pairs = [(target, one.value) for one in assigned for target in one.targets]
+def tables_of(tree):
+    "Tables that a module defines: name -> names that it holds."
+    pairs = [(target, one.value) for one in tree.body if isinstance(one, ast.Assign) for target in one.targets]
     return {target.id: names_of(value) for target, value in pairs if isinstance(target, ast.Name)}
+
+def imported(path, tree, tables):
+    "Tables that a module takes from others: name -> names that it holds."
+    found = {}
+    for one in tree.body:
+        if not isinstance(one, ast.ImportFrom) or not one.level or not one.module: continue
+        theirs = tables.get((path.parents[one.level - 1]/one.module.replace('.', '/')).with_suffix('.py'), {})
+        found.update({alias.name: theirs[alias.name] for alias in one.names if alias.name in theirs})
+    return found
+
+def only(tables):
+    "Tables whose name is that of no other module; a name that several share holds nothing."
+    found = {}
+    for of_module in tables.values():
+        for name, names in of_module.items(): found[name] = [] if name in found else names
+    return found
+
+def seen_tables(trees):
+    "Tables that a comment of each module may mean: its own, an imported one, or the only one of its name."
+    tables = {path: tables_of(tree) for path, tree in trees.items()}
+    shared = only(tables)
+    return {path: {**shared, **imported(path, tree, tables), **tables[path]} for path, tree in trees.items()}
 
 def allowed(text, tables):
     "What a parameter may be called, where its comment names a table of the package."
@@ -109,9 +130,9 @@ def explain(root):
     "Rewrite the docstrings of a package; a module that has them already stays as it is."
     paths = [path for path in sorted((root/'bonefrac').rglob('*.py')) if path.name[0] != '_']
     texts = [path.read_text(encoding='utf8') for path in paths]
-    tables = tables_of(map(ast.parse, texts))
+    tables = seen_tables(dict(zip(paths, map(ast.parse, texts))))
     for path, text in zip(paths, texts):
-        new = explained(text, tables)
+        new = explained(text, tables[path])
         if new != text: path.write_text(new, encoding='utf8')
     return len(paths)
 

@@ -55,3 +55,16 @@ def test_help_names_every_parameter_and_the_allowed_splits(package):
     for name in package['parameters']: assert f'{name} : ' in text, text
     assert len(package['methods']) >= 3
     for name in package['methods']: assert name in text, text
+
+MODULES = {'a.py': "KINDS = dict(x=1)\n\ndef f(\n    kind, # A name of `KINDS`\n):\n    'Of its own.'\n",
+           'b.py': "KINDS = dict(y=1)\nTONES = 'z',\n",
+           'c.py': "from .b import KINDS\n\ndef f(\n    kind, # A name of `KINDS`\n):\n    'Imported.'\n",
+           'd.py': "def f(\n    kind, # A name of `KINDS`\n    tone, # A name of `TONES`\n):\n    'Neither.'\n"}
+
+def test_a_docstring_lists_the_table_that_its_module_sees(tmp_path):
+    (tmp_path/'bonefrac').mkdir()
+    for name, text in MODULES.items(): (tmp_path/'bonefrac'/name).write_text(text)
+    subprocess.run([sys.executable, ROOT/'site/docstrings.py', tmp_path], check=True)
+    said = {name: (tmp_path/'bonefrac'/name).read_text() for name in MODULES}
+    assert '`KINDS` (x)' in said['a.py'] and '`KINDS` (y)' in said['c.py']
+    assert '`KINDS` (' not in said['d.py'] and '`TONES` (z)' in said['d.py'] # two tables of one name: none is guessed

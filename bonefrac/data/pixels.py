@@ -149,7 +149,8 @@ def file_format(
     Returns
     -------
     str | None
-        A name of `FORMATS` or `NOT_FILMS`; None for any other file (onnx)
+        A name of `FORMATS` or `NOT_FILMS`; None for any other file (DICOM, PNG, JPEG, JPEG 2000, TIFF, GIF,
+        BMP, WebP, PGM)
     """
     with open(path, 'rb') as file: start = file.read(352)
     return next((name for name, sign in _SIGNS.items() if sign.match(start)), None)

@@ -93,7 +93,7 @@ def view_facts(
     Parameters
     ----------
     view : str
-        A name of `SAYS` (film, shadow, shadows, maxima)
+        A name of `SAYS` (ap, pa, lateral, oblique)
     films : list
         `Phantom`s, from `film_steps`
 

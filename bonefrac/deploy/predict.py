@@ -323,7 +323,7 @@ def messages(
     Parameters
     ----------
     kind : str
-        A name of `PARTS` (train, valid, test)
+        A name of `PARTS` (model, graph, sparse, node, function, tensor, attribute)
     data : object
         Its bytes
     """

@@ -186,7 +186,7 @@ def common_kind(
     Returns
     -------
     str
-        A name of `KINDS` (transverse, oblique, spiral, comminuted, greenstick, buckle, avulsion)
+        A name of `KINDS`
     """
     kinds = sorted({kind_of(df) for df in runs.values()})
     if len(kinds) == 1: return kinds[0]
@@ -206,7 +206,7 @@ def compared_kind(
     Returns
     -------
     str
-        A name of `SHOWN` (place, sees, n, found, computed, gain)
+        A name of `SHOWN` (classes, binary)
     """
     kind = common_kind(runs)
     if kind in SHOWN: return kind

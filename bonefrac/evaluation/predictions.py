@@ -406,7 +406,7 @@ def kind_of(
     Returns
     -------
     str
-        A name of `KINDS` (transverse, oblique, spiral, comminuted, greenstick, buckle, avulsion)
+        A name of `KINDS` (boxes, classes, binary, numbers)
     """
     for name, kind in KINDS.items():
         if kind.columns(df): return name
@@ -448,8 +448,7 @@ def check_predictions(
     df : pd.DataFrame
         Candidate predictions table
     kind : str | None, default None
-        Kind that it must have, a name of `KINDS`; default: any (transverse, oblique, spiral, comminuted,
-        greenstick, buckle, avulsion)
+        Kind that it must have, a name of `KINDS`; default: any (boxes, classes, binary, numbers)
 
     Returns
     -------

@@ -463,8 +463,7 @@ def predictions(
     part : str, default 'test'
         `train`, `valid` or `test`
     kind : str, default 'classes'
-        A name of `KINDS`: `classes` or `binary` (transverse, oblique, spiral, comminuted, greenstick, buckle,
-        avulsion)
+        A name of `KINDS`: `classes` or `binary`
 
     Returns
     -------

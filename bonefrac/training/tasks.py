@@ -28,8 +28,7 @@ class Task:
     truth : str
         Column of the image table that holds the truth
     kind : str
-        Kind of answer, a name of `KINDS` (transverse, oblique, spiral, comminuted, greenstick, buckle,
-        avulsion)
+        Kind of answer, a name of `KINDS`
     says : str
         What an answer means and what it does not, for model cards
     classes : tuple, default ()
