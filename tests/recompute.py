@@ -108,7 +108,7 @@ def five_folds(rows):
 def nested(labels):
     "Answers of the candidate that validation prefers in each fold, by accuracy, then log loss; number of candidates."
     rows = of_design(recorded(RECORD), labels=labels, filter='none', rates='')
-    configs = five_folds(rows)
+    configs = five_folds([row for row in rows if int(row['size']) >= 224])
     if not configs: return None
     parts = {key: [{part: Answers(row, part) for part in ('valid', 'test')} for row in rows]
              for key, rows in configs.items()}

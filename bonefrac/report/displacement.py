@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['RUN', 'BARS', 'told_of', 'grade_told', 'how_trained', 'training_text', 'measured_sets', 'write_displacement',
-           'read_sets', 'read_displacement', 'set_rows', 'with_limits', 'set_table', 'grades', 'grade_rows',
-           'severity_rows', 'both_ways', 'number_bars', 'bar_table', 'best_guess', 'one_exact_view', 'ratio',
-           'view_row', 'view_rows', 'plot_theorem', 'displacement_text']
+           'read_sets', 'read_displacement', 'set_rows', 'with_limits', 'set_table', 'region_table', 'grades',
+           'grade_rows', 'severity_rows', 'both_ways', 'number_bars', 'bar_table', 'best_guess', 'one_exact_view',
+           'ratio', 'view_row', 'view_rows', 'plot_theorem', 'displacement_text']
 
 # %% ../../nbs/library/report/17_displacement.ipynb #66be5fc5
 from pathlib import Path
@@ -21,7 +21,7 @@ from ..files import written
 from ..data.sources import load_images
 from ..phantom.closeups import GRADED, GRADES, SETS, grade_seen, make_closeups
 from ..evaluation.intervals import mean_draws, percentile_interval
-from ..evaluation.numbers import IN_SPACE, both_views, by_number, covered, margins_of, weighted_kappa
+from ..evaluation.numbers import IN_SPACE, SCORES, both_views, by_number, covered, margins_of, weighted_kappa
 from ..evaluation.predictions import numbers_told, predicted
 from ..experiment.config import run_config
 from ..experiment.run import read_predictions, read_run, run
@@ -116,7 +116,7 @@ def measured_sets(
     sets:dict=SETS,  # Name -> arguments of `make_closeups`; `train` is one of them
     told=told_of,    # (predictions table, name of a set) -> what is kept of it
     **changes,       # Fields of the configuration that differ from `RUN`
-) -> pd.DataFrame:   # Predictions of all sets, with the column `on`
+) -> pd.DataFrame:   # Predictions of all sets, with the columns `on` and `region`
     """Make close-ups, train on one set and measure all.
 
     Parameters
@@ -133,10 +133,11 @@ def measured_sets(
     Returns
     -------
     pd.DataFrame
-        Predictions of all sets, with the column `on`
+        Predictions of all sets, with the columns `on` and `region`
     """
     files = {name: make_closeups(Path(folder)/name, **how)
             for name, how in sets.items()}
+    shown = pd.concat(map(pd.read_csv, files.values())).set_index('path').region
     made = run(run_config(**{**RUN, **changes}, data=str(files.pop('train'))),
                Path(folder)/'runs')
     parts = 'valid', 'test'
@@ -144,6 +145,7 @@ def measured_sets(
     tables += [told(evaluate(load_images(file), made, seen=True).table, name)
             for name, file in files.items()]
     table = pd.concat(tables, ignore_index=True)
+    table['region'] = table.name.map(shown)
     table.attrs['how'] = how_trained(made)
     return table
 
@@ -210,7 +212,7 @@ def read_displacement(
 def set_rows(
     sets:dict, # From `read_displacement`
     name:str,  # A number
-) -> pd.DataFrame: # One row per set: n, subjects, mae, slope, covered, each with `_low` and `_high`
+) -> pd.DataFrame: # One row per set: n, subjects, mae, both slopes, covered, each with `_low` and `_high`
     """How one number fares on sets of each kind.
 
     Parameters
@@ -223,7 +225,7 @@ def set_rows(
     Returns
     -------
     pd.DataFrame
-        One row per set: n, subjects, mae, slope, covered, each with `_low` and `_high`
+        One row per set: n, subjects, mae, both slopes, covered, each with `_low` and `_high`
     """
     margins, rows = margins_of(sets['valid']), {}
     for on, table in sets.items():
@@ -277,8 +279,28 @@ def set_table(
     """
     rows = set_rows(sets, name)
     counts = rows[['n', 'subjects']].astype(int)
-    words = with_limits(rows, 'mae', 'slope', 'covered')
+    words = with_limits(rows, *SCORES, 'covered')
     return counts.join(words).join(rows.median_error.astype(float).round(2))
+
+def region_table(
+    table:pd.DataFrame, # Predictions table of one set with the column `region`
+) -> pd.DataFrame:      # One row per region: n, subjects, mean absolute error of each number of `GRADED`, in words
+    """How one set fares by region.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Predictions table of one set with the column `region`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per region: n, subjects, mean absolute error of each number of `GRADED`, in words
+    """
+    parts = table.groupby('region')
+    scores = pd.concat({region: by_number(part) for region, part in parts})
+    counts = parts.group.agg(n='size', subjects='nunique')
+    return counts.join(with_limits(scores, 'mae').mae.unstack()[list(GRADED)])
 
 # %% ../../nbs/library/report/17_displacement.ipynb #e0448527
 def grades(
@@ -387,8 +409,10 @@ def number_bars(
         Columns by set, one row per bar; texts with a mark
     """
     rows = set_rows(sets, name)
-    passed = dict(mae=rows.mae <= BARS[name], covered=(rows.covered_low <= .9) & (rows.covered_high >= .9),
-                  slope=(rows.slope_low <= 1 + BARS['slope']) & (rows.slope_high >= 1 - BARS['slope']))
+    passed = dict(mae=rows.mae <= BARS[name], covered=(rows.covered_low <= .9) & (rows.covered_high >= .9))
+    for slope in SCORES[1:]:
+        low, high = rows[f'{slope}_low'], rows[f'{slope}_high']
+        passed[slope] = (low <= 1 + BARS['slope']) & (high >= 1 - BARS['slope'])
     texts = with_limits(rows, *passed)
     marks = pd.DataFrame(passed).replace({True: ' ✓', False: ' ✗'})
     return (texts + marks).T.add_prefix(f'{name} ', axis=0)

@@ -23,6 +23,7 @@ from .answers import EPOCHS, SIZE, SPLIT_RUNS, Answers, verdict_of
 from .chapters import clear_text, copy_cost, markdown_table, plural, record_manifest
 from .filters import filter_effects, of_filter, spread_text
 from .spots import most_complete, spot_runs, spot_table
+from .starts import left_text, longest, start_effects
 from .labels import (
     fold_parts, label_scores, label_tables, labelled_runs, most_moved, nested_choice, rescored, with_average)
 
@@ -268,10 +269,12 @@ def found_transfer(
     tuple
         Sentence, number of images
     """
-    table = known.answers.imagenet
-    return (f'{verdict_of(table)}, after {known.steps} steps: {table.difference.min():+.2f} to '
-            f'{table.difference.max():+.2f} in {plural(len(table), "small network")} (95 % intervals between '
-            f'{table.low.min():+.2f} and {table.high.max():+.2f}); longer training from scratch was not run'
+    small, last = known.answers.imagenet, longest(start_effects(known.record))
+    table = last if len(last) else small
+    whole = f'{left_text(last)}, over five folds at {last["size"].max()} pixels; ' if len(last) else ''
+    return (f'{verdict_of(table)}: {whole}after {known.steps} steps {small.difference.min():+.2f} to '
+            f'{small.difference.max():+.2f} in {plural(len(small), "small network")} on one fold (n = '
+            f'{small.n.iloc[0]:.0f}; 95 % intervals between {small.low.min():+.2f} and {small.high.max():+.2f})'
             ), int(table.n.iloc[0])
 
 def found_best(
