@@ -1100,7 +1100,7 @@ def evaluate(
     found, card = evaluate_run(source, run, seen), read_card(run)
     page = f'report: {_short(evaluation_report(source, run, out, seen))}' if out else None
     simulated = 'SIMULATED films: nothing here was measured on patients.' if found.simulated else None
-    table = by_answer(found.table).round(2).to_string()
+    table = by_answer(found.table).round(2).to_string(na_rep='–')
     text = _lines(table, '', sentence_of(found.scores), simulated, shown(card['says'], '\n'), page)
     content = dict(run=run, simulated=found.simulated, scores=found.scores, own=found.own, notes=found.notes)
     return Result(text, content, remarks=tuple(map(shown, found.notes)))

@@ -225,6 +225,8 @@ _FOUND = term_pattern('fractur*, *fracture, *fraktur*, fraktur*, broken, *bruch,
 _SOUND = term_pattern('normal*, healthy, intact, negative, neg, negativ, nonfractur*, unfractur*, unbroken, gesund*, '
                       'unauffällig*, empty, background, unremarkable')
 _DENIED = re.compile(r'\b(?:no|not|non|without|w o|un|ohne|kein|keine|nicht|sine|free of)\b')
+_QUALIFIED = re.compile(r'\b(?:(?:not|non|un|without) (?:displac|union|united|comminut|impact|angulat|healed)\w*'
+                        r'|no (?:displacement|angulation|comminution|impaction))\b')
 
 def finding_of(
     name:str,    # Class, folder or column name
@@ -241,7 +243,7 @@ def finding_of(
     bool | None
         True: something was found; False: nothing was; None: the name does not say
     """
-    text = words_of(name)
+    text = _QUALIFIED.sub(' ', words_of(name))
     found, sound = bool(_FOUND.search(text)), bool(_SOUND.search(text))
     if found == sound: return None
     return found != bool(_DENIED.search(text))

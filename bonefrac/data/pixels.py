@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'NOT_FILMS', 'IMAGE_SUFFIXES', 'NO_SIGN', 'value_range', 'stretched', 'on_black', 'luma', 'grey_of',
-           'file_format', 'is_image', 'Film', 'check_size', 'deep_luma', 'decoded_picture', 'picture_in', 'read_film',
-           'load_grey', 'film_fault', 'central_half', 'sharpness', 'detail']
+           'file_format', 'is_image', 'Film', 'check_size', 'deep_luma', 'white_at_zero', 'decoded_picture',
+           'picture_in', 'read_film', 'load_grey', 'film_fault', 'central_half', 'sharpness', 'detail']
 
 # %% ../../nbs/library/data/01_pixels.ipynb #921b31dd
 import re
@@ -243,6 +243,24 @@ def deep_luma(
     grey.getexif()[0x112] = image.getexif().get(0x112, 1)
     return grey
 
+def white_at_zero(
+    image:Image.Image, # Open
+) -> int:              # The highest value of a TIFF of more than 8 bits whose zero is white; 0 for all others
+    """What a picture has to be turned round by; pictures of 8 bits are turned round by Pillow.
+
+    Parameters
+    ----------
+    image : Image.Image
+        Open
+
+    Returns
+    -------
+    int
+        The highest value of a TIFF of more than 8 bits whose zero is white; 0 for all others
+    """
+    if image.format != 'TIFF' or not image.mode.startswith('I') or image.tag_v2.get(262) != 0: return 0
+    return (1 << image.tag_v2.get(258, (16,))[0]) - 1
+
 def decoded_picture(
     path:Path, # Image file that Pillow knows
 ) -> Picture:  # Grey values of 8 bits or more
@@ -264,9 +282,10 @@ def decoded_picture(
         deep = not image.mode.startswith(('I', 'F')) and any(sign in tiles for sign in (';16', '65535', 'jpeg2k'))
         image.draft('L', None)
         image.load() # refuses what breaks off
+        white = white_at_zero(image)
         image = ImageOps.exif_transpose(deep_luma(image, path) if deep else image)
         grey = image if image.mode.startswith(('I', 'F')) else on_black(image).convert('L')
-        return Picture(np.asarray(grey), frames=frames)
+        return Picture(white - np.asarray(grey) if white else np.asarray(grey), frames=frames)
 
 def picture_in(
     path:Path, # Image file of one of `FORMATS`

@@ -37,7 +37,7 @@ from filelock import FileLock
 from ..files import (cache_dir, check_limit, check_regular, clear_folder, file_sha256, progress, put_aside,
                             shown, written, written_folder)
 from ..phantom.archive import PHANTOM_VERSION, make_phantoms
-from .readers import reader_of
+from .readers import files_below, reader_of
 from .table import COLUMNS, problems
 
 # %% ../../nbs/library/data/11_sources.ipynb #290ec634
@@ -561,7 +561,7 @@ def public_source(
     return '#'.join(filter(None, (str(fetch(text)), ','.join(kept))))
 
 # %% ../../nbs/library/data/11_sources.ipynb #60ca99ea
-READERS_VERSION = 6 # counts up whenever a reader gives other rows for the same files
+READERS_VERSION = 7 # counts up whenever a reader gives other rows for the same files
 
 def file_line(
     path:Path, # File
@@ -596,7 +596,7 @@ def listing_hash(
     str
         16 hexadecimal digits
     """
-    files = [path] if path.is_file() else sorted(p for p in path.rglob('*') if p.is_file())
+    files = [path] if path.is_file() else [file for file in files_below(path) if file.is_file()]
     lines = [str(READERS_VERSION), *map(file_line, files)]
     return hashlib.sha256('\n'.join(lines).encode()).hexdigest()[:16]
 
@@ -649,8 +649,8 @@ def source_columns(
         The source itself, and a dictionary: column of the image table -> column of the CSV
     """
     head, _, tail = str(source).rpartition('#')
-    if not re.fullmatch(r'\w+=[^,=]+(,\w+=[^,=]+)*', tail) or Path(source).exists(): return source, {}
-    columns = dict(part.split('=') for part in tail.split(','))
+    if not re.fullmatch(r' *\w+ *=[^,=]+(, *\w+ *=[^,=]+)*', tail) or Path(source).exists(): return source, {}
+    columns = dict(map(str.strip, part.split('=')) for part in tail.split(','))
     sha256 = columns.pop('sha256', None) # says nothing about columns
     return f'{head}#sha256={sha256}' if sha256 else head, columns
 

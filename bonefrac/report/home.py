@@ -21,7 +21,7 @@ from ..evaluation.seeds import seeds_accuracy
 from ..experiment.record import read_record, unchanged
 from .answers import EPOCHS, SIZE, SPLIT_RUNS, Answers, verdict_of
 from .chapters import clear_text, copy_cost, markdown_table, plural, record_manifest
-from .filters import filter_effects, of_filter, spread_text
+from .filters import CLAIMED, filter_effects, of_filter, spread_text
 from .spots import most_complete, spot_runs, spot_table
 from .starts import left_text, longest, start_effects
 from .labels import (
@@ -317,7 +317,7 @@ def found_filters(
     """
     whole, small = of_filter(filter_effects(known.record)), known.answers.changes
     table = whole if len(whole) else small
-    first = (f'CLAHE, said to give +0.06, changes accuracy by {spread_text(whole)}, in {clear_text(whole)} clearly. '
+    first = (f'CLAHE, said to give {CLAIMED:+.2f}, changes accuracy by {spread_text(whole)}, in {clear_text(whole)} clearly. '
              if len(whole) else '')
     at_once = known.answers.filter_tests.p_holm < .05
     return (f'{first}At {SIZE} pixels (n = {small.n.iloc[0]:.0f}) {clear_text(small)} comparisons are beyond chance '

@@ -21,7 +21,7 @@ from .answers import SIZE, Answers, clear
 from .chapters import (
     ablation_changes, ablation_tables, accuracy_verdict, effect_verdict, gain_text, gains,
     record_manifest, recorded_tables, score_text, with_keys)
-from .filters import filter_effects, of_filter
+from .filters import CLAIMED, filter_effects, of_filter
 from .labels import labelled_runs
 
 # %% ../../nbs/library/report/13_replication.ipynb #d4154f0e
@@ -247,7 +247,7 @@ def _each(table, name): return '; '.join(f'{row[name]} {gain_text(row, 3)}' for 
 
 def clahe_claim(
     filters:pd.DataFrame, # Differences with the columns `arch` and `filter`
-    effect:float=.06,     # Gain that was claimed
+    effect:float=CLAIMED, # Gain that was claimed
     where:str=SMALL,      # On what it was measured
 ) -> tuple:               # claim, verdict, evidence
     """What the record says of six points by CLAHE.
@@ -256,7 +256,7 @@ def clahe_claim(
     ----------
     filters : pd.DataFrame
         Differences with the columns `arch` and `filter`
-    effect : float, default 0.06
+    effect : float, default CLAIMED
         Gain that was claimed
     where : str, default SMALL
         On what it was measured

@@ -8,8 +8,8 @@ __all__ = ['CHOICE', 'ERROR', 'ERROR_BAR', 'LEVEL', 'FOLD_BAR', 'SIZE_BAR', 'BY_
            'calibration_rows', 'detail_rows', 'below_text', 'claim_text', 'calibration_text', 'share_in', 'easy_text',
            'coverage_text', 'source_sets', 'source_table', 'mean_covered', 'source_gap', 'gap_text', 'class_sets',
            'class_table', 'class_text', 'promise_text', 'refusal', 'refusals', 'refusal_rows', 'area_text',
-           'refusal_text', 'controls', 'control_row', 'control_rows', 'looks', 'looks_text', 'look_text',
-           'control_text', 'met', 'error_bar', 'set_bars', 'bar_rows']
+           'refusal_text', 'controls', 'wrong_text', 'above_text', 'control_row', 'control_rows', 'looks', 'looks_text',
+           'look_text', 'control_text', 'met', 'error_bar', 'set_bars', 'bar_rows']
 
 # %% ../../nbs/library/report/12_trust.ipynb #170c2284
 from functools import cached_property
@@ -24,7 +24,7 @@ from ..evaluation.calibration import (
     coverage_by, cross_sets, curve_area, expected_error, expected_over_folds, kept_scores, missed, one_per_group,
     pooled_test, refused_folds, row_draws, set_scores, temperatures, with_interval)
 from ..evaluation.detection import found_at
-from ..evaluation.intervals import percentile_interval
+from ..evaluation.intervals import mean_bootstrap, percentile_interval
 from ..evaluation.predictions import accuracy, all_boxes, correct
 from ..experiment.record import read_record, recorded_predictions, unchanged
 from .answers import five_folds
@@ -770,16 +770,68 @@ def controls(
         rows.append(dict(threshold=threshold, **missed(fold['test'], threshold)))
     return pd.DataFrame(rows).rename_axis('fold')
 
-def control_row(
-    table:pd.DataFrame, # From `controls`
-    miss:float,         # Share of positive images that may be missed, 0–1
-) -> tuple:             # Texts
-    """Misses in all folds, folds above the share that may be missed, false alarms.
+SURE = 1e-9 # a threshold above the score of a truth that no box found
+
+def wrong_text(
+    tests:list,  # Predictions tables of kind `binary`, one per fold
+    thresholds,  # Yes from these probabilities on, one per fold; NaN: from `SURE` on
+    truth:bool,  # Of positive or of negative images?
+    digits:int,  # Decimals
+) -> str:        # Such as `0.060 (0.045 to 0.077; n = 860)`
+    """Share of wrong answers over all folds, with its interval over groups.
+
+    Parameters
+    ----------
+    tests : list
+        Predictions tables of kind `binary`, one per fold
+    thresholds : object
+        Yes from these probabilities on, one per fold; NaN: from `SURE` on
+    truth : bool
+        Of positive or of negative images?
+    digits : int
+        Decimals
+
+    Returns
+    -------
+    str
+        Such as `0.060 (0.045 to 0.077; n = 860)`
+    """
+    said = pd.concat([df.assign(yes=df['probability'] >= at) for df, at in zip(tests, thresholds.fillna(SURE))])
+    some = said[said['truth'].astype(bool) == truth]
+    wrong = some['yes'] != truth
+    limits = limits_text(wrong.mean(), *mean_bootstrap(wrong, some['group']), digits)
+    return f'{limits[:-1]}; n = {len(some)})'
+
+def above_text(
+    table:pd.DataFrame, # From `controls` or `looks`
+    miss:float,         # Share that may be missed, 0–1
+) -> str:               # Such as `1 of 5`
+    """Folds that miss more than they may.
 
     Parameters
     ----------
     table : pd.DataFrame
-        From `controls`
+        From `controls` or `looks`
+    miss : float
+        Share that may be missed, 0–1
+
+    Returns
+    -------
+    str
+        Such as `1 of 5`
+    """
+    return f'{(table["missed"] > miss).sum()} of {len(table)}'
+
+def control_row(
+    folds:list, # Dicts of `valid` and `test`, tables of kind `binary`
+    miss:float, # Share of positive images that may be missed, 0–1
+) -> tuple:     # Texts
+    """Misses in all folds, folds above the share that may be missed, false alarms.
+
+    Parameters
+    ----------
+    folds : list
+        Dicts of `valid` and `test`, tables of kind `binary`
     miss : float
         Share of positive images that may be missed, 0–1
 
@@ -788,9 +840,9 @@ def control_row(
     tuple
         Texts
     """
-    share, n = np.average(table['missed'], weights=table['positives']), table['positives'].sum()
-    above = (table['missed'] > miss).sum()
-    return f'{share:.3f} (n = {n})', f'{above} of {len(table)}', f'{table["alarms"].mean():.2f}'
+    table, tests = controls(folds, miss), [fold['test'] for fold in folds]
+    missed_share, alarms = (wrong_text(tests, table.threshold, *how) for how in ((True, 3), (False, 2)))
+    return missed_share, above_text(table, miss), alarms
 
 def control_rows(
     found:dict,    # Name -> folds, tables of kind `binary`
@@ -810,10 +862,7 @@ def control_rows(
     list
         Rows of text
     """
-    tables = {name: controls(folds, miss) for name, folds in found.items()}
-    return [(name, *control_row(one, miss)) for name, one in tables.items()]
-
-SURE = 1e-9 # a threshold above the score of a truth that no box found
+    return [(name, *control_row(folds, miss)) for name, folds in found.items()]
 
 def looks(
     folds:list,           # Dicts of `valid` and `test`, tables of kind `boxes`
@@ -863,11 +912,11 @@ def looks_text(
         Sentences
     """
     if not found: return 'No network that says where has five folds in the record yet; the code is ready and tested.'
-    return ' '.join(look_text(name, looks(folds, miss), miss) for name, folds in found.items())
+    return ' '.join(look_text(name, folds, miss) for name, folds in found.items())
 
 def look_text(
     name:str,           # Of a network
-    table:pd.DataFrame, # From `looks`
+    folds:list,         # Dicts of `valid` and `test`, tables of kind `boxes`
     miss:float,         # Share of truths that may be missed, 0–1
 ) -> str:               # Sentences
     """How many boxes of one network to look at.
@@ -876,8 +925,8 @@ def look_text(
     ----------
     name : str
         Of a network
-    table : pd.DataFrame
-        From `looks`
+    folds : list
+        Dicts of `valid` and `test`, tables of kind `boxes`
     miss : float
         Share of truths that may be missed, 0–1
 
@@ -886,10 +935,11 @@ def look_text(
     str
         Sentences
     """
-    share, above, _ = control_row(table, miss)
+    table, tests = looks(folds, miss), [found_at(fold['test']) for fold in folds]
+    share = wrong_text(tests, table.threshold, True, 3)
     kept, n = table.threshold.notna().sum(), len(table)
     return (f'{name}: to miss at most {miss:.0%} of the outlines, look at {table.boxes.mean():.1f} boxes per film. '
-            f'Missed {share}, more than promised in {above} folds; no threshold could promise it in {n - kept} of {n}, '
+            f'Missed {share}, more than promised in {above_text(table, miss)} folds; no threshold could promise it in {n - kept} of {n}, '
             'and all boxes were looked at.')
 
 def control_text(
