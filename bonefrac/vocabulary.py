@@ -225,8 +225,10 @@ _FOUND = term_pattern('fractur*, *fracture, *fraktur*, fraktur*, broken, *bruch,
 _SOUND = term_pattern('normal*, healthy, intact, negative, neg, negativ, nonfractur*, unfractur*, unbroken, gesund*, '
                       'unauffällig*, empty, background, unremarkable')
 _DENIED = re.compile(r'\b(?:no|not|non|without|w o|un|ohne|kein|keine|nicht|sine|free of)\b')
-_QUALIFIED = re.compile(r'\b(?:(?:not|non|un|without) (?:displac|union|united|comminut|impact|angulat|healed)\w*'
-                        r'|no (?:displacement|angulation|comminution|impaction))\b')
+_QUALIFIED = re.compile(r'\b(?:(?:not|non|un|without|nicht|ohne) '
+                        r'(?:displac|dislo[ckz]|verschoben|union|united|comminut|impact|angulat|healed)\w*'
+                        r'|no (?:displacement|dislocation|angulation|comminution|impaction))\b')
+_DENIAL = re.compile(rf'{_DENIED.pattern} (?:\w+ ){{0,3}}?(?:{_FOUND.pattern}|{_SOUND.pattern})')
 
 def finding_of(
     name:str,    # Class, folder or column name
@@ -244,9 +246,10 @@ def finding_of(
         True: something was found; False: nothing was; None: the name does not say
     """
     text = _QUALIFIED.sub(' ', words_of(name))
-    found, sound = bool(_FOUND.search(text)), bool(_SOUND.search(text))
-    if found == sound: return None
-    return found != bool(_DENIED.search(text))
+    def said(words): return bool(_FOUND.search(words)), bool(_SOUND.search(words))
+    found, sound = said(_DENIAL.sub(' ', text))
+    if not found and not sound: sound, found = said(text) # all that is said is denied
+    return None if found == sound else found
 
 # %% ../nbs/library/01_vocabulary.ipynb #2abd22af
 _PARTS = dict(train='train, training, trainset, trn, learn',

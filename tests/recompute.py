@@ -232,6 +232,16 @@ def one_change(own, other):
     each = np.concatenate([one.right() - two.right() for one, two in zip(a, b)])
     return each.mean(), *interval(each, [g for fold in a for g in fold.group]), len(each)
 
+def long_start():
+    "What ImageNet weights change after the longest training over five folds, its interval, steps, pixels, films."
+    rows = of_design(recorded(RECORD), labels='reviewed', filter='none', rates='')
+    found = five_folds([row for row in rows if row['weights'] in ('imagenet', 'scratch')])
+    other = {key: (key[0], 'scratch', *key[2:]) for key in found if key[1] == 'imagenet'}
+    key = max((key for key in other if other[key] in found), key=lambda key: int(key[3]))
+    mean, low, high, n = one_change(found[key], found[other[key]])
+    steps = max(int(row['epochs'])*(int(float(row['train_images']))//int(row['batch_size'])) for row in found[key])
+    return [mean, End(low), End(high), f'{steps:,}', key[2]], n
+
 def numbers():
     "Name -> number or list of numbers."
     review = rows_of(RECORD/'labels/review.csv')
@@ -249,6 +259,7 @@ def numbers():
     found['alike'] = alike()
     found['spots'] = spots()
     found['clahe'] = clahe()
+    found['starts'], found['starts n'] = long_start()
     tables = first_fold()
     starts = [paired(tables[arch, 'imagenet', 'none'], tables[arch, 'scratch', 'none'])
               for arch, start, name in tables
@@ -278,8 +289,10 @@ SAID = { # what README.md says -> the names of its numbers
     rf'Trained on reviewed labels {NUMBER} % \({NUMBER} to {NUMBER}\); trained on published labels {NUMBER} % '
     rf'\({NUMBER} to {NUMBER}\), and the same answers against reviewed labels {NUMBER} % \({NUMBER} to {NUMBER}\)':
         lambda f, m: [*f['reviewed'], *f['published'], *f['published on reviewed']],
-    rf'steps: {NUMBER} to {NUMBER} in (\d+) small networks .*? {NUMBER} and {NUMBER}\).*?\| (\d+) \|':
-        lambda f, m: [*f['transfer'], f['transfer networks'], *f['transfer ends'], f['transfer n']],
+    rf'{NUMBER} \({NUMBER} to {NUMBER}\) in one network after ([\d,]+) steps, over five folds at (\d+) pixels; '
+    rf'after \d+ steps {NUMBER} to {NUMBER} in (\d+) small networks on one fold \(n = (\d+); 95 % intervals between '
+    rf'{NUMBER} and {NUMBER}\).*?\| (\d+) \|': lambda f, m: [
+        *f['starts'], *f['transfer'], f['transfer networks'], f['transfer n'], *f['transfer ends'], f['starts n']],
     rf'(\d+) networks at {NUMBER} to {NUMBER} % .*? {NUMBER} and {NUMBER}\)': lambda f, m: f['alike'],
     rf'(\d+) of (\d+) comparisons are beyond chance .*? {NUMBER} and {NUMBER}\), and a test of all '
     r'filters at once finds a difference in (\d+) of (\d+) networks': lambda f, m: f['filters'],

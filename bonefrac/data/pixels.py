@@ -258,8 +258,9 @@ def white_at_zero(
     int
         The highest value of a TIFF of more than 8 bits whose zero is white; 0 for all others
     """
-    if image.format != 'TIFF' or not image.mode.startswith('I') or image.tag_v2.get(262) != 0: return 0
-    return (1 << image.tag_v2.get(258, (16,))[0]) - 1
+    tags = getattr(image, 'tag_v2', {}) # of a TIFF
+    if not image.mode.startswith('I') or tags.get(262) != 0: return 0
+    return (1 << tags.get(258, (16,))[0]) - 1
 
 def decoded_picture(
     path:Path, # Image file that Pillow knows

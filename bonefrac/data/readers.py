@@ -12,7 +12,7 @@ __all__ = ['ALIKE', 'LEFTOVERS', 'NO_LABEL', 'TWO_IMAGES', 'NAMES_FILES', 'NO_CL
            'read_class_folders', 'json_rows', 'polygons_of', 'decoded', 'separator_of', 'with_index', 'announced',
            'read_texts', 'column_map', 'given_columns', 'surest', 'Places', 'CsvRecord', 'check_columns', 'csv_records',
            'is_bare_list', 'named_records', 'ones_completed', 'listed_images', 'add_records', 'listed_row',
-           'used_notes', 'read_csv', 'coco_files', 'CocoFile', 'coco_parts', 'read_coco', 'marked_files',
+           'used_notes', 'read_csv', 'coco_files', 'coco_key', 'CocoFile', 'coco_parts', 'read_coco', 'marked_files',
            'listed_splits', 'image_below', 'MarkedFiles', 'read_marked', 'volume_place', 'volume_told', 'volume_rows',
            'read_volumes', 'listed_below', 'Outlines', 'read_listed', 'dicom_files', 'read_dicom_files', 'kinds_below',
            'folder_reader', 'reader_of']
@@ -86,7 +86,7 @@ def opened(
     height, width = film.grey.shape
     if row['polygons'] and was_turned(row.get('drawn', (0, 0)), width, height):
         w, h = row['drawn']
-        raise ValueError(f'{path}: marked on {w:g} × {h:g} pixels, but the film has {width} × {height}: it was turned')
+        raise ValueError(f'{path}: marked on {w:g} × {h:g} pixels, the film has {width} × {height}: it was turned')
     row = dict(row, width=width, height=height, sharpness=sharpness(film.grey), sha256=file_sha256(path))
     more = dict(frames=film.frames, film_study=film.study)
     return {**row, **header_told(row, film.facts), **more}
@@ -1065,8 +1065,8 @@ def read_texts(
     try:
         mark, text = announced(decoded(path.read_bytes()))
         text = with_index(text)
-        table = pd.read_csv(StringIO(text), sep=mark or separator_of(text), header=None, dtype=str, keep_default_na=False,
-                            skipinitialspace=True)
+        table = pd.read_csv(StringIO(text), sep=mark or separator_of(text), header=None, dtype=str,
+                            keep_default_na=False, skipinitialspace=True)
     except (csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
         raise ValueError(f'{path}: not a CSV file: {str(e).strip()}') from None
     return table.map(str.strip).map(unguarded)
@@ -1250,6 +1250,8 @@ def check_columns(
         The same under their own names
     """
     listed, hint = ', '.join(found), 'say which it is: --columns path=NAME,region=NAME'
+    twice = [name for name, n in Counter(columns).items() if n > 1 and name in CSV_COLUMNS]
+    if twice: raise ValueError(f'two columns say {twice[0]}; found are {listed}; {hint}')
     if 'path' not in columns: raise ValueError(f'no column path; found are {listed}; {hint}')
     says = {'region', 'label', 'annotated'} & set(columns) or any(map(region_named, columns))
     if not says: raise ValueError(f'no column region, label or annotated; found are {listed}; {hint}')
@@ -1493,6 +1495,23 @@ def _coco(path):
     fits = isinstance(content, dict) and {'images', 'annotations', 'categories'} <= set(content)
     return content if fits else {}
 
+def coco_key(
+    id,   # Of an image or a category
+) -> str: # Alike for 1, 1.0 and '1'
+    """An id of COCO as a text.
+
+    Parameters
+    ----------
+    id : object
+        Of an image or a category
+
+    Returns
+    -------
+    str
+        Alike for 1, 1.0 and '1'
+    """
+    return re.sub(r'\.0$', '', str(id))
+
 class CocoFile:
     """Annotations of one JSON file of COCO.
 
@@ -1509,11 +1528,11 @@ class CocoFile:
     ):
         self.reading, self.path, content = reading, path, _coco(path)
         classes = {one['id']: str(one['name']) for one in content['categories']}
-        self.names = {str(key): classes[key] for key in sorted(classes)}
+        self.names = {coco_key(key): classes[key] for key in sorted(classes)}
         self.ids = {key: i for i, key in enumerate(self.names)}
         self.images, self.marks = content['images'], defaultdict(list)
-        self.times = Counter(str(image.get('id')) for image in self.images if isinstance(image, dict))
-        for one in content['annotations']: self.marks[str(one.get('image_id'))].append(one)
+        self.times = Counter(coco_key(image.get('id')) for image in self.images if isinstance(image, dict))
+        for one in content['annotations']: self.marks[coco_key(one.get('image_id'))].append(one)
         self.beside, self.below = Places(path.parent), Places(reading.root)
         lost = sum(len(marks) for key, marks in self.marks.items() if key not in self.times)
         why = f'{lost} of {len(content["annotations"])} annotations name no image of the list and are not used'
@@ -1532,13 +1551,13 @@ class CocoFile:
 
     def marks_of(self, image):
         "Annotations of an image."
-        key = str(image['id'])
+        key = coco_key(image['id'])
         if self.times[key] > 1: raise ValueError(f'{self.times[key]} images have the id {key}')
         return self.marks[key]
 
     def class_of(self, mark):
         "Key of the category of an annotation."
-        key = str(mark.get('category_id'))
+        key = coco_key(mark.get('category_id'))
         if key in self.names: return key
         raise ValueError(f'an annotation has the category {key}, which is not in the list')
 

@@ -103,7 +103,9 @@ def chosen(
     steps = {'of a class that the run does not know': known_answers(asked, card),
              'named like films that the run was trained on': ~names.isin(before),
              'copies of others': asked['name'].isin(distinct(asked)['name'])}
-    notes, kept = [], pd.Series(True, asked.index)
+    silent = not seen and not (Path(run)/'split.csv').is_file()
+    notes = ['the folder does not say which films it was trained on; none was left out for that']*silent
+    kept = pd.Series(True, asked.index)
     for why, step in steps.items():
         lost = int((kept & ~step).sum())
         if lost: notes.append(f'{lost} of {len(asked)} images left out: {why}')

@@ -27,8 +27,9 @@ import pandas as pd
 
 from ..files import check_regular, file_sha256, progress, read_json, shown
 from ..vocabulary import choose
-from ..data.pixels import film_fault, is_image, load_grey, read_film
+from ..data.pixels import IMAGE_SUFFIXES, film_fault, is_image, load_grey, read_film
 from ..data.filters import FILTERS, RESIZES, boxes_in_film, prepared, room_of
+from ..data.readers import files_below, is_leftover
 from ..evaluation.decoding import STRIDES_OF, boxes_decoded, points_of, sigmoid
 from ..data.volumes import no_film, read_volume, volumes_below, why_not, write_projections
 from ..training.architectures import ARCHS
@@ -523,7 +524,8 @@ def image_files(
     check_regular(path)
     if path.is_file(): return [path]
     if not path.is_dir(): raise ValueError(f'{path}: no such file or folder')
-    files = sorted(filter(is_image, path.rglob('*')))
+    below = [file for file in files_below(path) if not is_leftover(file.relative_to(path))]
+    files = [file for file in below if is_image(file) or file.suffix.lower() in IMAGE_SUFFIXES] # links to nothing too
     if not files: raise ValueError(f'{path}: no image in this folder')
     return files
 

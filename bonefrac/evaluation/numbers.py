@@ -186,8 +186,8 @@ def number_metrics(
                   groups=int(df['group'].nunique()), first=first)
     own = 'mae', 'mae_low', 'mae_high'
     shared.update({key: rows[first][key] for key in own})
-    return dict(shared, **{f'{name}_{key}': value for name, row in rows.items() for key, value in row.items()
-                           if key != 'n'})
+    return dict(shared, **{f'{name}_{key}': None if pd.isna(value) else value
+                           for name, row in rows.items() for key, value in row.items() if key != 'n'})
 
 def number_sentence(
     scores:dict, # From `number_metrics`

@@ -255,6 +255,7 @@ def with_limits(
         Texts such as `0.91 (0.85–0.96)`
     """
     def words(row, name):
+        if pd.isna(row[name]): return '–'
         return f'{row[name]:.2f} ({row[name + "_low"]:.2f}–{row[name + "_high"]:.2f})'
     return pd.DataFrame({name: [words(row, name) for _, row in rows.iterrows()] for name in names},
                         rows.index)

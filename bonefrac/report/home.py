@@ -317,8 +317,8 @@ def found_filters(
     """
     whole, small = of_filter(filter_effects(known.record)), known.answers.changes
     table = whole if len(whole) else small
-    first = (f'CLAHE, said to give {CLAIMED:+.2f}, changes accuracy by {spread_text(whole)}, in {clear_text(whole)} clearly. '
-             if len(whole) else '')
+    first = (f'CLAHE, said to give {CLAIMED:+.2f}, changes accuracy by {spread_text(whole)}, '
+             f'in {clear_text(whole)} clearly. ' if len(whole) else '')
     at_once = known.answers.filter_tests.p_holm < .05
     return (f'{first}At {SIZE} pixels (n = {small.n.iloc[0]:.0f}) {clear_text(small)} comparisons are beyond chance '
             f'(95 % intervals between {small.low.min():+.2f} and {small.high.max():+.2f}), and a test of all filters '

@@ -14,8 +14,7 @@ import pandas as pd
 
 from ..evaluation.figures import kept_epoch
 from ..evaluation.seeds import paired_differences
-from .answers import verdict_of
-from .chapters import gain_text, plural
+from .chapters import gain_text
 from .filters import filtered_runs, folds_answered
 
 # %% ../../nbs/library/report/09_starts.ipynb #2c1b016b
@@ -122,7 +121,7 @@ def starts_text(
     """
     last = longest(effects)
     if last.empty: return 'No network was trained from both starts on all five folds yet.'
-    each = '; '.join(f'{row.arch} {gain_text(row)} after {row.steps:,} steps' for row in last.itertuples())
+    each = '; '.join(f'{row.arch} {gain_text(row)} after {row.steps:,} steps' for _, row in last.iterrows())
     return f'Over five folds (n = {last.n.iloc[0]:.0f}) ImageNet weights change accuracy by: {each}.'
 
 def left_text(
@@ -181,7 +180,8 @@ def plot_starts(
         Label set of training and test
     """
     last = {key[0]: starts for key, starts in start_runs(record, labels).items()} # sorted by epochs
-    axes = plt.subplots(1, len(last), figsize=(4.2*len(last), 3.2), layout='constrained', sharey=True, squeeze=False)[1][0]
+    n = len(last)
+    axes = plt.subplots(1, n, figsize=(4.2*n, 3.2), layout='constrained', sharey=True, squeeze=False)[1][0]
     for ax, (arch, starts) in zip(axes, last.items()):
         for start in BOTH:
             curve = curve_of(record, starts[start])

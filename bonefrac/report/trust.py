@@ -799,7 +799,8 @@ def wrong_text(
     said = pd.concat([df.assign(yes=df['probability'] >= at) for df, at in zip(tests, thresholds.fillna(SURE))])
     some = said[said['truth'].astype(bool) == truth]
     wrong = some['yes'] != truth
-    limits = limits_text(wrong.mean(), *mean_bootstrap(wrong, some['group']), digits)
+    low, high = mean_bootstrap(wrong, some['group'])
+    limits = limits_text(wrong.mean(), low, high, digits)
     return f'{limits[:-1]}; n = {len(some)})'
 
 def above_text(
@@ -939,8 +940,8 @@ def look_text(
     share = wrong_text(tests, table.threshold, True, 3)
     kept, n = table.threshold.notna().sum(), len(table)
     return (f'{name}: to miss at most {miss:.0%} of the outlines, look at {table.boxes.mean():.1f} boxes per film. '
-            f'Missed {share}, more than promised in {above_text(table, miss)} folds; no threshold could promise it in {n - kept} of {n}, '
-            'and all boxes were looked at.')
+            f'Missed {share}, more than promised in {above_text(table, miss)} folds; no threshold could promise it in '
+            f'{n - kept} of {n}, and all boxes were looked at.')
 
 def control_text(
     found:dict, # Name -> folds, tables of kind `binary`
