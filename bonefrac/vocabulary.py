@@ -246,7 +246,8 @@ def finding_of(
         True: something was found; False: nothing was; None: the name does not say
     """
     text = _QUALIFIED.sub(' ', words_of(name))
-    def said(words): return bool(_FOUND.search(words)), bool(_SOUND.search(words))
+    def said(words):
+        return bool(_FOUND.search(words)), bool(_SOUND.search(words))
     found, sound = said(_DENIAL.sub(' ', text))
     if not found and not sound: sound, found = said(text) # all that is said is denied
     return None if found == sound else found

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bonefrac.data.polygons import is_box, numbers_of, polygon_of_row, read_label
-from bonefrac.data.readers import csv_records, is_leftover
+from bonefrac.data.readers import csv_records
+from bonefrac.files import is_leftover
 from bonefrac.data.table import image_row, source_name
 from bonefrac.vocabulary import REGION_NAMES, SPLITS, finding_of, regions_of, split_of, words_of
 

@@ -286,7 +286,8 @@ def decoded_picture(
         white = white_at_zero(image)
         image = ImageOps.exif_transpose(deep_luma(image, path) if deep else image)
         grey = image if image.mode.startswith(('I', 'F')) else on_black(image).convert('L')
-        return Picture(white - np.asarray(grey) if white else np.asarray(grey), frames=frames)
+        values = np.asarray(grey)
+        return Picture(white - values if white else values, frames=frames)
 
 def picture_in(
     path:Path, # Image file of one of `FORMATS`

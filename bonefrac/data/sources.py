@@ -34,10 +34,10 @@ from urllib.parse import urlsplit
 import pandas as pd
 from filelock import FileLock
 
-from ..files import (cache_dir, check_limit, check_regular, clear_folder, file_sha256, progress, put_aside,
-                            shown, written, written_folder)
+from ..files import (cache_dir, check_limit, check_regular, clear_folder, file_sha256, files_below, progress,
+                            put_aside, shown, written, written_folder)
 from ..phantom.archive import PHANTOM_VERSION, make_phantoms
-from .readers import files_below, reader_of
+from .readers import reader_of
 from .table import COLUMNS, problems
 
 # %% ../../nbs/library/data/11_sources.ipynb #290ec634

@@ -25,11 +25,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
-from ..files import check_regular, file_sha256, progress, read_json, shown
+from ..files import check_regular, file_sha256, files_below, is_leftover, progress, read_json, shown
 from ..vocabulary import choose
 from ..data.pixels import IMAGE_SUFFIXES, film_fault, is_image, load_grey, read_film
 from ..data.filters import FILTERS, RESIZES, boxes_in_film, prepared, room_of
-from ..data.readers import files_below, is_leftover
 from ..evaluation.decoding import STRIDES_OF, boxes_decoded, points_of, sigmoid
 from ..data.volumes import no_film, read_volume, volumes_below, why_not, write_projections
 from ..training.architectures import ARCHS

@@ -256,7 +256,8 @@ def with_limits(
     """
     def words(row, name):
         if pd.isna(row[name]): return '–'
-        return f'{row[name]:.2f} ({row[name + "_low"]:.2f}–{row[name + "_high"]:.2f})'
+        low, high = row[f'{name}_low'], row[f'{name}_high']
+        return f'{row[name]:.2f} ({low:.2f}–{high:.2f})'
     return pd.DataFrame({name: [words(row, name) for _, row in rows.iterrows()] for name in names},
                         rows.index)
 
