@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 import yaml
 from bs4 import BeautifulSoup
@@ -310,8 +311,14 @@ def drawn(view, number):
     view.wait_for_selector(f'.live-page[data-shown="{number}"]', timeout=120_000)
     if number: view.wait_for_selector(f'.live-page[data-drawn="{number}"]', timeout=120_000)
 
+def one_grey_off(picture, times=16):
+    "A picture, and what other decoders of JPEG may make of it: each pixel at most one grey value off."
+    rng = np.random.default_rng(0)
+    moved = (picture.astype(int) + rng.integers(-1, 2, picture.shape) for _ in range(times))
+    return [picture, *(one.clip(0, 255).astype(np.uint8) for one in moved)]
+
 def answers_in_python(site, live, number):
-    "Percent that the network says of a film of each view, without a browser."
+    "Lowest and highest percent that the network says of a film of each view, without a browser."
     import cv2
     from bonefrac.deploy.browser import probability_of
     from bonefrac.deploy.predict import onnx_network
@@ -319,7 +326,9 @@ def answers_in_python(site, live, number):
     network, answers = onnx_network(site/'live/model.onnx', card), []
     for view in live['views']:
         picture, (x, y) = cv2.imread(str(site/'live'/view['file']), 0), view['films'][number]['at']
-        answers.append(100*probability_of(picture[y:y + view['height'], x:x + view['width']], network, card))
+        film = picture[y:y + view['height'], x:x + view['width']]
+        said = [100*probability_of(one, network, card) for one in one_grey_off(film)]
+        answers.append((min(said), max(said)))
     return answers
 
 def test_a_network_answers_in_the_browser_as_in_python(open_page, site, live):
@@ -335,8 +344,9 @@ def test_a_network_answers_in_the_browser_as_in_python(open_page, site, live):
     seen.append(view.evaluate(BARS))
     numbers = [1 + live['start'][0], steps, steps*len(live['angulations']), 0]
     for shown, number in zip(seen, numbers):
-        # decoders of JPEG differ by a grey value, which is most where the probability is steep
-        assert shown == pytest.approx(answers_in_python(site, live, number), abs=5), number
+        # a grey value is most where the probability is steep: five points, and as much as Python itself moves
+        for percent, (low, high) in zip(shown, answers_in_python(site, live, number)):
+            assert low - 5 <= percent <= high + 5, (number, percent, low, high)
     assert view.faults == []
 
 def test_sliders_move_the_fracture_and_the_probability(open_page, live):
