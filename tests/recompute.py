@@ -132,8 +132,31 @@ def auc(yes, score, weights):
     high, low = np.bincount(order, up), np.bincount(order, down)
     return (high*(np.cumsum(low) - low/2)).sum()/(high.sum()*low.sum())
 
+def overlap(a, b):
+    "Intersection over union of two boxes."
+    sides = [min(a[k + 2], b[k + 2]) - max(a[k], b[k]) for k in range(2)]
+    def area(box): return (box[2] - box[0])*(box[3] - box[1])
+    both = sides[0]*sides[1] if min(sides) > 0 else 0
+    return both/(area(a) + area(b) - both)
+
+def precision(rows, least=.5):
+    "Average precision at 101 recalls; each box, best first, takes the free mark that it overlaps most."
+    found = []
+    for row in rows:
+        free = list(row['truth'])
+        for box in sorted(row['boxes'], key=lambda box: -box[4]):
+            over = [overlap(box, mark) for mark in free]
+            hit = bool(over) and max(over) >= least
+            if hit: free.pop(int(np.argmax(over)))
+            found.append((box[4], hit))
+    hits = np.array([hit for _, hit in sorted(found, key=lambda one: -one[0])]).cumsum()
+    recall = hits/sum(len(row['truth']) for row in rows)
+    best = np.maximum.accumulate((hits/np.arange(1, len(hits) + 1))[::-1])[::-1]
+    at = np.searchsorted(recall, np.linspace(0, 1, 101) - 1e-12)
+    return np.append(best, 0)[at].mean()
+
 def spots():
-    "Whether and where: AUROC, best boxes that are right, the middle of the film, folds, number of images."
+    "Whether and where: AUROC, best boxes that point into a mark, the middle of the film, precision, numbers of films."
     runs = [row for row in recorded(RECORD) if all(row[k] == v for k, v in (
         DESIGN | dict(task='spot', batch_size=row['batch_size'], labels='reviewed', seed='0')).items())]
     parts = [pq.read_table(RECORD/'predictions'/f'{row["run"]}.parquet').to_pydict() for row in runs]
@@ -151,11 +174,11 @@ def spots():
                     for row in there], float)
     middle = np.mean([inside(row, .5, .5) for row in there])
     pointing = interval(hit, [row['group'] for row in there])
-    return [auc(yes, score, np.ones(len(rows))), *map(End, ends), hit.mean(), *map(End, pointing), middle, len(runs),
-            len(rows)]
+    return [auc(yes, score, np.ones(len(rows))), *map(End, ends), hit.mean(), *map(End, pointing), len(there), middle,
+            precision(rows), len(rows)]
 
-def copies():
-    "Points that a copy in training adds, with their interval, and the number of images."
+def copies(part=''):
+    "Accuracy in percent with and without a copy in training, their difference with its interval, numbers of files."
     runs = [row for row in recorded(RECORD) if all(row[k] == v for k, v in (
         DESIGN | dict(split='random', arch='efficientnet_lite0', weights='imagenet', size='96', fold='0', filter='none',
                       labels='published', rates='')).items())]
@@ -166,7 +189,8 @@ def copies():
     tables = [Answers(row) for row in runs]
     held = {*tables[0].name, *Answers(runs[0], 'valid').name}
     trained = {s for name, s in source.items() if name not in held}
-    right = {name: np.mean([dict(zip(t.name, t.right()))[name] for t in tables]) for name in tables[0].name}
+    asked = [name for name in tables[0].name if part in name.split('/')[-3]]
+    right = {name: np.mean([dict(zip(t.name, t.right()))[name] for t in tables]) for name in asked}
     group = dict(zip(tables[0].name, tables[0].group))
     halves = [[n for n in right if (source[n] in trained) == seen] for seen in (True, False)]
     means = [np.mean([right[n] for n in half]) for half in halves]
@@ -175,7 +199,8 @@ def copies():
         sums, counts = group_sums(np.array([right[n] for n in half]), [group[n] for n in half])
         times = np.random.default_rng(k).multinomial(len(sums), np.full(len(sums), 1/len(sums)), 4000)
         draws.append(times @ sums/(times @ counts))
-    return [100*(means[0] - means[1]), *map(End, 100*np.percentile(draws[0] - draws[1], [2.5, 97.5]))], len(right)
+    ends = map(End, 100*np.percentile(draws[0] - draws[1], [2.5, 97.5]))
+    return [*(100*m for m in means), 100*(means[0] - means[1]), *ends, *map(len, halves)]
 
 def first_fold():
     "Answers on the first fold at 96 pixels and 12 epochs: (arch, start, filter) -> seed -> answers."
@@ -198,7 +223,7 @@ def paired(a, b):
     return each.mean(), flip_p(each, groups), ends[0]*ends[-1] > 0, *interval(each, groups)
 
 def alike():
-    "Number of networks like the one that validation prefers, and their lowest and highest accuracy."
+    "Configurations like the one that validation prefers, their networks, and their lowest and highest accuracy."
     rows = [of_design(recorded(RECORD), labels='published', filter='none', rates=rates) for rates in ('', 'equal')]
     configs = [part for own in rows for part in five_folds(own).values()]
     best = max(configs, key=lambda part: np.mean([float(row['valid_accuracy']) for row in part]))
@@ -214,7 +239,8 @@ def alike():
     own = configs.index(best)
     same = {own} | {k for pair, p in zip(pairs, ps) if own in pair and p >= .05 for k in pair}
     accuracy, ends = 100*table[sorted(same)].mean(1), [100*interval(table[k], groups) for k in sorted(same)]
-    return [len(same), accuracy.min(), accuracy.max(), End(np.min(ends)), End(np.max(ends))]
+    networks = {configs[k][0]['arch'] for k in same}
+    return [len(same), len(networks), accuracy.min(), accuracy.max(), End(np.min(ends)), End(np.max(ends))]
 
 def clahe():
     "Lowest and highest change by CLAHE over five folds, number of networks, ends of their intervals, number of films."
@@ -255,7 +281,7 @@ def numbers():
         if choice: found[name], found[f'{name} n'] = percent_of(choice[0])
         if choice: found[f'{name} candidates'] = choice[1]
         if choice and name == 'published': found['published on reviewed'] = percent_of(choice[0], label)[0]
-    found['copies'], found['copies n'] = copies()
+    found['copies'], found['copies of one part'] = copies(), copies('train')[2:]
     found['alike'] = alike()
     found['spots'] = spots()
     found['clahe'] = clahe()
@@ -281,10 +307,12 @@ def numbers():
 NUMBER = r'([+-]?[\d.]+)'
 SAID = { # what README.md says -> the names of its numbers
     rf'\*\*{NUMBER} % \({NUMBER} to {NUMBER}\)\*\* of (\d+) annotated films .*? on (\w+) labels'
-    r'.*?(?:best of (\d+) |one network)':
-        lambda f, m: [*f[m[5]], f[f'{m[5]} n'], m[5], f[f'{m[5]} candidates']],
+    r'.*?(?:takes one of (\d+) networks or their average|one network)':
+        lambda f, m: [*f[m[5]], f[f'{m[5]} n'], m[5], f[f'{m[5]} candidates'] - 1],
     r'\*\*(\d+) of (\d+)\*\* films labelled \*(\w+)\* show the (\w+)': lambda f, m: [*f['labels'], *f['words']],
-    rf'\*\*{NUMBER} points\*\* \({NUMBER} to {NUMBER}\).*?\((\d+) films\)': lambda f, m: [*f['copies'], f['copies n']],
+    rf'\*\*{NUMBER} % against {NUMBER} %\*\*.*? {NUMBER} points \({NUMBER} to {NUMBER}; (\d+) and (\d+) files'
+    rf'.*? {NUMBER} points \({NUMBER} to {NUMBER}; (\d+) and (\d+) files':
+        lambda f, m: [*f['copies'], *f['copies of one part']],
     r'No: (\d+) of (\d+) were changed': lambda f, m: f['changed'],
     rf'Trained on reviewed labels {NUMBER} % \({NUMBER} to {NUMBER}\); trained on published labels {NUMBER} % '
     rf'\({NUMBER} to {NUMBER}\), and the same answers against reviewed labels {NUMBER} % \({NUMBER} to {NUMBER}\)':
@@ -293,13 +321,14 @@ SAID = { # what README.md says -> the names of its numbers
     rf'after \d+ steps {NUMBER} to {NUMBER} in (\d+) small networks on one fold \(n = (\d+); 95 % intervals between '
     rf'{NUMBER} and {NUMBER}\).*?\| (\d+) \|': lambda f, m: [
         *f['starts'], *f['transfer'], f['transfer networks'], f['transfer n'], *f['transfer ends'], f['starts n']],
-    rf'(\d+) networks at {NUMBER} to {NUMBER} % .*? {NUMBER} and {NUMBER}\)': lambda f, m: f['alike'],
+    rf'(\d+) configurations of (\d+) networks at {NUMBER} to {NUMBER} % .*? {NUMBER} and {NUMBER}\)': lambda f, m: f['alike'],
     rf'(\d+) of (\d+) comparisons are beyond chance .*? {NUMBER} and {NUMBER}\), and a test of all '
     r'filters at once finds a difference in (\d+) of (\d+) networks': lambda f, m: f['filters'],
     rf'CLAHE, said to give \+0\.06, changes accuracy by {NUMBER} to {NUMBER} in (\d+) networks over five folds '
     rf'\(95 % intervals between {NUMBER} and {NUMBER}\).*?\| (\d+) \|': lambda f, m: f['clahe'],
-    rf'AUROC {NUMBER} \({NUMBER} to {NUMBER}\); where: the best box is right on {NUMBER} \({NUMBER} to {NUMBER}\) of '
-    rf'the annotated films, the middle of the film on {NUMBER}; (\d+) of 5 folds.*?\| (\d+) \|':
+    rf'AUROC {NUMBER} \({NUMBER} to {NUMBER}\); where: the middle of the best box lies in a marked box on a share of '
+    rf'{NUMBER} \({NUMBER} to {NUMBER}\) of (\d+) annotated films, the middle of the film on {NUMBER}; .*?average '
+    rf'precision is {NUMBER} .*?\| (\d+) \|':
         lambda f, m: f['spots'],
 }
 

@@ -580,8 +580,9 @@ def sources_of(
 def copy_cost(
     record:str|Path,   # Folder of the record
     runs:pd.DataFrame, # Rows of runs of one architecture on one random split
+    part:str='',       # Test images of this shipped part alone; files of the others never have a copy
 ) -> dict:             # From `seen_costs`
-    """What a copy of a test image in training is worth.
+    """Test images with and without a copy in training.
 
     Parameters
     ----------
@@ -589,6 +590,8 @@ def copy_cost(
         Folder of the record
     runs : pd.DataFrame
         Rows of runs of one architecture on one random split
+    part : str, default ''
+        Test images of this shipped part alone; files of the others never have a copy
 
     Returns
     -------
@@ -599,6 +602,7 @@ def copy_cost(
     held = pd.concat([recorded_predictions(record, runs.run.iloc[0], part) for part in ('valid', 'test')])
     trained = {source[name] for name in set(source) - set(held.name)}
     table = mean_correct(recorded_tables(record, runs))
+    table = table[table.name.str.split('/').str[-3].str.contains(part)]
     return seen_costs(table, table.name.map(source).isin(trained))
 
 # %% ../../nbs/library/report/06_chapters.ipynb #a0c41e1c

@@ -86,11 +86,12 @@ class Known:
         "The nested choice on published labels."
         return self.choice('published')
 
-    @cached_property
-    def copies(self) -> dict: # From `seen_costs`
-        "What a copy in training adds on a random split."
+    def copies(self,
+        part:str='', # Test films of this shipped part alone
+    ) -> dict:       # From `copy_cost`
+        "Test films with and without a copy in training, on a random split."
         runs = unchanged(read_record(self.record)).query(SPLIT_RUNS)
-        return copy_cost(self.record, runs[(runs.split == 'random') & (runs.arch == 'efficientnet_lite0')])
+        return copy_cost(self.record, runs[(runs.split == 'random') & (runs.arch == 'efficientnet_lite0')], part)
 
     @property
     def steps(self) -> int: # Of most runs
@@ -134,9 +135,9 @@ def region_number(
     """
     table, _, n = known.on_reviewed or known.on_published
     labels = 'reviewed' if known.on_reviewed else 'published'
-    choice = f'the best of {n} networks and averages, chosen on validation images' if n > 1 else 'one network'
+    choice = f' Each fold takes one of {n - 1} networks or their average, by validation accuracy.' if n > 1 else ''
     return (f'**{percent(seeds_accuracy([table]))}** of {len(table)} annotated films get the right region of six, '
-            f'on {labels} labels; no examination is in both training and test ({choice}).')
+            f'on {labels} labels; no examination is in both training and test.{choice}')
 
 def choice_text(
     known:Known, # Of a record with networks trained on reviewed labels
@@ -193,9 +194,12 @@ def copy_number(
     str
         A sentence in Markdown
     """
-    cost = {name: 100*known.copies[name] for name in ('difference', 'low', 'high')}
-    return (f'**{cost["difference"]:+.0f} points** ({cost["low"]:.0f} to {cost["high"]:.0f}): what a copy (leakage) of '
-            f'a test film in training adds to its accuracy ({known.copies["n"] + known.copies["n_without"]} films).')
+    cost, within = known.copies(), known.copies('train')
+    def points(own): return f'{100*own["difference"]:+.0f} points ({100*own["low"]:+.0f} to {100*own["high"]:+.0f}'
+    return (f'**{100*cost["with_copy_in_training"]:.0f} % against {100*cost["without"]:.0f} %**: accuracy of one small '
+            f'network on test files with and without a copy in training (leakage), {points(cost)}; {cost["n"]} and '
+            f'{cost["n_without"]} files). Part of that may not be the copy: among files of one shipped part it is '
+            f'{points(within)}; {within["n"]} and {within["n_without"]} files).')
 
 def three_numbers(
     known:Known, # Of a record
@@ -231,7 +235,8 @@ def found_labels(
         Sentence, number of images
     """
     changed, n = (known.review.verdict == 'changed').sum(), len(known.review)
-    return f'{"No" if changed else "Yes"}: {changed} of {n} were changed when every film was read again', n
+    return (f'{"No" if changed else "Yes"}: {changed} of {n} were changed when a model that sees images read every '
+            f'film again, in four passes'), n
 
 def found_region(
     known:Known, # Of a record
@@ -295,10 +300,11 @@ def found_best(
     crossed, best = known.answers.crossed, known.answers.best
     pairs = known.answers.pairs.query('p_flips >= .05 and (a == @best or b == @best)')
     top = crossed.loc[sorted({best, *pairs.a, *pairs.b})]
-    return (f'{"No clear winner: "*(len(top) > 1)}{plural(len(top), "network")} at {100*top.accuracy.min():.1f} to '
-            f'{100*top.accuracy.max():.1f} % on published labels (95 % intervals between {100*top.low.min():.1f} and '
-            f'{100*top.high.max():.1f}), the one that validation prefers and what cannot be told from it'
-            ), int(crossed.n.iloc[0])
+    networks = plural(top.index.str.split(',').str[0].nunique(), 'network')
+    return (f'{"No clear winner: "*(len(top) > 1)}{plural(len(top), "configuration")} of {networks} at '
+            f'{100*top.accuracy.min():.1f} to {100*top.accuracy.max():.1f} % on published labels (95 % intervals '
+            f'between {100*top.low.min():.1f} and {100*top.high.max():.1f}). Validation prefers one of them, and the '
+            f'others cannot be told from it'), int(crossed.n.iloc[0])
 
 def found_filters(
     known:Known, # Of a record
@@ -344,9 +350,11 @@ def found_spots(
     _, rows = most_complete(runs)
     table = spot_table(known.record, rows)
     whether, where = binary_metrics(presence(table)), detection_metrics(table)
-    return (f'Whether: AUROC {interval_words(whether, "auroc")}; where: the best box is right on '
-            f'{interval_words(where, "pointing")} of the annotated films, the middle of the film on '
-            f'{where["pointing_centre_prior"]:.2f}; {len(rows)} of {rows.folds.iloc[0]} folds'), len(table)
+    return (f'Whether something is annotated (not: fractured): AUROC {interval_words(whether, "auroc")}; where: the '
+            f'middle of the best box lies in a marked box on a share of {interval_words(where, "pointing")} of '
+            f'{presence(table).truth.sum():.0f} annotated films, the middle of the film on '
+            f'{where["pointing_centre_prior"]:.2f}; where half of the box has to fit, average precision is '
+            f'{interval_words(where, "ap50")}'), len(table)
 
 FINDINGS = {
     'Are the labels right?': (found_labels, 'study/01_data.ipynb#are-the-labels-right'),
@@ -397,9 +405,9 @@ def abstract_text(
                    'learning, and to say how sure each of its answers is.',
         'Materials and methods': f'Retrospective and exploratory, on one public archive. All {films} annotated films '
                    f'of {crossed.groups.iloc[0]:.0f} inferred examinations were used, in five folds that keep '
-                   'examinations together. Every choice was made on validation images. Labels were read again by four '
-                   'passes of a model that reads images, not by radiologists. Intervals resample examinations; p '
-                   'values are adjusted.',
+                   'examinations together. Choices were made on validation images; the criterion of the last one was '
+                   'changed after its test result was known. Labels were read again by four passes of a model that '
+                   'reads images, not by radiologists. Intervals resample examinations; p values are adjusted.',
         'Results': '\n\n' + three_numbers(known) + '\n',
         'Conclusion': 'Small networks name the region of a film from this archive. How well is limited by its '
                       'labels and inflated by splits that ignore copies. Nothing here detects fractures, and nothing '
