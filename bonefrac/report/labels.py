@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['FULL_SIZE', 'PROTOCOLS', 'AVERAGE', 'changed_labels', 'plot_changes', 'most_moved', 'labels_text', 'rescored',
-           'with_verdict', 'between_neighbours', 'of_shared_design', 'of_main_design', 'named_runs', 'labelled_runs',
-           'label_tables', 'label_scores', 'retrained_gain', 'fold_parts', 'with_average', 'candidate_pairs',
-           'nested_choice', 'large_networks', 'mean_valid', 'remaining_errors', 'remaining_text']
+           'with_verdict', 'between_neighbours', 'on_changed_labels', 'of_shared_design', 'of_main_design',
+           'named_runs', 'labelled_runs', 'label_tables', 'label_scores', 'retrained_gain', 'fold_parts',
+           'with_average', 'candidate_pairs', 'nested_choice', 'large_networks', 'mean_valid', 'remaining_errors',
+           'remaining_text']
 
 # %% ../../nbs/library/report/07_labels.ipynb #a8b7e50a
 from itertools import combinations
@@ -22,7 +23,7 @@ from ..evaluation.predictions import accuracy, correct, pool_folds
 from ..evaluation.seeds import paired_differences, seeds_accuracy
 from ..experiment.record import read_record, recorded_predictions, unchanged
 from .answers import BAR, SHARED, SIZE, Answers, five_folds, run_label
-from .chapters import gain_text, mean_prediction, score_text
+from .chapters import gain_text, mean_prediction, score_text, share_text
 
 # %% ../../nbs/library/report/07_labels.ipynb #4f7225b2
 def changed_labels(
@@ -174,6 +175,37 @@ def between_neighbours(
     """
     place = {name: k for k, name in enumerate(limb)}
     return (wrong.truth.map(place) - wrong.predicted.map(place)).abs() == 1
+
+def on_changed_labels(
+    wrong:pd.DataFrame,  # From `with_verdict`, on reviewed labels
+    review:pd.DataFrame, # From `read_review`, with the column `verdict`
+) -> str:                # Sentences
+    """How many errors are on labels that a review changed, and which label the answers support there.
+
+    Parameters
+    ----------
+    wrong : pd.DataFrame
+        From `with_verdict`, on reviewed labels
+    review : pd.DataFrame
+        From `read_review`, with the column `verdict`
+
+    Returns
+    -------
+    str
+        Sentences
+    """
+    (old, new, n), counts = most_moved(review), review.verdict.value_counts()
+    if 'changed' not in counts: return 'No label was changed.'
+    own = wrong[wrong.verdict == 'changed']
+    published = own.name.map(review.set_index(review.name.str.split('/').str[-1]).published)
+    usual = ((published == old) & (own.truth == new)).sum()
+    kept = (wrong.verdict == 'confirmed').sum()
+    return (f'{share_text(len(own), len(wrong))} are on labels that the review changed: '
+            f'{share_text(len(own), counts.changed)} of those, and '
+            f'{share_text(kept, counts.get("confirmed", 0))} of the confirmed ones. In '
+            f'{(own.predicted == published).sum()} the answer is the published label. Answers contradict '
+            f'{usual} of {n} changes of {old} to {new}, and {len(own) - usual} of the {counts.changed - n} others: '
+            'there either may be wrong.')
 
 # %% ../../nbs/library/report/07_labels.ipynb #ad5d82ed
 def of_shared_design(
