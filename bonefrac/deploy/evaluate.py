@@ -17,7 +17,7 @@ from ..audit.manifests import audited
 from ..data.groups import distinct
 from ..data.sources import load_images
 from .predict import predict, read_card
-from ..evaluation.detection import interval_words
+from ..evaluation.detection import SCORE_NAMES, interval_words
 from ..evaluation.judge import scores, threshold_of
 from ..evaluation.predictions import binary_table, boxes_table, numbers_table, predictions_table
 from ..experiment.run import read_predictions, read_run
@@ -372,4 +372,5 @@ def beside_own(
             if isinstance(value, (int, float)) and not name.endswith(('_low', '_high'))]
     both = {'these films': found.scores, "the run's own test part": found.own}
     def words(scores): return [score_words(scores, name) for name in kept]
-    return pd.DataFrame({title: words(one) for title, one in both.items()}, kept)
+    return pd.DataFrame({title: words(one) for title, one in both.items()},
+                        [SCORE_NAMES.get(name, name) for name in kept])

@@ -154,7 +154,7 @@ def area_gain(
     less:pd.DataFrame, # Of the same images, such as of the film alone
     n_boot:int=1000,   # Number of resamples of whole groups
     seed:int=0,        # Of the resamples
-) -> dict:             # gain, low, high: difference of the areas with its 95 % interval
+) -> dict:             # gain, low, high, n: difference of the areas with its 95 % interval, number of images
     """How much larger one area under the ROC curve is than another, paired.
 
     Parameters
@@ -171,7 +171,7 @@ def area_gain(
     Returns
     -------
     dict
-        gain, low, high: difference of the areas with its 95 % interval
+        gain, low, high, n: difference of the areas with its 95 % interval, number of images
     """
     more, less = matched(more, less)
     truth = more.truth.to_numpy(bool)
@@ -179,7 +179,7 @@ def area_gain(
     def gain(weights): return area(more, weights) - area(less, weights)
     draws = weighted_draws(more['group'], gain, n_boot, seed)
     low, high = percentile_interval(draws)
-    return dict(gain=float(gain(np.ones((1, len(truth))))[0]), low=low, high=high)
+    return dict(gain=float(gain(np.ones((1, len(truth))))[0]), low=low, high=high, n=len(truth))
 
 # %% ../../nbs/library/evaluation/14_gains.ipynb #953d8dca
 def matching_cells(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SCORES', 'IN_SPACE', 'weighted_mean', 'slope_of', 'error_and_slopes', 'limits_of', 'number_scores', 'by_number',
            'number_metrics', 'number_sentence', 'plot_numbers', 'margins_of', 'covered', 'kappa_draws',
-           'weighted_kappa', 'third_side', 'third_angle', 'both_views']
+           'weighted_kappa', 'kappa_gain', 'third_side', 'third_angle', 'both_views']
 
 # %% ../../nbs/library/evaluation/12_numbers.ipynb #13c41b95
 import matplotlib.pyplot as plt
@@ -342,6 +342,39 @@ def weighted_kappa(
     def kappas(weights): return kappa_draws(truth, said, weights)
     low, high = limits_of(weighted_draws(groups, kappas, n_boot))
     return dict(kappa=float(kappas(np.ones((1, len(truth))))[0]),
+                low=low, high=high, n=len(truth))
+
+def kappa_gain(
+    truth,           # Grades as numbers, length n
+    one,             # Grades that one way says, length n
+    other,           # Grades that another way says, length n
+    groups,          # Group of each row, length n
+    n_boot:int=2000, # Number of resamples
+) -> dict:           # difference, low, high, n
+    """Weighted kappa of one way minus that of another on the same rows, with its paired interval over groups.
+
+    Parameters
+    ----------
+    truth : object
+        Grades as numbers, length n
+    one : object
+        Grades that one way says, length n
+    other : object
+        Grades that another way says, length n
+    groups : object
+        Group of each row, length n
+    n_boot : int, default 2000
+        Number of resamples
+
+    Returns
+    -------
+    dict
+        difference, low, high, n
+    """
+    truth, one, other = (np.asarray(grades, float) for grades in (truth, one, other))
+    def gains(weights): return kappa_draws(truth, one, weights) - kappa_draws(truth, other, weights)
+    low, high = limits_of(weighted_draws(groups, gains, n_boot))
+    return dict(difference=float(gains(np.ones((1, len(truth))))[0]),
                 low=low, high=high, n=len(truth))
 
 # %% ../../nbs/library/evaluation/12_numbers.ipynb #a53736b2

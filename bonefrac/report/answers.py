@@ -733,10 +733,11 @@ def _phantom_row(row):
     return f'| {row.network} | {_score(row.home)} | {_score(row.abroad)} | {change}, {seeds}, p = {gain.p_holm:.2g} |'
 
 PHANTOM_NOTE = (
-    'Means of {runs} seeds at {size} pixels with 95 % intervals over subjects or examinations; the last column is that '
-    'of the chapter on [transfer](study/12_transfer.ipynb), with p by a permutation test over examinations, adjusted '
-    'for all starts there. From any weights the recipe trains early layers more slowly than from scratch, which is '
-    'part of the differences in the last column.')
+    'Means at {size} pixels, of three seeds where nothing else is said, with 95 % intervals over subjects or '
+    'examinations; seeds that an earlier version of the recipe stopped early are left out. The last column is that of '
+    'the chapter on [transfer](study/12_transfer.ipynb), with p by a permutation test over examinations, adjusted for '
+    'all starts there. Runs after phantoms had more steps in all, and train early layers more slowly than runs from '
+    'scratch; either may explain part of that column.')
 
 def phantom_findings(
     scores:pd.DataFrame, # From `phantom_scores`
@@ -758,4 +759,4 @@ def phantom_findings(
              f'on real images, n = {last.abroad["n"]}',
              f'real images after phantoms against real images alone, n = {last.gain.n:.0f}']
     lines = [f'| {" | ".join(heads)} |', '|---|---|---|---|', *map(_phantom_row, scores.itertuples())]
-    return '\n'.join([*lines, '', PHANTOM_NOTE.format(runs=last.home['runs'], size=SIZE)])
+    return '\n'.join([*lines, '', PHANTOM_NOTE.format(size=SIZE)])

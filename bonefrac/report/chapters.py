@@ -1150,7 +1150,7 @@ def accuracy_verdict(
     tuple
         `reproduced`, `not reproduced` or `open`, and the evidence
     """
-    if own is None: return 'open', 'no run at 224 px from the published start'
+    if own is None: return 'open', 'no run by the published protocol at 224 px from the published start'
     limits, trained = f'{own["low"]:.2f} to {own["high"]:.2f}', plural(own['runs'], 'seed')
     evidence = f'ours {own["accuracy"]:.3f} ({limits}) at 224 px, {trained}, n = {own["n"]}'
     if own['failed']:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PLACES', 'SEES', 'SHOWN', 'simulated_films', 'Trial', 'area_row', 'place_rows', 'told_of_places', 'trial_rows',
            'gain_row', 'trial_gains', 'plot_areas', 'calibrated_logit', 'network_limits', 'network_rows', 'span',
-           'gain_text', 'inside', 'shown_rows']
+           'change_text', 'gain_text', 'inside', 'shown_rows']
 
 # %% ../../nbs/library/report/16_records.ipynb #dcc96e72
 from functools import cached_property
@@ -230,7 +230,7 @@ def gain_row(
     computed:float,    # What the gain must be
     n_boot:int=500,    # Number of bootstrap resamples
     **told,            # Columns that say what it is
-) -> dict:             # `told`; gain, low, high, computed
+) -> dict:             # `told`; gain, low, high, n, computed
     """A gain as it was found, and as it must be.
 
     Parameters
@@ -249,7 +249,7 @@ def gain_row(
     Returns
     -------
     dict
-        `told`; gain, low, high, computed
+        `told`; gain, low, high, n, computed
     """
     return dict(**told, **area_gain(more, less, n_boot), computed=computed)
 
@@ -257,7 +257,7 @@ def trial_gains(
     plain:Trial,    # Where scanners tell nothing
     ward:Trial,     # Where fractures are filmed at the trauma ward
     n_boot:int=500, # Number of bootstrap resamples
-) -> pd.DataFrame:  # place; gain, low, high, computed: of film and record over the film alone
+) -> pd.DataFrame:  # place; gain, low, high, n, computed: of film and record over the film alone
     """What the record adds to the film.
 
     Parameters
@@ -272,7 +272,7 @@ def trial_gains(
     Returns
     -------
     pd.DataFrame
-        place; gain, low, high, computed: of film and record over the film alone
+        place; gain, low, high, n, computed: of film and record over the film alone
     """
     def row(place, tables, must):
         computed = must['both'] - must['film']
@@ -423,6 +423,30 @@ def span(
     """
     return f'{value:.3f} ({low:.3f} to {high:.3f})'
 
+def change_text(
+    gain:float, # Of a score
+    low:float,  # Of its interval
+    high:float, # Of its interval
+) -> str:       # `better by 0.026 (0.023 to 0.029)`
+    """A gain or a loss with its interval.
+
+    Parameters
+    ----------
+    gain : float
+        Of a score
+    low : float
+        Of its interval
+    high : float
+        Of its interval
+
+    Returns
+    -------
+    str
+        `better by 0.026 (0.023 to 0.029)`
+    """
+    if gain < 0: return f'worse by {span(-gain, -high, -low)}'
+    return f'better by {span(gain, low, high)}'
+
 def gain_text(
     gains:pd.DataFrame, # From `trial_gains`
 ) -> str:
@@ -433,12 +457,14 @@ def gain_text(
     gains : pd.DataFrame
         From `trial_gains`
     """
-    rows = gains.set_index('place')[['gain', 'low', 'high']]
-    plain, ward, matched, moved = (span(*rows.loc[name]) for name in PLACES.values())
-    allowed = gains.computed[0]
-    return (f'A record whose graph is known adds {plain} to the area under the ROC curve of the film; the graph '
-            f'allows {allowed:.3f}. With a scanner that only tells where somebody was sent it adds {ward}. Among '
-            f'patients of equal age and scanner the same answers gain {matched}, and at another hospital {moved}.')
+    rows = gains.set_index('place')
+    plain, ward, matched, moved = (change_text(*rows.loc[name, ['gain', 'low', 'high']]) for name in PLACES.values())
+    n = rows.n.astype(int)
+    return (f'In simulated patients (n = {n.iloc[0]:,} per hospital) a record whose graph is known makes the area '
+            f'under the ROC curve of the film {plain}; the graph allows {gains.computed[0]:.4f}. With a scanner that '
+            f'only tells where somebody was sent it is {ward}. Among patients matched by age and scanner (n = '
+            f'{n[PLACES["matched"]]:,}) the same answers are {matched} than the film alone, and at another hospital '
+            f'{moved}.')
 
 def inside(
     rows:pd.DataFrame, # With low, high and computed

@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['TESTED', 'PUBLISHED', 'SCORES', 'PARTS_CLAIMED', 'SMALL', 'WHOLE', 'published_scores', 'reference_runs', 'our_scores',
-           'accuracy_verdicts', 'beside', 'opening_text', 'open_text', 'recipe_claims', 'clahe_claim', 'best_claim',
-           'clahe_verdict', 'effect_claims', 'data_claims', 'overfitting_claim', 'said_claims', 'claims_table']
+           'as_published', 'accuracy_verdicts', 'beside', 'smaller_runs', 'opening_text', 'open_text', 'recipe_claims',
+           'clahe_claim', 'best_claim', 'clahe_verdict', 'effect_claims', 'data_claims', 'overfitting_claim',
+           'said_claims', 'claims_table']
 
 # %% ../../nbs/library/report/13_replication.ipynb #444fb4bb
 from pathlib import Path
 
 import pandas as pd
 
+from ..audit.review import read_review
 from ..evaluation.comparisons import holm
 from ..evaluation.intervals import wilson
 from ..evaluation.predictions import pool_folds
@@ -23,6 +25,7 @@ from .chapters import (
     record_manifest, recorded_tables, score_text, with_keys)
 from .filters import CLAIMED, filter_effects, of_filter
 from .labels import labelled_runs
+from .starts import start_effects, starts_text
 
 # %% ../../nbs/library/report/13_replication.ipynb #d4154f0e
 TESTED = 83 # annotated images of the published test part
@@ -89,11 +92,23 @@ def our_scores(
         rows.append(dict(zip(keys, key), failed=failed, **score))
     return pd.DataFrame(rows, columns=[*keys, 'failed', *SCORES])
 
-def _like_published(ours, name):
-    "Row of `our_scores` from the published start at the published 224 pixels, or None."
-    found = ours[(ours.arch == name) & (ours['size'] == 224)]
-    found = found[found.weights == PUBLISHED[name][2]]
-    return found.iloc[0] if len(found) else None
+def as_published(
+    ours:pd.DataFrame, # From `our_scores`
+) -> pd.Series:        # bool per row
+    """Which rows have the published 224 pixels and the published start.
+
+    Parameters
+    ----------
+    ours : pd.DataFrame
+        From `our_scores`
+
+    Returns
+    -------
+    pd.Series
+        bool per row
+    """
+    started = ours.arch.map({name: start for name, (_, _, start) in PUBLISHED.items()})
+    return (ours['size'] == 224) & (ours.weights == started)
 
 def accuracy_verdicts(
     ours:pd.DataFrame, # From `our_scores`
@@ -113,10 +128,9 @@ def accuracy_verdicts(
     pd.DataFrame
         One row per model: verdict, evidence
     """
-    rows = {}
+    own, rows = {row.arch: row._asdict() for row in ours[as_published(ours)].itertuples(index=False)}, {}
     for row in published_scores().itertuples():
-        own, name = _like_published(ours, row.Index), row.Index
-        rows[name] = accuracy_verdict((row.low, row.high), own, majority)
+        rows[row.Index] = accuracy_verdict((row.low, row.high), own.get(row.Index), majority)
     return pd.DataFrame(rows, index=['verdict', 'evidence']).T
 
 # %% ../../nbs/library/report/13_replication.ipynb #0c082494
@@ -124,8 +138,8 @@ def _limits(table): return table.low.map('{:.2f}'.format) + ' to ' + table.high.
 
 def beside(
     ours:pd.DataFrame, # From `our_scores`
-) -> pd.DataFrame:     # One row per model, start and size of ours, as texts; `open` where there is no run
-    """Published accuracies and ours.
+) -> pd.DataFrame:     # One row per published model, as texts; `open` where there is no run
+    """Published accuracies, and ours of the published size and start.
 
     Parameters
     ----------
@@ -135,26 +149,44 @@ def beside(
     Returns
     -------
     pd.DataFrame
-        One row per model, start and size of ours, as texts; `open` where there is no run
+        One row per published model, as texts; `open` where there is no run
     """
-    told, own = published_scores(), ours.set_index('arch')
+    told, own = published_scores(), ours[as_published(ours)].set_index('arch')
     theirs = pd.DataFrame({
         'published': told.published.map('{:.2f}'.format),
         'of 83': told.images, '95 %': _limits(told),
         'start, published': told.start})
     mine = pd.DataFrame({
         'ours': own.accuracy.map('{:.3f}'.format),
-        '95 %, ours': _limits(own), 'seeds': own.runs, 'n': own.n,
-        'px': own['size'], 'start, ours': own.weights}).astype(str)
-    named = [*told.index, *own.index.unique().difference(told.index)]
-    both = theirs.astype(str).join(mine, how='outer').loc[named].rename_axis('model').reset_index()
-    return both.fillna({**dict.fromkeys(theirs, ''), **dict.fromkeys(mine, 'open')})
+        '95 %, ours': _limits(own), 'seeds': own.runs, 'n': own.n}).astype(str)
+    return theirs.astype(str).join(mine).fillna('open').rename_axis('model').reset_index()
+
+def smaller_runs(
+    ours:pd.DataFrame, # From `our_scores`
+) -> pd.DataFrame:     # One row per network, start and size, as texts
+    """Ours of another size, start or network than the published ones.
+
+    Parameters
+    ----------
+    ours : pd.DataFrame
+        From `our_scores`
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per network, start and size, as texts
+    """
+    own = ours[~as_published(ours)].sort_values('accuracy', ascending=False)
+    return pd.DataFrame({
+        'model': own.arch, 'start': own.weights, 'px': own['size'].map(str),
+        'accuracy': own.accuracy.map('{:.3f}'.format), '95 %': _limits(own),
+        'seeds': own.runs.map(str), 'n': own.n.map(str)}).reset_index(drop=True)
 
 # %% ../../nbs/library/report/13_replication.ipynb #bf7b3b7c
 def opening_text(
     judged:pd.DataFrame, # From `accuracy_verdicts`
 ) -> str:                # Markdown
-    """How many of the published accuracies are reproduced, and why the others are open.
+    """How many of the published accuracies have a verdict, which, and why the others are open.
 
     Parameters
     ----------
@@ -166,9 +198,10 @@ def opening_text(
     str
         Markdown
     """
-    done = judged.verdict == 'reproduced'
-    text = (f'**{done.sum() or "None"} of {len(judged)} published '
-            'accuracies is reproduced so far.**')
+    done, judged_at_all = judged.verdict == 'reproduced', judged.verdict != 'open'
+    text = (f'**{judged_at_all.sum() or "None"} of {len(judged)} published '
+            'accuracies has a verdict so far, on published labels'
+            f'{f"; {done.sum()} reproduced" if judged_at_all.any() else ""}.**')
     why = judged[~done].groupby('evidence', sort=False).groups
     lines = [f'- {", ".join(names)}: {evidence}.'
              for evidence, names in why.items()]
@@ -193,16 +226,12 @@ def open_text(
         Markdown, one point per reason
     """
     missing = ', '.join(sorted(set(PUBLISHED) - set(ours.arch)))
-    small = sorted({str(size) for size in ours['size'] if size < 224})
     scratch = set(ours[ours.weights == 'scratch'].arch) & set(PUBLISHED)
     scratch = ', '.join(sorted(scratch - {'custom_cnn'}))
     lines = ['Always the most frequent region would score '
              f'{majority:.3f}; of our {ours.runs.sum()} trainings '
              f'{ours.failed.sum()} did no better.']
     if missing: lines.append(f'{missing}: no run yet.')
-    if small:
-        lines.append('The published images are 224 px wide; '
-                     f'ours include {", ".join(small)} px.')
     if scratch:
         lines.append(f'{scratch} start from random weights here '
                      'and from ImageNet weights there. A lower figure '
@@ -342,8 +371,8 @@ def effect_claims(
     kinds = ('each went on with the weights of the one before. '
              'Ours: p < .05 and one sign in all seeds '
              f'in {len(clear(filters))} of {len(filters)} pairs')
-    learned = ('in other networks than the published: '
-               f'{_each(transfer, "arch") or "no run yet"}')
+    learned = (f'in other networks than the published. {starts_text(start_effects(answers.record))} '
+               f'On the first fold, 96 px, published labels, few steps: {_each(transfer, "arch") or "no run yet"}')
     helps = 'transfer learning helps', effect_verdict(transfer), learned
     filtered = 'filters differ', 'not testable', kinds
     return [clahe_verdict(answers), helps, best_claim(answers.small), filtered]
@@ -368,6 +397,7 @@ def data_claims(
         Rows of claim, verdict, evidence
     """
     part = record_manifest(record, 'shipped', data).groupby('split')
+    right = read_review(Path(record)/'labels'/'review.csv').reviewed.value_counts()
     audit = Path(record)/'audit'
     flow = pd.read_csv(audit/'flow.csv').set_index('count')
     twice = (pd.read_csv(audit/'labels.csv').problem == 'several class ids').sum()
@@ -375,6 +405,7 @@ def data_claims(
     unused = (flow.loc['images'] - flow.loc['annotated images'])['all']
     counts, sizes = part.get_group('train').region.value_counts(), part.size()
     held, most, least = f'{sizes["valid"]} and {sizes["test"]}', counts.iloc[0], counts.iloc[-1]
+    uneven = most > 2*least, right.iloc[0] > 2*right.iloc[-1]
     def seen(same): return 'reproduced' if same else 'not reproduced'
     return [
         ('1,807 training images', seen(images == 1807),
@@ -382,8 +413,9 @@ def data_claims(
         ('173 validation and 83 test images', seen(held == '173 and 83'), held),
         ('class id 3 is left out', 'followed',
          f'{twice} images carry it beside id 4 and count once here'),
-        ('class imbalance is a challenge', 'seen' if most > 2*least else 'not seen',
-         f'training images: {counts.index[0]} {most}, {counts.index[-1]} {least}'),
+        ('class imbalance is a challenge', {(True, True): 'seen', (True, False): 'by wrong labels'}.get(uneven, 'not seen'),
+         f'training images as published: {counts.index[0]} {most}, {counts.index[-1]} {least}; on reviewed labels a '
+         f'region has {right.iloc[-1]} to {right.iloc[0]} of {right.sum()} sources'),
         ('fractures are detected', 'not testable',
          f'labels name regions; {unused:,} images without an annotation are not used')]
 
