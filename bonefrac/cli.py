@@ -1058,8 +1058,9 @@ def predict(
         Write one page with films, boxes, maps and probabilities to this HTML file
     """
     from bonefrac.deploy.predict import predict as predict_images, read_card
-    from bonefrac.files import written
+    from bonefrac.files import check_file, written
     card, missing = read_card(run), [path for path in paths if not Path(path).exists()]
+    for file in filter(None, (out, html)): check_file(file)
     if missing: raise ValueError(f'{missing[0]}: no such file or folder')
     table = predict_images(paths if len(paths) > 1 else paths[0], run)
     if out:
@@ -1069,7 +1070,8 @@ def predict(
     content = dict(run=run, says=card['says'], **told, images=_records(table))
     faults, page = table.attrs['problems'], f'page: {_short(html)}' if html else None
     text = _lines(_answers_text(table), beside_answers(table, card), shown(card['says'], '\n'), page)
-    return Result(text, dict(content, problems=faults), remarks=_set_aside(faults))
+    notes = table.attrs['notes']
+    return Result(text, dict(content, problems=faults, notes=notes), remarks=(*map(shown, notes), *_set_aside(faults)))
 
 # %% ../nbs/library/02_cli.ipynb #e1a7c302
 @command('bonefrac evaluate my-films/ runs/NAME --out evaluation')

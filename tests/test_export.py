@@ -9,6 +9,7 @@ from packaging.requirements import Requirement
 
 from bonefrac.cli import main
 from bonefrac.data.sources import load_images
+from bonefrac.deploy.evaluate import chosen
 from bonefrac.deploy.export import PACKAGES, export, write_onnx
 from bonefrac.deploy.predict import onnx_network, predict, torch_network
 from bonefrac.experiment.config import run_config
@@ -108,6 +109,13 @@ def test_a_run_without_torch_says_what_is_missing(bare, run, films):
     done = bare('predict', str(films[0]), str(run))
     assert (done.returncode, done.stdout, done.stderr.count('\n')) == (1, '', 1)
     assert 'torch is not installed; pip install bonefrac' in done.stderr
+
+def test_an_export_knows_which_films_its_run_has_seen(run, exported):
+    images = load_images('phantom:72')
+    by_run, by_export = chosen(images, run), chosen(images, exported)
+    assert set(by_run.films.name) == set(by_export.films.name) == set(read_predictions(run).name)
+    assert by_run.notes == by_export.notes and 'named like films that the run was trained on' in by_run.notes[0]
+    assert not any(name in (exported/'card.json').read_text() for name in images.name)
 
 def test_the_command_exports_and_says_what_it_found(call, run, tmp_path):
     done = call('bonefrac', 'export', str(run), '--out', 'small', cwd=tmp_path)

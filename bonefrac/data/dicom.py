@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['HEADER', 'NEEDED', 'NAMED', 'DEFLATED', 'BEFORE_META', 'is_windowed', 'shown_range', 'kept_text', 'row_spacing',
            'told', 'study_key', 'Picture', 'class_of', 'deflated_from', 'check_inflated', 'needed_of', 'first_frame',
-           'shown_values', 'read_dicom']
+           'padding', 'shown_values', 'read_dicom']
 
 # %% ../../nbs/library/data/00_dicom.ipynb #6bae988e
 import hashlib
@@ -74,7 +74,7 @@ NEEDED = ( # elements that pixels need
     'Rows Columns SamplesPerPixel PlanarConfiguration BitsAllocated BitsStored HighBit PixelRepresentation '
     'NumberOfFrames PixelData FloatPixelData DoubleFloatPixelData ExtendedOffsetTable ExtendedOffsetTableLengths '
     'RescaleSlope RescaleIntercept ModalityLUTSequence VOILUTSequence VOILUTFunction WindowCenter WindowWidth '
-    'PresentationLUTShape PixelPaddingValue PixelAspectRatio RedPaletteColorLookupTableDescriptor '
+    'PresentationLUTShape PixelPaddingValue PixelPaddingRangeLimit PixelAspectRatio RedPaletteColorLookupTableDescriptor '
     'GreenPaletteColorLookupTableDescriptor BluePaletteColorLookupTableDescriptor RedPaletteColorLookupTableData '
     'GreenPaletteColorLookupTableData BluePaletteColorLookupTableData SegmentedRedPaletteColorLookupTableData '
     'SegmentedGreenPaletteColorLookupTableData SegmentedBluePaletteColorLookupTableData').split()
@@ -288,15 +288,42 @@ def first_frame(
     if 'missing dependencies' not in reason: raise ValueError(f'pixels cannot be decoded ({syntax}): {reason[:200]}')
     raise ValueError(f"pixels are compressed ({syntax}), and the decoder is missing: pip install 'bonefrac[dicom]'")
 
-def shown_values(
-    ds,          # `pydicom.Dataset`
-) -> np.ndarray: # (height, width), float or integer, or colours (height, width, 3); not inverted yet
-    """Values of the first frame after modality LUT and VOI LUT or window.
+def padding(
+    ds,                 # `pydicom.Dataset`
+    stored:np.ndarray,  # From `first_frame`
+) -> np.ndarray:        # bool, (height, width)
+    """Pixels that fill a frame up and show nothing.
 
     Parameters
     ----------
     ds : object
         `pydicom.Dataset`
+    stored : np.ndarray
+        From `first_frame`
+
+    Returns
+    -------
+    np.ndarray
+        bool, (height, width)
+    """
+    first = ds.get('PixelPaddingValue')
+    if first is None or stored.ndim > 2: return np.zeros(stored.shape[:2], bool)
+    ends = np.array([first, ds.get('PixelPaddingRangeLimit', first)])
+    low, high = sorted(ends.astype(stored.dtype)) # writers take the sign of the wrong type
+    return (stored >= low) & (stored <= high)
+
+def shown_values(
+    ds,          # `pydicom.Dataset`
+    values,      # From `first_frame`
+) -> np.ndarray: # (height, width), float or integer, or colours (height, width, 3); not inverted yet
+    """Stored values after modality LUT and VOI LUT or window.
+
+    Parameters
+    ----------
+    ds : object
+        `pydicom.Dataset`
+    values : object
+        From `first_frame`
 
     Returns
     -------
@@ -304,7 +331,6 @@ def shown_values(
         (height, width), float or integer, or colours (height, width, 3); not inverted yet
     """
     from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, apply_windowing
-    values = first_frame(ds)
     if ds.get('PhotometricInterpretation') == 'PALETTE COLOR': return apply_color_lut(values, ds)
     if values.ndim == 3: return values
     values = apply_modality_lut(values, ds)
@@ -327,9 +353,11 @@ def read_dicom(
         Values as a viewer shows them, bright bones; see `Picture`
     """
     ds = needed_of(path)
-    values, shown = shown_values(ds), shown_range(ds)
+    stored = first_frame(ds)
+    values, shown, filled = shown_values(ds, stored), shown_range(ds), padding(ds, stored)
     inverse = ds.get('PhotometricInterpretation') == 'MONOCHROME1' or ds.get('PresentationLUTShape') == 'INVERSE'
     if inverse and values.ndim == 2:
         values, shown = -values.astype(float), shown and (-shown[1], -shown[0])
+    if filled.any() and not filled.all(): values = np.where(filled, values[~filled].min(), values) # black
     uid = ds.get('StudyInstanceUID')
     return Picture(values, shown, int(ds.get('NumberOfFrames') or 1), told(ds), study_key(uid) if uid else '')

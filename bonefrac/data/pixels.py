@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMATS', 'NOT_FILMS', 'IMAGE_SUFFIXES', 'NO_SIGN', 'value_range', 'stretched', 'on_black', 'luma', 'grey_of',
            'file_format', 'is_image', 'Film', 'check_size', 'deep_luma', 'white_at_zero', 'decoded_picture',
-           'picture_in', 'read_film', 'load_grey', 'film_fault', 'central_half', 'sharpness', 'detail']
+           'picture_in', 'read_film', 'frames_text', 'load_grey', 'film_fault', 'central_half', 'sharpness', 'detail']
 
 # %% ../../nbs/library/data/01_pixels.ipynb #921b31dd
 import re
@@ -331,6 +331,25 @@ def read_film(
     except FileNotFoundError: raise ValueError(f'{path}: no such file') from None
     except UnidentifiedImageError: raise ValueError(f'{path}: not an image{NO_SIGN*(path.suffix == ".dcm")}') from None
     except Exception as e: raise ValueError(f'{path}: {e}') from None
+
+def frames_text(
+    found:list, # Pairs of name and number of pages or frames
+) -> list:      # One sentence, or nothing
+    """What is said about files with more than one page or frame.
+
+    Parameters
+    ----------
+    found : list
+        Pairs of name and number of pages or frames
+
+    Returns
+    -------
+    list
+        One sentence, or nothing
+    """
+    more = [f'{name} ({n})' for name, n in found if n > 1]
+    said = ', '.join(more[:5] + ['…']*(len(more) > 5))
+    return [f'more than one page or frame, and the first is used: {said}']*bool(more)
 
 def load_grey(
     path:str|Path, # Image file: JPEG, PNG, TIFF, DICOM, …

@@ -37,7 +37,7 @@ from bonefrac.files import (
 from ..vocabulary import SPLITS, choose, finding_of, split_of, words_of
 from .annotations import READ, format_in, named_notes
 from .groups import joined_groups
-from .pixels import file_format, film_fault, is_image, read_film, sharpness
+from .pixels import file_format, film_fault, frames_text, is_image, read_film, sharpness
 from .polygons import is_box, moves_corners, polygon_of_row, read_label
 from .table import COLUMNS, file_name, image_row, path_below, region_named, source_name
 from .volumes import NO_RADIOGRAPHS, SIDES, WAYS, is_nifti, read_volume, volumes_below
@@ -131,9 +131,7 @@ def frame_notes(
     list
         One sentence, or nothing
     """
-    more = [f'{row["name"]} ({row["frames"]})' for row in rows if row.get('frames', 1) > 1]
-    said = ', '.join(more[:5] + ['…']*(len(more) > 5))
-    return [f'more than one page or frame, and the first is used: {said}']*bool(more)
+    return frames_text([(row['name'], row.get('frames', 1)) for row in rows])
 
 def modality_notes(
     rows:list, # Rows of the image table; in `kept` the `modality` of DICOM files

@@ -34,7 +34,7 @@ from ..experiment.run import read_predictions, read_run
 from ..training.refusal import GATE_SIDE, REASONS, gate_square
 from ..evaluation.decoding import STRIDES, sigmoid
 from .predict import (check_for_patients, described_file, grey_square, load_model, load_network,
-                                     needed, onnx_network, outputs_of, softmax, torch_maps, torch_network)
+                                     needed, onnx_network, outputs_of, seen_films, softmax, torch_maps, torch_network)
 
 # %% ../../nbs/library/deploy/01_export.ipynb #f9d1eaf1
 class GreyInput(nn.Module):
@@ -568,7 +568,8 @@ class Exporting:
         if card.get('gate'):
             squares = np.stack([gate_square(load_grey(path)) for path in self.asked.path[:20]])
             card['gate'] = write_gate_graph(self.run, self.card, folder/'gate.onnx', squares)
-        write_json(folder/'card.json', card)
+        seen = seen_films(self.run)
+        write_json(folder/'card.json', card if seen is None else dict(card, seen_films=sorted(seen)))
         write_text(folder/'NOTICE.txt', notice(card))
         load_network(folder)
 

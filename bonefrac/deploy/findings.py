@@ -539,6 +539,7 @@ def page_text(
     card:dict,     # Card of the run
     run:str|Path,  # Folder of the run
     faults:list,   # Unreadable files and reasons
+    notes:list=(), # Sentences about films that were read
 ) -> str:          # HTML
     """What a reader of a page must know.
 
@@ -550,6 +551,8 @@ def page_text(
         Folder of the run
     faults : list
         Unreadable files and reasons
+    notes : list, default ()
+        Sentences about films that were read
 
     Returns
     -------
@@ -560,7 +563,8 @@ def page_text(
     scores = SCORES_SAY*(card['kind'] == 'boxes')
     aside = ''.join(f'<li>{escaped(file)}: {escaped(reason)}' for file, reason in faults)
     left = f'<p>Set aside:<ul>{aside}</ul>'*bool(faults)
-    return f'<p>{escaped(card["says"])}{trained}{scores}<p>Run: {escaped(Path(run).name)}{left}'
+    more = ''.join(f'<p>{escaped(note)}' for note in notes)
+    return f'<p>{escaped(card["says"])}{trained}{scores}<p>Run: {escaped(Path(run).name)}{more}{left}'
 
 def write_findings(
     table:pd.DataFrame,    # From `predict`
@@ -581,7 +585,7 @@ def write_findings(
     least : float | None, default None
         Score from which a box is shown, 0–1; default: `least_score`
     """
-    text = page_text(read_card(run), run, table.attrs.get('problems', []))
+    text = page_text(read_card(run), run, *(table.attrs.get(name, []) for name in ('problems', 'notes')))
     films = ''.join(map(finding_html, findings(table, run, least)))
     body = f'<body><h1>Findings</h1>{text}{films}</body></html>\n'
     write_text(out, page_head('bonefrac: findings') + body)

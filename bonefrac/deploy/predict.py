@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'CARD_KEYS', 'MODEL_FILES', 'CARD_NAMES', 'SIZES', 'INSTALLED_BY', 'FIXED', 'PARTS', 'OPERATORS', 'FAULTS',
-           'NOT_MEASURED', 'checked_calibration', 'checked_card', 'read_card', 'needed', 'described_file', 'model_file',
-           'filled_model', 'load_model', 'varint', 'fields', 'messages', 'node_fault', 'tensor_fault', 'onnx_fault',
-           'softmax', 'onnx_session', 'strides_of', 'outputs_of', 'onnx_network', 'image_files', 'grey_square',
-           'normalised', 'network_input', 'at_temperature', 'answer_sets', 'answer_table', 'torch_network',
-           'torch_maps', 'spot_network', 'best_box', 'spot_answers', 'load_network', 'simulated_scales', 'scale_of',
-           'check_for_patients', 'number_answers', 'Asked', 'gate_network', 'load_gate', 'with_reasons', 'answers_said',
-           'predict']
+           'NOT_MEASURED', 'checked_calibration', 'checked_card', 'read_card', 'film_key', 'seen_films', 'needed',
+           'described_file', 'model_file', 'filled_model', 'load_model', 'varint', 'fields', 'messages', 'node_fault',
+           'tensor_fault', 'onnx_fault', 'softmax', 'onnx_session', 'strides_of', 'outputs_of', 'onnx_network',
+           'image_files', 'film_square', 'grey_square', 'normalised', 'network_input', 'at_temperature', 'answer_sets',
+           'answer_table', 'torch_network', 'torch_maps', 'spot_network', 'best_box', 'spot_answers', 'load_network',
+           'simulated_scales', 'scale_of', 'check_for_patients', 'number_answers', 'Asked', 'gate_network', 'load_gate',
+           'with_reasons', 'answers_said', 'predict']
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #78d4e5a7
+import hashlib
 import math
 from collections.abc import Callable
 from functools import lru_cache
@@ -27,7 +28,7 @@ import pandas as pd
 
 from ..files import check_regular, file_sha256, files_below, is_leftover, progress, read_json, shown
 from ..vocabulary import choose
-from ..data.pixels import IMAGE_SUFFIXES, film_fault, is_image, load_grey, read_film
+from ..data.pixels import IMAGE_SUFFIXES, Film, film_fault, frames_text, is_image, load_grey, read_film
 from ..data.filters import FILTERS, RESIZES, boxes_in_film, prepared, room_of
 from ..evaluation.decoding import STRIDES_OF, boxes_decoded, points_of, sigmoid
 from ..data.volumes import no_film, read_volume, volumes_below, why_not, write_projections
@@ -139,6 +140,46 @@ def read_card(
     card = read_json(file)
     try: return checked_card(card)
     except ValueError as e: raise ValueError(f'{file}: {e}') from None
+
+# %% ../../nbs/library/deploy/00_predict.ipynb #acdbb721
+def film_key(
+    name:str, # Name of a film
+) -> str:     # Twelve hexadecimal digits
+    """Short hash of the last part of a name.
+
+    Parameters
+    ----------
+    name : str
+        Name of a film
+
+    Returns
+    -------
+    str
+        Twelve hexadecimal digits
+    """
+    return hashlib.sha256(Path(name).name.encode('utf8', 'surrogateescape')).hexdigest()[:12]
+
+def seen_films(
+    folder:str|Path, # Folder of a finished run or of an export
+) -> set|None:       # From `film_key`; None where the folder does not say
+    """Films that a network saw before its test.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Folder of a finished run or of an export
+
+    Returns
+    -------
+    set | None
+        From `film_key`; None where the folder does not say
+    """
+    file = Path(folder)/'split.csv'
+    if not file.is_file():
+        found = read_card(folder).get('seen_films')
+        return None if found is None else set(map(str, found))
+    split = pd.read_csv(file, dtype=str)
+    return {film_key(name) for name in split['name'][split['split'] != 'test']}
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #acdbb723
 INSTALLED_BY = dict( # package: what installs it
@@ -529,12 +570,38 @@ def image_files(
     return files
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #3c97f1d4
+def film_square(
+    film:Film,                 # From `read_film`
+    card:dict,                 # Card of the run
+    change:Callable|None=None, # Grey uint8 (height, width) -> grey uint8; applied first
+) -> np.ndarray:               # Grey uint8 (size, size)
+    """One film as a card asks, before normalisation; a `ValueError` says why it is none.
+
+    Parameters
+    ----------
+    film : Film
+        From `read_film`
+    card : dict
+        Card of the run
+    change : Callable | None, default None
+        Grey uint8 (height, width) -> grey uint8; applied first
+
+    Returns
+    -------
+    np.ndarray
+        Grey uint8 (size, size)
+    """
+    grey, modality = film.grey, film.facts.get('modality')
+    if fault := no_film(modality) or film_fault(grey): raise ValueError(fault)
+    if change: grey = change(grey)
+    return prepared(grey, card['filter'], card['size'], card['resize'])
+
 def grey_square(
     path:str|Path,             # Image file
     card:dict,                 # Card of the run
     change:Callable|None=None, # Grey uint8 (height, width) -> grey uint8; applied first
 ) -> np.ndarray:               # Grey uint8 (size, size)
-    """One image as its card asks, before normalisation.
+    """One image file as its card asks, before normalisation.
 
     Parameters
     ----------
@@ -551,10 +618,8 @@ def grey_square(
         Grey uint8 (size, size)
     """
     film = read_film(path)
-    grey, modality = film.grey, film.facts.get('modality')
-    if fault := no_film(modality) or film_fault(grey): raise ValueError(f'{path}: {fault}')
-    if change: grey = change(grey)
-    return prepared(grey, card['filter'], card['size'], card['resize'])
+    try: return film_square(film, card, change)
+    except ValueError as e: raise ValueError(f'{path}: {e}') from None
 
 def normalised(
     squares:np.ndarray, # Grey uint8 (n, size, size)
@@ -946,7 +1011,8 @@ class Asked:
 
     def add_others(self, folder, seen):
         "Images of a folder that belong to no volume."
-        self.files += sorted(path for path in Path(folder).rglob('*') if path not in seen and is_image(path))
+        below = (path for path in files_below(folder) if path not in seen and not is_leftover(path.relative_to(folder)))
+        self.files += filter(is_image, below)
 
     def add_volume(self, name, files):
         "Projections of a volume, or why there are none."
@@ -962,7 +1028,7 @@ class Asked:
         "Answers under the names of the volumes."
         problems = [[self.names.get(path, path), reason] for path, reason in table.attrs['problems']]
         table = table.assign(path=[self.names.get(path, path) for path in table.path])
-        table.attrs['problems'] = problems
+        table.attrs.update(problems=problems)
         return table
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #88425ea9
@@ -1049,12 +1115,14 @@ def with_reasons(
     return table
 
 def _readable(paths, card, change):
-    "Paths of readable images, their inputs, and what is wrong with the others."
-    read, inputs, problems = [], [], []
+    "Number of frames of each readable image, their inputs, and what is wrong with the others."
+    read, inputs, problems = {}, [], []
     for path in paths:
-        try: inputs.append(grey_square(path, card, change))
+        try:
+            film = read_film(path)
+            inputs.append(film_square(film, card, change))
         except ValueError as e: problems.append([str(path), str(e).removeprefix(f'{path}: ')])
-        else: read.append(path)
+        else: read[path] = film.frames
     return read, inputs, problems
 
 def _check_finite(probs, paths, run):
@@ -1111,11 +1179,12 @@ def answers_said(
     return answer_table(paths, probs, card)
 
 def _batch_answers(paths, run, network, gate, card, change):
-    "Answers for the readable images of a batch, one table or none, and the problems of the others."
-    read, inputs, problems = _readable(paths, card, change)
-    if not read: return [], problems
+    "Answers for the readable images of a batch, one table or none, problems of the others, and numbers of frames."
+    frames, inputs, problems = _readable(paths, card, change)
+    read = list(frames)
+    if not read: return [], problems, frames
     table = answers_said(read, run, network(np.stack(inputs)), card)
-    return [with_reasons(table, gate(read)) if gate else table], problems
+    return [with_reasons(table, gate(read)) if gate else table], problems, frames
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #6f3d81e4
 def predict(
@@ -1123,7 +1192,7 @@ def predict(
     run:str|Path,              # Folder of a finished run or of an export
     batch_size:int=32,         # Images per batch, at least 1
     change:Callable|None=None, # Grey uint8 (height, width) -> grey uint8; applied to each image first
-) -> pd.DataFrame:             # See `answer_table`; `attrs['problems']` lists unreadable files
+) -> pd.DataFrame:             # See `answer_table`; `attrs` has `problems`, the unreadable files, and `notes`
     """What a finished run answers for each image.
 
     Parameters
@@ -1140,7 +1209,7 @@ def predict(
     Returns
     -------
     pd.DataFrame
-        See `answer_table`; `attrs['problems']` lists unreadable files
+        See `answer_table`; `attrs` has `problems`, the unreadable files, and `notes`
     """
     with TemporaryDirectory() as aside:
         asked = Asked(paths, aside)
@@ -1149,6 +1218,7 @@ def predict(
         gate = load_gate(run, card) if change is None else None # what was changed on purpose is not a stranger
         shown = progress(batches, say='predicting', unit='batch', quiet_below=4)
         found = [_batch_answers(batch, run, network, gate, card, change) for batch in shown]
-        faults = chain(*(faults for _, faults in found))
-        table = _joined(chain(*(answers for answers, _ in found)), [*asked.problems, *faults])
+        answers, faults, frames = zip(*found) if found else ((), (), ())
+        table = _joined(chain(*answers), [*asked.problems, *chain(*faults)])
+    table.attrs['notes'] = frames_text([pair for some in frames for pair in some.items()])
     return asked.named(table)
