@@ -140,6 +140,10 @@ def test_predict_names_files_and_problems(call, tiny, tmp_path):
     assert len((tmp_path/'answers.csv').read_text().splitlines()) == 13
     only_bad = call('bonefrac', 'predict', tmp_path/'phantoms/empty.jpg', run, cwd=tmp_path)
     assert only_bad.returncode == 1 and only_bad.stdout == '' and only_bad.stderr.count('\n') == 1
+    for option in ('--out', '--html'):
+        no_file = call('bonefrac', 'predict', tmp_path/'phantoms', run, option, 'phantoms', cwd=tmp_path)
+        assert no_file.returncode == 1 and no_file.stdout == ''
+        assert no_file.stderr == 'bonefrac: phantoms: a folder; name a file to write\n', no_file.stderr
     images = sorted((tmp_path/'phantoms').rglob('*_png*.jpg'))[:3]
     for image in images: shutil.copy(image, tmp_path)
     command = f'{BIN}/bonefrac predict *.jpg {run} --json --quiet'
