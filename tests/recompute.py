@@ -321,13 +321,14 @@ SAID = { # what README.md says -> the names of its numbers
     rf'after \d+ steps {NUMBER} to {NUMBER} in (\d+) small networks on one fold \(n = (\d+); 95 % intervals between '
     rf'{NUMBER} and {NUMBER}\).*?\| (\d+) \|': lambda f, m: [
         *f['starts'], *f['transfer'], f['transfer networks'], f['transfer n'], *f['transfer ends'], f['starts n']],
-    rf'(\d+) configurations of (\d+) networks at {NUMBER} to {NUMBER} % .*? {NUMBER} and {NUMBER}\)': lambda f, m: f['alike'],
+    rf'(\d+) configurations of (\d+) networks at {NUMBER} to {NUMBER} % .*? {NUMBER} and {NUMBER}\)':
+        lambda f, m: f['alike'],
     rf'(\d+) of (\d+) comparisons are beyond chance .*? {NUMBER} and {NUMBER}\), and a test of all '
     r'filters at once finds a difference in (\d+) of (\d+) networks': lambda f, m: f['filters'],
     rf'CLAHE, said to give \+0\.06, changes accuracy by {NUMBER} to {NUMBER} in (\d+) networks over five folds '
     rf'\(95 % intervals between {NUMBER} and {NUMBER}\).*?\| (\d+) \|': lambda f, m: f['clahe'],
-    rf'AUROC {NUMBER} \({NUMBER} to {NUMBER}\); where: the middle of the best box lies in a marked box on a share of '
-    rf'{NUMBER} \({NUMBER} to {NUMBER}\) of (\d+) annotated films, the middle of the film on {NUMBER}; .*?average '
+    rf'AUROC {NUMBER} \({NUMBER} to {NUMBER}\); where: the middle of the best box lies in a marked box on a share '
+    rf'of {NUMBER} \({NUMBER} to {NUMBER}\) of (\d+) annotated films, the middle of the film on {NUMBER}; .*?average '
     rf'precision is {NUMBER} .*?\| (\d+) \|':
         lambda f, m: f['spots'],
 }

@@ -74,7 +74,8 @@ NEEDED = ( # elements that pixels need
     'Rows Columns SamplesPerPixel PlanarConfiguration BitsAllocated BitsStored HighBit PixelRepresentation '
     'NumberOfFrames PixelData FloatPixelData DoubleFloatPixelData ExtendedOffsetTable ExtendedOffsetTableLengths '
     'RescaleSlope RescaleIntercept ModalityLUTSequence VOILUTSequence VOILUTFunction WindowCenter WindowWidth '
-    'PresentationLUTShape PixelPaddingValue PixelPaddingRangeLimit PixelAspectRatio RedPaletteColorLookupTableDescriptor '
+    'PresentationLUTShape PixelPaddingValue PixelPaddingRangeLimit PixelAspectRatio '
+    'RedPaletteColorLookupTableDescriptor '
     'GreenPaletteColorLookupTableDescriptor BluePaletteColorLookupTableDescriptor RedPaletteColorLookupTableData '
     'GreenPaletteColorLookupTableData BluePaletteColorLookupTableData SegmentedRedPaletteColorLookupTableData '
     'SegmentedGreenPaletteColorLookupTableData SegmentedBluePaletteColorLookupTableData').split()

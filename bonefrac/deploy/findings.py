@@ -539,7 +539,7 @@ def page_text(
     card:dict,     # Card of the run
     run:str|Path,  # Folder of the run
     faults:list,   # Unreadable files and reasons
-    notes:list=(), # Sentences about films that were read
+    notes:tuple|list=(), # Sentences about films that were read
 ) -> str:          # HTML
     """What a reader of a page must know.
 
@@ -551,7 +551,7 @@ def page_text(
         Folder of the run
     faults : list
         Unreadable files and reasons
-    notes : list, default ()
+    notes : tuple | list, default ()
         Sentences about films that were read
 
     Returns

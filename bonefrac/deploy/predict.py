@@ -157,7 +157,8 @@ def film_key(
     str
         Twelve hexadecimal digits
     """
-    return hashlib.sha256(Path(name).name.encode('utf8', 'surrogateescape')).hexdigest()[:12]
+    last = Path(name).name.encode('utf8', 'surrogateescape')
+    return hashlib.sha256(last).hexdigest()[:12]
 
 def seen_films(
     folder:str|Path, # Folder of a finished run or of an export
@@ -592,7 +593,8 @@ def film_square(
         Grey uint8 (size, size)
     """
     grey, modality = film.grey, film.facts.get('modality')
-    if fault := no_film(modality) or film_fault(grey): raise ValueError(fault)
+    fault = no_film(modality) or film_fault(grey)
+    if fault: raise ValueError(fault)
     if change: grey = change(grey)
     return prepared(grey, card['filter'], card['size'], card['resize'])
 

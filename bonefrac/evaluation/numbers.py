@@ -338,8 +338,9 @@ def weighted_kappa(
     dict
         kappa, low, high, n
     """
-    truth, said = np.asarray(truth, float), np.asarray(said, float)
-    def kappas(weights): return kappa_draws(truth, said, weights)
+    truth, said = (np.asarray(grades, float) for grades in (truth, said))
+    def kappas(weights):
+        return kappa_draws(truth, said, weights)
     low, high = limits_of(weighted_draws(groups, kappas, n_boot))
     return dict(kappa=float(kappas(np.ones((1, len(truth))))[0]),
                 low=low, high=high, n=len(truth))
@@ -371,8 +372,11 @@ def kappa_gain(
     dict
         difference, low, high, n
     """
-    truth, one, other = (np.asarray(grades, float) for grades in (truth, one, other))
-    def gains(weights): return kappa_draws(truth, one, weights) - kappa_draws(truth, other, weights)
+    ways = [np.asarray(said, float) for said in (one, other)]
+    truth = np.asarray(truth, float)
+    def gains(weights):
+        first, second = (kappa_draws(truth, said, weights) for said in ways)
+        return first - second
     low, high = limits_of(weighted_draws(groups, gains, n_boot))
     return dict(difference=float(gains(np.ones((1, len(truth))))[0]),
                 low=low, high=high, n=len(truth))

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CLOSE', 'SIDES', 'GRADED', 'GRADES', 'MEASURED', 'ROW', 'CLOSEUPS_VERSION', 'LONG', 'OTHER', 'CLEAN', 'COVERED',
-           'SETS', 'turned', 'pair_of_views', 'closeup_cases', 'closeup_scene', 'closeup', 'grade_seen', 'closeup_row',
-           'subjects_seen', 'groups_row', 'write_rows', 'write_pair', 'write_all', 'make_closeups']
+           'SETS', 'WIDE', 'turned', 'pair_of_views', 'closeup_cases', 'closeup_scene', 'closeup', 'grade_seen',
+           'closeup_row', 'subjects_seen', 'groups_row', 'write_rows', 'write_pair', 'write_all', 'make_closeups']
 
 # %% ../../nbs/library/phantom/16_closeups.ipynb #227ad533
 import csv
@@ -399,3 +399,5 @@ SETS:dict = dict( # name -> arguments of `make_closeups`
     spectrum=dict(n=120, seed=102, regions=LONG, nuisances=CLEAN, kev=60),
     nuisances=dict(n=120, seed=103, regions=LONG, nuisances=COVERED),
     all=dict(n=120, seed=104, regions=OTHER, nuisances=COVERED, kev=60))
+WIDE:dict = dict( # instead of `train`: more kinds of bones, and squares of many sides
+    n=3600, seed=0, regions=(*LONG, 'fingers', 'foot', 'ribs'), nuisances=CLEAN, sides=(45, 110))

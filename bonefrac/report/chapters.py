@@ -1131,7 +1131,7 @@ SEEDS = 3 # trainings that a verdict takes at least
 
 def accuracy_verdict(
     interval:tuple, # Wilson interval of the published accuracy
-    own:dict,       # `accuracy`, `low`, `high`, `runs`, `n` and `failed` of our runs; None: no run
+    own:dict|None,  # `accuracy`, `low`, `high`, `runs`, `n` and `failed` of our runs; None: no run
     majority:float, # Accuracy of the most frequent answer, 0–1
 ) -> tuple:         # `reproduced`, `not reproduced` or `open`, and the evidence
     """Verdict on a published accuracy.
@@ -1140,7 +1140,7 @@ def accuracy_verdict(
     ----------
     interval : tuple
         Wilson interval of the published accuracy
-    own : dict
+    own : dict | None
         `accuracy`, `low`, `high`, `runs`, `n` and `failed` of our runs; None: no run
     majority : float
         Accuracy of the most frequent answer, 0–1

@@ -194,18 +194,21 @@ def on_changed_labels(
     str
         Sentences
     """
-    (old, new, n), counts = most_moved(review), review.verdict.value_counts()
+    counts, (old, new, n) = review.verdict.value_counts(), most_moved(review)
     if 'changed' not in counts: return 'No label was changed.'
     own = wrong[wrong.verdict == 'changed']
-    published = own.name.map(review.set_index(review.name.str.split('/').str[-1]).published)
+    told = review.set_index(review.name.str.split('/').str[-1])
+    published = own.name.map(told.published)
     usual = ((published == old) & (own.truth == new)).sum()
     kept = (wrong.verdict == 'confirmed').sum()
-    return (f'{share_text(len(own), len(wrong))} are on labels that the review changed: '
-            f'{share_text(len(own), counts.changed)} of those, and '
-            f'{share_text(kept, counts.get("confirmed", 0))} of the confirmed ones. In '
-            f'{(own.predicted == published).sum()} the answer is the published label. Answers contradict '
-            f'{usual} of {n} changes of {old} to {new}, and {len(own) - usual} of the {counts.changed - n} others: '
-            'there either may be wrong.')
+    return (f'{share_text(len(own), len(wrong))} are on labels that the '
+            f'review changed: {share_text(len(own), counts.changed)} of '
+            f'those, and {share_text(kept, counts.get("confirmed", 0))} of '
+            'the confirmed ones. '
+            f'In {(own.predicted == published).sum()} the answer is the '
+            f'published label. Answers contradict {usual} of {n} changes '
+            f'of {old} to {new}, and {len(own) - usual} of the '
+            f'{counts.changed - n} others: there either may be wrong.')
 
 # %% ../../nbs/library/report/07_labels.ipynb #ad5d82ed
 def of_shared_design(

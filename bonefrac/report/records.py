@@ -444,7 +444,8 @@ def change_text(
     str
         `better by 0.026 (0.023 to 0.029)`
     """
-    if gain < 0: return f'worse by {span(-gain, -high, -low)}'
+    if gain < 0:
+        return f'worse by {span(-gain, -high, -low)}'
     return f'better by {span(gain, low, high)}'
 
 def gain_text(

@@ -198,10 +198,11 @@ def opening_text(
     str
         Markdown
     """
-    done, judged_at_all = judged.verdict == 'reproduced', judged.verdict != 'open'
-    text = (f'**{judged_at_all.sum() or "None"} of {len(judged)} published '
-            'accuracies has a verdict so far, on published labels'
-            f'{f"; {done.sum()} reproduced" if judged_at_all.any() else ""}.**')
+    done = judged.verdict == 'reproduced'
+    n = (judged.verdict != 'open').sum()
+    of_these = f'; {done.sum()} reproduced'*bool(n)
+    text = (f'**{n or "None"} of {len(judged)} published accuracies '
+            f'has a verdict so far, on published labels{of_these}.**')
     why = judged[~done].groupby('evidence', sort=False).groups
     lines = [f'- {", ".join(names)}: {evidence}.'
              for evidence, names in why.items()]
@@ -405,7 +406,7 @@ def data_claims(
     unused = (flow.loc['images'] - flow.loc['annotated images'])['all']
     counts, sizes = part.get_group('train').region.value_counts(), part.size()
     held, most, least = f'{sizes["valid"]} and {sizes["test"]}', counts.iloc[0], counts.iloc[-1]
-    uneven = most > 2*least, right.iloc[0] > 2*right.iloc[-1]
+    uneven, still = most > 2*least, right.iloc[0] > 2*right.iloc[-1]
     def seen(same): return 'reproduced' if same else 'not reproduced'
     return [
         ('1,807 training images', seen(images == 1807),
@@ -413,7 +414,7 @@ def data_claims(
         ('173 validation and 83 test images', seen(held == '173 and 83'), held),
         ('class id 3 is left out', 'followed',
          f'{twice} images carry it beside id 4 and count once here'),
-        ('class imbalance is a challenge', {(True, True): 'seen', (True, False): 'by wrong labels'}.get(uneven, 'not seen'),
+        ('class imbalance is a challenge', ('seen' if still else 'by wrong labels') if uneven else 'not seen',
          f'training images as published: {counts.index[0]} {most}, {counts.index[-1]} {least}; on reviewed labels a '
          f'region has {right.iloc[-1]} to {right.iloc[0]} of {right.sum()} sources'),
         ('fractures are detected', 'not testable',

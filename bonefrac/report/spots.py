@@ -184,7 +184,7 @@ def found_by_class(
     table:pd.DataFrame, # Predictions table of kind `boxes` with `class`
     threshold:float,    # Probability from which an image counts as annotated
     n_boot:int=1000,    # Number of bootstrap resamples
-) -> pd.DataFrame:      # One row per class: n, called, pointing; the latter two with `_low` and `_high` over examinations
+) -> pd.DataFrame:      # One row per class: n, called, pointing; the last two with `_low` and `_high`
     """Of the annotated images of each class: the share that is called annotated, and in how many the best box is right.
 
     Parameters
@@ -199,7 +199,7 @@ def found_by_class(
     Returns
     -------
     pd.DataFrame
-        One row per class: n, called, pointing; the latter two with `_low` and `_high` over examinations
+        One row per class: n, called, pointing; the last two with `_low` and `_high`
     """
     there = annotated(table)
     called = presence(there).probability >= threshold

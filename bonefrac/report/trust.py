@@ -9,7 +9,8 @@ __all__ = ['CHOICE', 'ERROR', 'ERROR_BAR', 'LEVEL', 'FOLD_BAR', 'SIZE_BAR', 'BY_
            'coverage_text', 'source_sets', 'source_table', 'mean_covered', 'source_gap', 'gap_text', 'class_sets',
            'class_table', 'class_text', 'promise_text', 'refusal', 'refusals', 'refusal_rows', 'area_text',
            'refusal_text', 'controls', 'wrong_text', 'above_text', 'control_row', 'control_rows', 'looks', 'looks_text',
-           'look_text', 'control_text', 'met', 'error_bar', 'set_bars', 'bar_rows', 'gate_rows', 'gate_text']
+           'look_text', 'control_text', 'met', 'error_bar', 'set_bars', 'bar_rows', 'floored', 'gate_row', 'gate_rows',
+           'gate_text']
 
 # %% ../../nbs/library/report/12_trust.ipynb #170c2284
 from functools import cached_property
@@ -739,9 +740,9 @@ def refusal_text(
         A sentence or two
     """
     row, n = refusals(folds, (wanted,)).iloc[0], sum(len(fold['test']) for fold in folds)
-    return (f'Asked to be right in {wanted:.0%} of its answers, the network answers {row.coverage:.0%} of the {n} images '
-            f'and is right in {limits_text(row.accuracy, row.low, row.high)} of those. Over all folds that promise is '
-            f'{row.verdict}; {row.folds} of {plural(len(folds), "fold")} keep it by themselves.')
+    return (f'Asked to be right in {wanted:.0%} of its answers, the network answers {row.coverage:.0%} of the {n} '
+            f'images and is right in {limits_text(row.accuracy, row.low, row.high)} of those. Over all folds that '
+            f'promise is {row.verdict}; {row.folds} of {plural(len(folds), "fold")} keep it by themselves.')
 
 # %% ../../nbs/library/report/12_trust.ipynb #bb58b627
 def controls(
@@ -1048,6 +1049,44 @@ def bar_rows(
 # %% ../../nbs/library/report/12_trust.ipynb #dcf94ec9
 FEW = 10 # pictures below which an area under a curve is not told
 
+def floored(
+    value:float, # 0–1
+) -> str:        # Two digits
+    """A number that is never made larger by rounding.
+
+    Parameters
+    ----------
+    value : float
+        0–1
+
+    Returns
+    -------
+    str
+        Two digits
+    """
+    return f'{np.floor(100*value)/100:.2f}'
+
+def gate_row(
+    one, # Row of `gate` as a tuple
+) -> tuple: # Texts and numbers
+    """What a gate refuses of one kind.
+
+    Parameters
+    ----------
+    one : object
+        Row of `gate` as a tuple
+
+    Returns
+    -------
+    tuple
+        Texts and numbers
+    """
+    few = min(one.n_refused, one.n_kept) < FEW
+    refused = round(one.share*one.n_refused)
+    share = limits_text(one.share, *wilson(refused, one.n_refused))
+    return (one.question, one.refused, one.kept, one.n_refused, one.n_kept,
+            '–' if few else floored(one.auroc), share)
+
 def gate_rows(
     gate:pd.DataFrame, # question, refused, kept, n_refused, n_kept, auroc, share
 ) -> list:             # Rows of text: share with its Wilson interval, area to two digits, rounded down
@@ -1063,12 +1102,7 @@ def gate_rows(
     list
         Rows of text: share with its Wilson interval, area to two digits, rounded down
     """
-    def row(one):
-        few = min(one.n_refused, one.n_kept) < FEW
-        low, high = wilson(round(one.share*one.n_refused), one.n_refused)
-        return (one.question, one.refused, one.kept, one.n_refused, one.n_kept,
-                '–' if few else f'{np.floor(100*one.auroc)/100:.2f}', limits_text(one.share, low, high))
-    return [row(one) for one in gate.itertuples()]
+    return [gate_row(one) for one in gate.itertuples()]
 
 def gate_text(
     gate:pd.DataFrame, # question, n_refused, n_kept, auroc
@@ -1085,7 +1119,8 @@ def gate_text(
     str
         Sentences
     """
-    enough = gate[gate[['n_refused', 'n_kept']].min(axis=1) >= FEW].groupby('question').auroc
-    return ' '.join(f'*{name}*: an area under the ROC curve of at least {np.floor(100*least)/100:.2f} in '
-                    f'{plural(n, "row")} with {FEW} pictures or more.' for name, least, n in
-                    zip(enough.min().index, enough.min(), enough.size()))
+    enough = gate[gate[['n_refused', 'n_kept']].min(axis=1) >= FEW]
+    areas = enough.groupby('question').auroc
+    return ' '.join(f'*{name}*: an area under the ROC curve of at least '
+                    f'{floored(found.min())} in {plural(len(found), "row")} '
+                    f'with {FEW} pictures or more.' for name, found in areas)
