@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['FULL_SIZE', 'PROTOCOLS', 'AVERAGE', 'changed_labels', 'plot_changes', 'most_moved', 'labels_text', 'rescored',
-           'with_verdict', 'between_neighbours', 'on_changed_labels', 'of_shared_design', 'of_main_design',
-           'named_runs', 'labelled_runs', 'label_tables', 'label_scores', 'retrained_gain', 'fold_parts',
-           'with_average', 'candidate_pairs', 'nested_choice', 'large_networks', 'mean_valid', 'remaining_errors',
-           'remaining_text']
+           'with_verdict', 'between_neighbours', 'again_text', 'on_changed_labels', 'of_shared_design',
+           'of_main_design', 'named_runs', 'labelled_runs', 'label_tables', 'label_scores', 'retrained_gain',
+           'fold_parts', 'with_average', 'candidate_pairs', 'nested_choice', 'large_networks', 'mean_valid',
+           'remaining_errors', 'remaining_text']
 
 # %% ../../nbs/library/report/07_labels.ipynb #a8b7e50a
 from itertools import combinations
@@ -176,6 +176,37 @@ def between_neighbours(
     place = {name: k for k, name in enumerate(limb)}
     return (wrong.truth.map(place) - wrong.predicted.map(place)).abs() == 1
 
+def again_text(
+    again:pd.DataFrame,  # Readings of some films once more: name, read, also (a second region that can be defended)
+    review:pd.DataFrame, # From `read_review`, with the column `verdict`
+) -> str:                # Sentences
+    """Whether one more reading has the label that counts, or the published one.
+
+    Parameters
+    ----------
+    again : pd.DataFrame
+        Readings of some films once more: name, read, also (a second region that can be defended)
+    review : pd.DataFrame
+        From `read_review`, with the column `verdict`
+
+    Returns
+    -------
+    str
+        Sentences
+    """
+    both = again.merge(review, on='name')
+    changed, sure = (both[both.verdict == name] for name in ('changed', 'confirmed'))
+    (old, new, _), kept = most_moved(review), (sure.read == sure.published).sum()
+    has = {name: (changed.read == changed[name]).sum() for name in ('reviewed', 'published')}
+    defended = (changed.also == changed.published).sum()
+    return (f'The {len(changed)} changed labels other than {old} to {new} '
+            f'were read once more by the same model, mixed with {len(sure)} '
+            'confirmed ones and without any label. '
+            f'{has["reviewed"]} have the reviewed label again, '
+            f'{has["published"]} the published one, which is named as a '
+            f'second region in {defended}; of the confirmed ones {kept} '
+            'have theirs.')
+
 def on_changed_labels(
     wrong:pd.DataFrame,  # From `with_verdict`, on reviewed labels
     review:pd.DataFrame, # From `read_review`, with the column `verdict`
@@ -208,7 +239,7 @@ def on_changed_labels(
             f'In {(own.predicted == published).sum()} the answer is the '
             f'published label. Answers contradict {usual} of {n} changes '
             f'of {old} to {new}, and {len(own) - usual} of the '
-            f'{counts.changed - n} others: there either may be wrong.')
+            f'{counts.changed - n} others.')
 
 # %% ../../nbs/library/report/07_labels.ipynb #ad5d82ed
 def of_shared_design(
