@@ -439,8 +439,8 @@ def join_notes(
         Sentences
     """
     empty = values[has].isna().sum()
-    gaps = ', '.join(f'{name} in {n}' for name, n in empty.items() if n) or 'nothing'
-    have = f'{has.sum()} of {len(has)} images have a record, missing in these is {gaps}'
+    gaps = ', '.join(f'{name} in {n}' for name, n in empty.items() if n)
+    have = f'{has.sum()} of {len(has)} images have a record' + f', missing in these is {gaps}'*bool(gaps)
     left = f'; {records.left} columns were not taken'*bool(records.left)
     return [f'{records.file}: {have}; {unused} records belong to no image{left}']
 

@@ -6,7 +6,8 @@
 __all__ = ['SPOT_DESIGN', 'PARTS', 'KNOWN', 'WHERE_TASKS', 'WAY_SCORES', 'PUBLISHED_SPOTS', 'BESIDE', 'spot_runs',
            'most_complete', 'spot_table', 'spot_threshold', 'part_scores', 'part_rows', 'without_bone',
            'found_by_class', 'same_images', 'region_gain', 'gain_by_labels', 'region_networks', 'spot_text',
-           'score_rows', 'ways_trained', 'way_rows', 'way_gain', 'ways_text', 'beside_rows', 'left_for']
+           'score_rows', 'presence_rows', 'ways_trained', 'way_rows', 'way_gain', 'ways_text', 'beside_rows',
+           'left_for']
 
 # %% ../../nbs/library/report/10_spots.ipynb #ac40d69f
 from pathlib import Path
@@ -18,6 +19,7 @@ from ..audit.review import LABELS
 from ..evaluation.detection import (
     DETECTION, SCORE_NAMES, annotated, detection_difference, detection_metrics, interval_words)
 from ..evaluation.intervals import mean_draws, percentile_interval
+from ..evaluation.gains import area_gain
 from ..evaluation.judge import threshold_of
 from ..evaluation.metrics import binary_metrics
 from ..evaluation.predictions import pool_folds, presence
@@ -353,6 +355,33 @@ def score_rows(
     found = {name: detection_metrics(part, n_boot) for name, part in both.items()}
     return pd.DataFrame({name: {SCORE_NAMES[key]: interval_words(scores, key) if scores[key] is not None else '–'
                                 for key in DETECTION} for name, scores in found.items()})
+
+# %% ../../nbs/library/report/10_spots.ipynb #a10ec002
+def presence_rows(
+    joint:pd.DataFrame, # Predictions table of kind `boxes`
+    alone:dict,         # Network -> folds, dicts of `valid` and `test` of kind `binary`
+) -> list:              # Rows of text: network, n, area under the ROC curve, that of the joint network minus it
+    """Whether anything is annotated, by a network that also says where and by others that do not.
+
+    Parameters
+    ----------
+    joint : pd.DataFrame
+        Predictions table of kind `boxes`
+    alone : dict
+        Network -> folds, dicts of `valid` and `test` of kind `binary`
+
+    Returns
+    -------
+    list
+        Rows of text: network, n, area under the ROC curve, that of the joint network minus it
+    """
+    def area(table): return interval_words(binary_metrics(table), 'auroc')
+    def row(name, folds):
+        own = pool_folds([fold['test'] for fold in folds])
+        gain = area_gain(presence(joint), own)
+        return name, len(own), area(own), gain_text(dict(gain, difference=gain['gain']))
+    first = 'says where too', len(joint), area(presence(joint)), ''
+    return [first, *(row(*named) for named in alone.items())]
 
 # %% ../../nbs/library/report/10_spots.ipynb #d5a0c102
 WHERE_TASKS = dict(spot='detector', spot_map='map') # tasks that answer with boxes
