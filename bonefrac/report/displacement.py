@@ -309,7 +309,7 @@ def set_table(
     """
     rows = set_rows(sets, name).convert_dtypes()
     words = with_limits(rows, *SCORES, 'covered')
-    words['median_error'] = rows.median_error.round(2)
+    words['median_error'] = rows.median_error.map('{:.2f}'.format)
     return rows[['n', 'subjects']].join(words)
 
 def region_table(
