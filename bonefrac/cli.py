@@ -1036,6 +1036,11 @@ def beside_answers(
     is_open = not card.get('gate') and 'refused' not in table
     return _lines(margins, simulated, 'This run has no gate: it answers whatever it is shown.' if is_open else None)
 
+def _answers_content(table, card):
+    "Answers of a run as `--json` gives them."
+    told = dict(says=card['says'], simulated=bool(card.get('simulated')), margins=card.get('margins'))
+    return dict(told, images=_records(table), **{name: table.attrs[name] for name in ('problems', 'notes')})
+
 @command('bonefrac predict a.png b.png runs/NAME --html findings.html')
 def predict(
     paths:list,   # Image files, folders of images, CT as a folder of DICOM slices or as NIfTI
@@ -1066,12 +1071,10 @@ def predict(
     if out:
         with written(out) as aside: changed_cells(table, guarded).to_csv(aside, index=False)
     if html: import_module('bonefrac.deploy.findings').write_findings(table, run, html)
-    told = dict(simulated=bool(card.get('simulated')), margins=card.get('margins'))
-    content = dict(run=run, says=card['says'], **told, images=_records(table))
-    faults, page = table.attrs['problems'], f'page: {_short(html)}' if html else None
+    page = f'page: {_short(html)}' if html else None
     text = _lines(_answers_text(table), beside_answers(table, card), shown(card['says'], '\n'), page)
-    notes = table.attrs['notes']
-    return Result(text, dict(content, problems=faults, notes=notes), remarks=(*map(shown, notes), *_set_aside(faults)))
+    content = dict(run=run, **_answers_content(table, card))
+    return Result(text, content, remarks=(*map(shown, content['notes']), *_set_aside(content['problems'])))
 
 # %% ../nbs/library/02_cli.ipynb #e1a7c302
 @command('bonefrac evaluate my-films/ runs/NAME --out evaluation')

@@ -26,7 +26,8 @@ def names_of(value):
 
 def tables_of(tree):
     "Tables that a module defines: name -> names that it holds."
-    pairs = [(target, one.value) for one in tree.body if isinstance(one, ast.Assign) for target in one.targets]
+    given = [one for one in tree.body if isinstance(one, ast.Assign | ast.AnnAssign) and one.value]
+    pairs = [(target, one.value) for one in given for target in getattr(one, 'targets', None) or [one.target]]
     return {target.id: names_of(value) for target, value in pairs if isinstance(target, ast.Name)}
 
 def imported(path, tree, tables):

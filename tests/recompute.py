@@ -178,7 +178,7 @@ def spots():
             precision(rows), len(rows)]
 
 def copies(part=''):
-    "Accuracy in percent with and without a copy in training, their difference with its interval, numbers of files."
+    "Points between files with and without a copy in training, with their interval, and the numbers of files."
     runs = [row for row in recorded(RECORD) if all(row[k] == v for k, v in (
         DESIGN | dict(split='random', arch='efficientnet_lite0', weights='imagenet', size='96', fold='0', filter='none',
                       labels='published', rates='')).items())]
@@ -189,7 +189,7 @@ def copies(part=''):
     tables = [Answers(row) for row in runs]
     held = {*tables[0].name, *Answers(runs[0], 'valid').name}
     trained = {s for name, s in source.items() if name not in held}
-    asked = [name for name in tables[0].name if part in name.split('/')[-3]]
+    asked = [name for name in tables[0].name if part in ('', name.split('/')[-3])]
     right = {name: np.mean([dict(zip(t.name, t.right()))[name] for t in tables]) for name in asked}
     group = dict(zip(tables[0].name, tables[0].group))
     halves = [[n for n in right if (source[n] in trained) == seen] for seen in (True, False)]
@@ -200,7 +200,7 @@ def copies(part=''):
         times = np.random.default_rng(k).multinomial(len(sums), np.full(len(sums), 1/len(sums)), 4000)
         draws.append(times @ sums/(times @ counts))
     ends = map(End, 100*np.percentile(draws[0] - draws[1], [2.5, 97.5]))
-    return [*(100*m for m in means), 100*(means[0] - means[1]), *ends, *map(len, halves)]
+    return [100*(means[0] - means[1]), *ends, *map(len, halves)]
 
 def first_fold():
     "Answers on the first fold at 96 pixels and 12 epochs: (arch, start, filter) -> seed -> answers."
@@ -281,7 +281,7 @@ def numbers():
         if choice: found[name], found[f'{name} n'] = percent_of(choice[0])
         if choice: found[f'{name} candidates'] = choice[1]
         if choice and name == 'published': found['published on reviewed'] = percent_of(choice[0], label)[0]
-    found['copies'], found['copies of one part'] = copies(), copies('train')[2:]
+    found['copies'], found['copies of one part'] = copies(), copies('train')
     found['alike'] = alike()
     found['spots'] = spots()
     found['clahe'] = clahe()
@@ -310,8 +310,8 @@ SAID = { # what README.md says -> the names of its numbers
     r'.*?(?:takes one of (\d+) networks or their average|one network)':
         lambda f, m: [*f[m[5]], f[f'{m[5]} n'], m[5], f[f'{m[5]} candidates'] - 1],
     r'\*\*(\d+) of (\d+)\*\* films labelled \*(\w+)\* show the (\w+)': lambda f, m: [*f['labels'], *f['words']],
-    rf'\*\*{NUMBER} % against {NUMBER} %\*\*.*? {NUMBER} points \({NUMBER} to {NUMBER}; (\d+) and (\d+) files'
-    rf'.*? {NUMBER} points \({NUMBER} to {NUMBER}; (\d+) and (\d+) files':
+    rf'\*\*{NUMBER} points\*\* \({NUMBER} to {NUMBER}; n = (\d+) and (\d+)\)'
+    rf'.*? {NUMBER} points \({NUMBER} to {NUMBER}; n = (\d+) and (\d+)\)':
         lambda f, m: [*f['copies'], *f['copies of one part']],
     r'No: (\d+) of (\d+) were changed': lambda f, m: f['changed'],
     rf'Trained on reviewed labels {NUMBER} % \({NUMBER} to {NUMBER}\); trained on published labels {NUMBER} % '

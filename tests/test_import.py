@@ -56,7 +56,7 @@ def test_help_names_every_parameter_and_the_allowed_splits(package):
     assert len(package['methods']) >= 3
     for name in package['methods']: assert name in text, text
 
-MODULES = {'a.py': "KINDS = dict(x=1)\n\ndef f(\n    kind, # A name of `KINDS`\n):\n    'Of its own.'\n",
+MODULES = {'a.py': "KINDS:dict = dict(x=1)\n\ndef f(\n    kind, # A name of `KINDS`\n):\n    'Of its own.'\n",
            'b.py': "KINDS = dict(y=1)\nTONES = 'z',\n",
            'c.py': "from .b import KINDS\n\ndef f(\n    kind, # A name of `KINDS`\n):\n    'Imported.'\n",
            'd.py': "def f(\n    kind, # A name of `KINDS`\n    tone, # A name of `TONES`\n):\n    'Neither.'\n"}

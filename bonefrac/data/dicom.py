@@ -307,15 +307,15 @@ def padding(
     np.ndarray
         bool, (height, width)
     """
-    first = ds.get('PixelPaddingValue')
+    first, last = (ds.get(f'PixelPadding{name}') for name in ('Value', 'RangeLimit'))
     if first is None or stored.ndim > 2: return np.zeros(stored.shape[:2], bool)
-    ends = np.array([first, ds.get('PixelPaddingRangeLimit', first)])
+    ends = np.array([first, first if last is None else last])
     low, high = sorted(ends.astype(stored.dtype)) # writers take the sign of the wrong type
     return (stored >= low) & (stored <= high)
 
 def shown_values(
     ds,          # `pydicom.Dataset`
-    values,      # From `first_frame`
+    values:np.ndarray, # From `first_frame`
 ) -> np.ndarray: # (height, width), float or integer, or colours (height, width, 3); not inverted yet
     """Stored values after modality LUT and VOI LUT or window.
 
@@ -323,7 +323,7 @@ def shown_values(
     ----------
     ds : object
         `pydicom.Dataset`
-    values : object
+    values : np.ndarray
         From `first_frame`
 
     Returns

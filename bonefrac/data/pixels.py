@@ -351,7 +351,7 @@ def frames_text(
     """
     more = [f'{name} ({n})' for name, n in found if n > 1]
     if not more: return []
-    said = ', '.join(more[:5] + ['…'][:len(more[5:])])
+    said = ', '.join(more[:5] + ['…']*(len(more) > 5))
     return [f'{FRAMES}: {said}']
 
 def load_grey(

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'CARD_KEYS', 'MODEL_FILES', 'CARD_NAMES', 'SIZES', 'INSTALLED_BY', 'FIXED', 'PARTS', 'OPERATORS', 'FAULTS',
-           'NOT_MEASURED', 'checked_calibration', 'checked_card', 'read_card', 'film_key', 'seen_films', 'needed',
-           'described_file', 'model_file', 'filled_model', 'load_model', 'varint', 'fields', 'messages', 'node_fault',
-           'tensor_fault', 'onnx_fault', 'softmax', 'onnx_session', 'strides_of', 'outputs_of', 'onnx_network',
-           'image_files', 'film_square', 'grey_square', 'normalised', 'network_input', 'at_temperature', 'answer_sets',
-           'answer_table', 'torch_network', 'torch_maps', 'spot_network', 'best_box', 'spot_answers', 'load_network',
-           'simulated_scales', 'scale_of', 'check_for_patients', 'number_answers', 'Asked', 'gate_network', 'load_gate',
-           'with_reasons', 'answers_said', 'predict']
+           'NOT_MEASURED', 'checked_calibration', 'checked_keys', 'checked_card', 'read_card', 'film_key', 'seen_films',
+           'needed', 'described_file', 'model_file', 'filled_model', 'load_model', 'varint', 'fields', 'messages',
+           'node_fault', 'tensor_fault', 'onnx_fault', 'softmax', 'onnx_session', 'strides_of', 'outputs_of',
+           'onnx_network', 'image_files', 'film_square', 'grey_square', 'normalised', 'network_input', 'at_temperature',
+           'answer_sets', 'answer_table', 'torch_network', 'torch_maps', 'spot_network', 'best_box', 'spot_answers',
+           'load_network', 'simulated_scales', 'scale_of', 'check_for_patients', 'number_answers', 'Asked',
+           'gate_network', 'load_gate', 'with_reasons', 'answers_said', 'predict']
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #78d4e5a7
 import hashlib
@@ -90,6 +90,24 @@ def _check_size(size):
         raise ValueError(f'size must be a whole number from {SIZES[0]} to {SIZES[1]}, not {short(size)}')
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #c3f0a6d8
+def checked_keys(
+    found, # Entry `seen_films` of a card
+) -> list: # The same: hashes of names of films
+    """Refuse what is no list of texts.
+
+    Parameters
+    ----------
+    found : object
+        Entry `seen_films` of a card
+
+    Returns
+    -------
+    list
+        The same: hashes of names of films
+    """
+    if isinstance(found, list) and all(isinstance(key, str) for key in found): return found
+    raise ValueError(f'seen_films must be a list of texts, not {short(found)}')
+
 def checked_card(
     card,   # What a file of JSON holds
 ) -> dict:  # The card, complete: what older cards lack is added
@@ -116,7 +134,7 @@ def checked_card(
     _check_size(card['size'])
     _check_channels('mean', card['mean'])
     _check_channels('std', card['std'], above=0)
-    for name, checked in dict(gate=checked_gate, calibration=checked_calibration).items():
+    for name, checked in dict(gate=checked_gate, calibration=checked_calibration, seen_films=checked_keys).items():
         if card.get(name) is not None: checked(card[name])
     return card
 
@@ -178,7 +196,7 @@ def seen_films(
     file = Path(folder)/'split.csv'
     if not file.is_file():
         found = read_card(folder).get('seen_films')
-        return None if found is None else set(map(str, found))
+        return None if found is None else set(found)
     split = pd.read_csv(file, dtype=str)
     return {film_key(name) for name in split['name'][split['split'] != 'test']}
 
@@ -1030,7 +1048,7 @@ class Asked:
         "Answers under the names of the volumes."
         problems = [[self.names.get(path, path), reason] for path, reason in table.attrs['problems']]
         table = table.assign(path=[self.names.get(path, path) for path in table.path])
-        table.attrs.update(problems=problems)
+        table.attrs['problems'] = problems
         return table
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #88425ea9

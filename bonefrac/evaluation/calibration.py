@@ -518,7 +518,7 @@ def bin_score(
     Parameters
     ----------
     name : str
-        A name of `BIN_MEASURES`
+        A name of `BIN_MEASURES` (debiased, 15 bins)
     df : pd.DataFrame
         Predictions table
     n_boot : int, default 2000

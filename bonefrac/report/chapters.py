@@ -24,6 +24,7 @@ from matplotlib.patches import Polygon
 from torch.nn.functional import cross_entropy
 
 from ..evaluation.comparisons import compare_pairs, images_needed, independent_difference
+from ..evaluation.intervals import mean_bootstrap
 from ..evaluation.metrics import error_list
 from ..evaluation.predictions import predicted
 from ..evaluation.seeds import (
@@ -533,8 +534,8 @@ def split_costs(
 def seen_costs(
     table:pd.DataFrame, # Result of `mean_correct`
     seen:pd.Series,     # bool per row: is there a copy in training?
-) -> dict:              # Accuracy and number of images with and without a copy, and the difference with its interval
-    """What a copy in training is worth.
+) -> dict:              # Accuracy, interval and number of images of `seen` and `unseen`; the difference with its interval
+    """Accuracy on images with and without a copy in training.
 
     Parameters
     ----------
@@ -546,12 +547,14 @@ def seen_costs(
     Returns
     -------
     dict
-        Accuracy and number of images with and without a copy, and the difference with its interval
+        Accuracy, interval and number of images of `seen` and `unseen`; the difference with its interval
     """
-    halves = table[seen], table[~seen]
-    a, b = (float(half.correct.mean()) for half in halves)
-    counts = dict(with_copy_in_training=a, n=len(halves[0]), without=b, n_without=len(halves[1]))
-    return counts | more_than(*halves)
+    def score(half):
+        low, high = mean_bootstrap(half['correct'], half['group'])
+        return dict(accuracy=half['correct'].mean(), low=low, high=high, n=len(half))
+    halves = dict(seen=table[seen], unseen=table[~seen])
+    scores = {name: score(half) for name, half in halves.items()}
+    return scores | more_than(*halves.values())
 
 def _below_archive(names): return names.str.split('/').str[-3:].str.join('/')
 
@@ -602,7 +605,7 @@ def copy_cost(
     held = pd.concat([recorded_predictions(record, runs.run.iloc[0], part) for part in ('valid', 'test')])
     trained = {source[name] for name in set(source) - set(held.name)}
     table = mean_correct(recorded_tables(record, runs))
-    table = table[table.name.str.split('/').str[-3].str.contains(part)]
+    if part: table = table[table.name.str.split('/').str[-3] == part]
     return seen_costs(table, table.name.map(source).isin(trained))
 
 # %% ../../nbs/library/report/06_chapters.ipynb #a0c41e1c

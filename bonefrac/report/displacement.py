@@ -188,8 +188,7 @@ def read_sets(
     results : str | Path
         Folder of the record
     name : str
-        A name of `RECORDED` (bonefrac, torch, torchvision, timm, fastai, numpy, opencv-python-headless, pillow,
-        scikit-learn)
+        A name of `RECORDED` (displacement, severity, displacement_wide)
 
     Returns
     -------

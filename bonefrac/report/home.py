@@ -219,11 +219,13 @@ def copy_number(
         A sentence in Markdown
     """
     cost, within = known.copies(), known.copies('train')
-    def points(own): return f'{100*own["difference"]:+.0f} points ({100*own["low"]:+.0f} to {100*own["high"]:+.0f}'
-    return (f'**{100*cost["with_copy_in_training"]:.0f} % against {100*cost["without"]:.0f} %**: accuracy of one small '
-            f'network on test files with and without a copy in training (leakage), {points(cost)}; {cost["n"]} and '
-            f'{cost["n_without"]} files). Part of that may not be the copy: among files of one shipped part it is '
-            f'{points(within)}; {within["n"]} and {within["n_without"]} files).')
+    def told(own, mark=''):
+        n = f'n = {own["seen"]["n"]} and {own["unseen"]["n"]}'
+        limits = f'{100*own["low"]:+.0f} to {100*own["high"]:+.0f}'
+        return f'{mark}{100*own["difference"]:+.0f} points{mark} ({limits}; {n})'
+    return (f'{told(cost, "**")}: how much more often one small network is right on test files with a copy in training '
+            '(leakage) than on those without. Part of that may not be the copy: among files of one shipped part it is '
+            f'{told(within)}.')
 
 def three_numbers(
     known:Known, # Of a record

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['TESTED', 'PUBLISHED', 'SCORES', 'PARTS_CLAIMED', 'SMALL', 'WHOLE', 'published_scores', 'reference_runs', 'our_scores',
            'as_published', 'accuracy_verdicts', 'beside', 'smaller_runs', 'opening_text', 'open_text', 'recipe_claims',
-           'clahe_claim', 'best_claim', 'clahe_verdict', 'effect_claims', 'data_claims', 'overfitting_claim',
-           'said_claims', 'claims_table']
+           'clahe_claim', 'best_claim', 'clahe_verdict', 'effect_claims', 'imbalance_claim', 'data_claims',
+           'overfitting_claim', 'said_claims', 'claims_table']
 
 # %% ../../nbs/library/report/13_replication.ipynb #444fb4bb
 from pathlib import Path
@@ -202,7 +202,7 @@ def opening_text(
     n = (judged.verdict != 'open').sum()
     of_these = f'; {done.sum()} reproduced'*bool(n)
     text = (f'**{n or "None"} of {len(judged)} published accuracies '
-            f'has a verdict so far, on published labels{of_these}.**')
+            f'{"have" if n > 1 else "has"} a verdict so far, on published labels{of_these}.**')
     why = judged[~done].groupby('evidence', sort=False).groups
     lines = [f'- {", ".join(names)}: {evidence}.'
              for evidence, names in why.items()]
@@ -379,6 +379,31 @@ def effect_claims(
     return [clahe_verdict(answers), helps, best_claim(answers.small), filtered]
 
 # %% ../../nbs/library/report/13_replication.ipynb #1e2a6653
+def imbalance_claim(
+    published:pd.Series, # Regions of training images
+    reviewed:pd.Series,  # Regions of sources that were read again
+) -> tuple:              # claim, verdict, evidence
+    """Whether one region is more than twice as common as another, and whether it stays so when labels are right.
+
+    Parameters
+    ----------
+    published : pd.Series
+        Regions of training images
+    reviewed : pd.Series
+        Regions of sources that were read again
+
+    Returns
+    -------
+    tuple
+        claim, verdict, evidence
+    """
+    counts, right = published.value_counts(), reviewed.value_counts()
+    uneven, still = (found.iloc[0] > 2*found.iloc[-1] for found in (counts, right))
+    verdict = ('seen' if still else 'by wrong labels') if uneven else 'not seen'
+    said = ', '.join(f'{name} {counts[name]}' for name in counts.index[[0, -1]])
+    return ('class imbalance is a challenge', verdict, f'training images as published: {said}; on reviewed labels a '
+            f'region has {right.iloc[-1]} to {right.iloc[0]} of {right.sum()} sources')
+
 def data_claims(
     record:str|Path, # Folder of the record
     data:str,        # Hash of the images
@@ -398,15 +423,13 @@ def data_claims(
         Rows of claim, verdict, evidence
     """
     part = record_manifest(record, 'shipped', data).groupby('split')
-    right = read_review(Path(record)/'labels'/'review.csv').reviewed.value_counts()
     audit = Path(record)/'audit'
     flow = pd.read_csv(audit/'flow.csv').set_index('count')
     twice = (pd.read_csv(audit/'labels.csv').problem == 'several class ids').sum()
     images = flow.loc['annotated images', 'train']
     unused = (flow.loc['images'] - flow.loc['annotated images'])['all']
-    counts, sizes = part.get_group('train').region.value_counts(), part.size()
-    held, most, least = f'{sizes["valid"]} and {sizes["test"]}', counts.iloc[0], counts.iloc[-1]
-    uneven, still = most > 2*least, right.iloc[0] > 2*right.iloc[-1]
+    sizes = part.size()
+    held = f'{sizes["valid"]} and {sizes["test"]}'
     def seen(same): return 'reproduced' if same else 'not reproduced'
     return [
         ('1,807 training images', seen(images == 1807),
@@ -414,9 +437,7 @@ def data_claims(
         ('173 validation and 83 test images', seen(held == '173 and 83'), held),
         ('class id 3 is left out', 'followed',
          f'{twice} images carry it beside id 4 and count once here'),
-        ('class imbalance is a challenge', ('seen' if still else 'by wrong labels') if uneven else 'not seen',
-         f'training images as published: {counts.index[0]} {most}, {counts.index[-1]} {least}; on reviewed labels a '
-         f'region has {right.iloc[-1]} to {right.iloc[0]} of {right.sum()} sources'),
+        imbalance_claim(part.get_group('train').region, read_review(Path(record)/'labels'/'review.csv').reviewed),
         ('fractures are detected', 'not testable',
          f'labels name regions; {unused:,} images without an annotation are not used')]
 

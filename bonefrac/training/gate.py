@@ -90,7 +90,7 @@ def drawn_squares(
     Parameters
     ----------
     name : str
-        A name of `DRAWN`
+        A name of `DRAWN` (strangers, bodies, arms)
 
     Returns
     -------
