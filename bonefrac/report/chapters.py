@@ -534,7 +534,7 @@ def split_costs(
 def seen_costs(
     table:pd.DataFrame, # Result of `mean_correct`
     seen:pd.Series,     # bool per row: is there a copy in training?
-) -> dict:              # Accuracy, interval and number of images of `seen` and `unseen`; the difference with its interval
+) -> dict:              # `seen` and `unseen`, each with accuracy, low, high and n; difference, low, high
     """Accuracy on images with and without a copy in training.
 
     Parameters
@@ -547,7 +547,7 @@ def seen_costs(
     Returns
     -------
     dict
-        Accuracy, interval and number of images of `seen` and `unseen`; the difference with its interval
+        `seen` and `unseen`, each with accuracy, low, high and n; difference, low, high
     """
     def score(half):
         low, high = mean_bootstrap(half['correct'], half['group'])
