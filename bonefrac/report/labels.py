@@ -201,8 +201,8 @@ def again_text(
     defended = (changed.also == changed.published).sum()
     return (f'The {len(changed)} changed labels other than {old} to {new} '
             f'were read once more by the same model, mixed with {len(sure)} '
-            'confirmed ones and without any label; it knew that such were '
-            'among them. '
+            'confirmed ones, without any label, but knowing that changed '
+            'ones were among them. '
             f'{has["reviewed"]} have the reviewed label again, '
             f'{has["published"]} the published one, which is named as a '
             f'second region in {defended}; of the confirmed ones {kept} '
