@@ -32,7 +32,7 @@ from ..evaluation.predictions import binary_table, predictions_table
 from .architectures import get_arch
 from .loaders import class_weights, image_loaders
 from .models import create_model, param_groups, set_dropout
-from .precision import choose_precision, precision_callbacks
+from .precision import choose_precision, keep_memory, precision_callbacks
 from .recipes import SCHEDULES, Recipe, get_recipe
 from ..vocabulary import choose
 
@@ -139,6 +139,7 @@ def assembled(
     """
     wd = get_arch(arch).reference_wd if how.wd is None else how.wd
     precision = choose_precision(dls.device, precision)
+    if dls.device.type == 'cpu': keep_memory()
     learn = Learner(dls, model, loss, partial(Adam, **how.adam), wd=wd,
                     cbs=precision_callbacks(dls.device, precision), **options)
     learn.arch, learn.how, learn.precision = arch, how, precision
