@@ -13,7 +13,6 @@ __all__ = ['PACKAGE', 'RECORDED', 'CALIBRATED', 'LEVEL', 'RUN_FILES', 'pretraini
 import os
 import platform
 import subprocess
-import time
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import cached_property, lru_cache
@@ -623,15 +622,20 @@ def run_fault(
 def _make(prepared, runs, folder):
     "Train, evaluate and write one run."
     assert len(prepared.split) # a split that cannot be made is refused before anything is trained
+    from bonefrac.training.checkpoints import Checkpoint
     from bonefrac.training.learner import fit
     weights = start_weights(prepared.config, runs)
-    if clear_abandoned(folder):
+    point = folder.with_name(f'.{folder.name}.checkpoint')
+    if clear_abandoned(folder) and not point.exists():
         print(f'{folder.name}: an earlier attempt was interrupted; this run starts anew', flush=True)
     with written_folder(folder) as aside:
-        start, cpu = time.time(), time.process_time()
-        learn = fit(learner_of(prepared, weights), prepared.config.epochs)
-        seconds = dict(seconds=round(time.time() - start, 1), cpu_seconds=round(time.process_time() - cpu, 1))
+        learn = learner_of(prepared, weights)
+        about = dict(name=folder.name, versions=versions(), arithmetic=learn.precision, **environment())
+        kept = Checkpoint(point, about)
+        fit(learn, prepared.config.epochs, cbs=[kept])
+        seconds = {name: round(spent, 1) for name, spent in kept.total().items()}
         _write_run(aside, prepared, learn, seconds)
+    point.unlink(missing_ok=True)
 
 def run(
     what:RunConfig|Prepared, # Configuration, alone or prepared
