@@ -6,8 +6,8 @@
 __all__ = ['SPOT_DESIGN', 'PARTS', 'KNOWN', 'WHERE_TASKS', 'WAY_SCORES', 'PUBLISHED_SPOTS', 'BESIDE', 'spot_runs',
            'most_complete', 'spot_table', 'spot_threshold', 'part_scores', 'part_rows', 'without_bone',
            'found_by_class', 'same_images', 'region_gain', 'gain_by_labels', 'region_networks', 'spot_text',
-           'score_rows', 'presence_rows', 'ways_trained', 'way_rows', 'way_gain', 'ways_text', 'beside_rows',
-           'left_for']
+           'score_rows', 'mean_presence', 'presence_rows', 'ways_trained', 'way_rows', 'way_gain', 'ways_text',
+           'beside_rows', 'left_for']
 
 # %% ../../nbs/library/report/10_spots.ipynb #ac40d69f
 from pathlib import Path
@@ -27,7 +27,7 @@ from ..evaluation.seeds import paired_differences
 from ..experiment.record import read_record, recorded_predictions, unchanged
 from .answers import run_label
 from .chapters import gain_text
-from .labels import label_tables, labelled_runs, rescored
+from .labels import AVERAGE, label_tables, labelled_runs, rescored
 
 # %% ../../nbs/library/report/10_spots.ipynb #2c4eef4a
 SPOT_DESIGN = dict(split='study_grouped', folds=5, split_seed=0, recipe='bonefrac', seed=0)
@@ -357,11 +357,31 @@ def score_rows(
                                 for key in DETECTION} for name, scores in found.items()})
 
 # %% ../../nbs/library/report/10_spots.ipynb #a10ec002
+def mean_presence(
+    tables:list, # Predictions tables of kind `binary`, of the same images in any order
+) -> pd.DataFrame: # The first, with the mean of all probabilities
+    """Several networks that say whether anything is there, as one.
+
+    Parameters
+    ----------
+    tables : list
+        Predictions tables of kind `binary`, of the same images in any order
+
+    Returns
+    -------
+    pd.DataFrame
+        The first, with the mean of all probabilities
+    """
+    told = pd.concat([table.set_index('name').probability for table in tables], axis=1)
+    if told.isna().any(axis=None): raise ValueError('tables of different images')
+    mean = told.mean(axis=1)[tables[0].name]
+    return tables[0].assign(probability=mean.to_numpy())
+
 def presence_rows(
     joint:pd.DataFrame, # Predictions table of kind `boxes`
     alone:dict,         # Network -> folds, dicts of `valid` and `test` of kind `binary`
 ) -> list:              # Rows of text: network, n, area under the ROC curve, that of the joint network minus it
-    """Whether anything is annotated, by a network that also says where and by others that do not.
+    """Whether anything is annotated, by a network that also says where, by others that do not, and by all together.
 
     Parameters
     ----------
@@ -376,12 +396,13 @@ def presence_rows(
         Rows of text: network, n, area under the ROC curve, that of the joint network minus it
     """
     def area(table): return interval_words(binary_metrics(table), 'auroc')
-    def row(name, folds):
-        own = pool_folds([fold['test'] for fold in folds])
-        gain = area_gain(presence(joint), own)
-        return name, len(own), area(own), gain_text(dict(gain, difference=gain['gain']))
-    first = 'says where too', len(joint), area(presence(joint)), ''
-    return [first, *(row(*named) for named in alone.items())]
+    def row(name, table):
+        gain = area_gain(seen, table)
+        return name, len(table), area(table), gain_text(dict(gain, difference=gain['gain']))
+    seen = presence(joint)
+    tables = {name: pool_folds([fold['test'] for fold in folds]) for name, folds in alone.items()}
+    if alone: tables[AVERAGE] = mean_presence([seen, *tables.values()])
+    return [('says where too', len(seen), area(seen), ''), *(row(*named) for named in tables.items())]
 
 # %% ../../nbs/library/report/10_spots.ipynb #d5a0c102
 WHERE_TASKS = dict(spot='detector', spot_map='map') # tasks that answer with boxes
