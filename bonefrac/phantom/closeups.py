@@ -280,11 +280,11 @@ def write_rows(
     rows : object
         Iterator of dictionaries with the same keys, at least one
     """
-    first, *others = rows
+    rows = list(rows)
     with file.open('w', newline='', encoding='utf8') as out:
-        table = csv.DictWriter(out, first, lineterminator='\n')
+        table = csv.DictWriter(out, rows[0], lineterminator='\n')
         table.writeheader()
-        table.writerows([first, *others])
+        table.writerows(rows)
 
 def write_pair(
     folder:Path, # Folder to fill
