@@ -92,11 +92,14 @@ def test_folds_are_the_committed_ones(images, checked):
 def test_grouped_is_the_study_grouped_split(images):
     pd.testing.assert_frame_equal(make_split(images, 'grouped'), make_split(images))
 
-def test_runs_use_the_study_grouped_split_unless_told_otherwise(images):
+@pytest.mark.parametrize('task', ['region', 'abnormal'])
+def test_runs_use_the_study_grouped_split_unless_told_otherwise(images, task):
     assert RunConfig().split == RunConfig(split='grouped').split == 'study_grouped'
     recorded = read_record(ROOT/'results')
-    run = recorded[(recorded.split == 'study_grouped') & (recorded.fold == 0)].run.iloc[0]
-    predicted, split = pd.read_parquet(ROOT/'results/predictions'/f'{run}.parquet'), make_split(images)
+    asked = (recorded.task == task) & (recorded.split == 'study_grouped') & (recorded.fold == 0)
+    run = recorded[asked].run.iloc[0]
+    predicted = pd.read_parquet(ROOT/'results/predictions'/f'{run}.parquet')
+    split = make_split(images, task=task)
     for part in ('valid', 'test'):
         assert sorted(split.name[split.split == part]) == sorted(predicted.name[predicted.part == part])
 
