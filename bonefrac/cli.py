@@ -686,8 +686,9 @@ def _limits(table, score):
 
 def _scores(table, simulated):
     "Scores of runs, and what they mean."
+    from bonefrac.experiment.record import guessing
     from bonefrac.training.tasks import statement
-    parts = [f'\n{_score_table(rows, task)}\n{_lines(simulated, statement(task))}'
+    parts = [f'\n{_score_table(rows, task)}\n{_lines(guessing(rows), simulated, statement(task))}'
              for task, rows in table.groupby('task', sort=False)]
     return '\n'.join(parts)
 

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['AREAS', 'FOUND', 'FAR', 'FURTHER', 'SHOWN', 'COLUMNS', 'CONFLICT', 'ASKED', 'KEY_FIELDS', 'RECORD_KEY', 'PARTS',
-           'test_scores', 'glance', 'runs_table', 'finished', 'line_fault', 'record_text', 'say_differences',
-           'read_record', 'unchanged', 'recorded_predictions', 'config_key', 'is_table', 'recorded', 'record_row',
-           'Offer', 'offered', 'collect']
+           'test_scores', 'glance', 'runs_table', 'guessing', 'finished', 'line_fault', 'record_text',
+           'say_differences', 'read_record', 'unchanged', 'recorded_predictions', 'config_key', 'is_table', 'recorded',
+           'record_row', 'Offer', 'offered', 'collect']
 
 # %% ../../nbs/library/experiment/02_record.ipynb #2e1c5b03
 import csv
@@ -91,6 +91,28 @@ def runs_table(
         One row per run: what it was, accuracy with its interval, n, seconds; AUROC of yes-or-no tasks
     """
     return pd.DataFrame([glance(read_run(folder)) for folder in folders])
+
+def guessing(
+    table:pd.DataFrame, # From `runs_table`, of one task
+) -> str|None:          # One line; None where there is nothing to say
+    """Networks whose interval holds what a guess reaches: the most frequent answer, or an area of one half.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        From `runs_table`, of one task
+
+    Returns
+    -------
+    str | None
+        One line; None where there is nothing to say
+    """
+    yes_no = 'auroc' in table and table.auroc.notna().all()
+    low, guess = (table.auroc_low, .5) if yes_no else (table.get('low'), table.get('majority'))
+    if guess is None: return None
+    names = ', '.join(dict.fromkeys(table.arch[low <= guess]))
+    said = f'Not told from guessing on these images: {names}. More of them, or larger ones, may be needed.'
+    return said if names else None
 
 def finished(
     runs:str|Path, # Folder of runs
