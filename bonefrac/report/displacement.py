@@ -332,7 +332,7 @@ def set_table(
     rows = set_rows(sets, name).convert_dtypes()
     words = with_limits(rows, *SCORES, 'covered')
     words['median_error'] = rows.median_error.map('{:.2f}'.format)
-    return in_words(rows[['n', 'subjects']].join(words))
+    return in_words(rows[['n']].join(words))
 
 def region_table(
     table:pd.DataFrame, # Predictions table of one set with the column `region`
