@@ -111,7 +111,8 @@ def guessing(
     low, guess = (table.auroc_low, .5) if yes_no else (table.get('low'), table.get('majority'))
     if guess is None: return None
     names = ', '.join(dict.fromkeys(table.arch[low <= guess]))
-    said = f'Not told from guessing on these images: {names}. More of them, or larger ones, may be needed.'
+    what = 'whether anything is there' if yes_no else 'which'
+    said = f'Not told from guessing {what}, on these images: {names}. More of them, or larger ones, may be needed.'
     return said if names else None
 
 def finished(

@@ -179,16 +179,27 @@ def read_checkpoint(
     except Exception as e: # many kinds, by where a file is cut
         print(f'{path.name}: cannot be read ({type(e).__name__}); the training starts anew', flush=True)
         return None
-    if found.get('about') == about: return found
+    if isinstance(found, dict) and found.get('about') == about: return found
     print(f'{path.name}: of other versions or settings; the training starts anew', flush=True)
     return None
 
 EVERY = 60 # least seconds between two checkpoints
 
 class Checkpoint(Callback):
-    "Writes a checkpoint after an epoch, and goes on from one that it finds."
+    """Writes a checkpoint after an epoch, and goes on from one that it finds.
+
+    Parameters
+    ----------
+    path : object
+        File, replaced after an epoch; nothing removes it but who made the callback
+    about : object
+        Texts and numbers that say what the training is; a file of another one is not gone on from
+    """
     order, run_valid = EarlyStoppingCallback.order + 1, False
-    def __init__(self, path, about): self.path, self.about = Path(path), about
+    def __init__(self,
+        path,  # File, replaced after an epoch; nothing removes it but who made the callback
+        about, # Texts and numbers that say what the training is; a file of another one is not gone on from
+    ): self.path, self.about = Path(path), about
 
     def before_fit(self):
         self.spent, self.began, self.wrote = dict(seconds=0., cpu_seconds=0.), self.now(), time.time()
