@@ -23,7 +23,7 @@ import pandas as pd
 from ..files import cache_dir, file_sha256, shown, write_json, written_folder
 from ..evaluation.intervals import wilson
 from ..evaluation.metrics import binary_metrics
-from ..phantom.simulate import Phantom
+from ..phantom.simulate import Phantom, write_image
 from ..phantom.steps import Example, film_steps, place_on_sheet, sheet
 from ..data.filters import resize
 from .predict import at_temperature, softmax
@@ -122,8 +122,7 @@ def write_picture(
     films : list
         `Phantom`s
     """
-    picture = sheet([film.image for film in films], COLUMNS)
-    cv2.imwrite(str(file), picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    write_image(file, sheet([film.image for film in films], COLUMNS), cv2.IMWRITE_JPEG_QUALITY, QUALITY)
 
 def write_view(
     folder:Path,

@@ -23,7 +23,7 @@ from ..data.sources import load_images
 from .findings import map_network
 from .predict import needed, normalised
 from ..phantom.anatomy import VIEWS
-from ..phantom.simulate import Phantom, phantom_image
+from ..phantom.simulate import Phantom, phantom_image, write_image
 
 # %% ../../nbs/library/deploy/03_explain.ipynb #684bf1f9
 def last_map(
@@ -361,7 +361,7 @@ def film_row(
     dict
         Row of a list of images
     """
-    cv2.imwrite(str(file), phantom.image)
+    write_image(file, phantom.image)
     polygons = [[0, *map(float, polygon.ravel())] for polygon in phantom.polygons]
     return dict(path=file.name, region=phantom.truth['region'], annotated=len(polygons) > 0,
                 polygons=json.dumps(polygons), source=file.stem, study=pair)

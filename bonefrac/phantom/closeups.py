@@ -14,7 +14,6 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from ..files import progress, read_json, written_folder
@@ -22,7 +21,7 @@ from .projection import at_energy
 from .anatomy import VIEWS, get_view, move_point
 from .fracture import place_of
 from .nuisances import Case, nuisance_shares, random_stream
-from .simulate import Phantom, photographed, pose_scene
+from .simulate import Phantom, photographed, pose_scene, write_image
 from .archive import GROUPS, known_regions
 
 # %% ../../nbs/library/phantom/16_closeups.ipynb #0b269a47
@@ -311,10 +310,10 @@ def write_pair(
         Rows of the table
     """
     rows = []
-    for k, phantom in enumerate(pair, 1):
+    for k, film in enumerate(pair, 1):
         file = f'images/{name}_view{k}.png'
-        cv2.imwrite(str(folder/file), phantom.image)
-        rows.append(closeup_row(name, file, phantom, kev))
+        write_image(folder/file, film.image)
+        rows.append(closeup_row(name, file, film, kev))
     return rows
 
 def write_all(

@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['COARSE', 'Scene', 'switched_on', 'check_bones', 'pose_scene', 'air_in', 'refined', 'soft_map', 'first_labels',
-           'draw_bones', 'Phantom', 'check_size', 'check_seed', 'photographed', 'simulate', 'phantom_image']
+           'draw_bones', 'Phantom', 'check_size', 'check_seed', 'photographed', 'simulate', 'phantom_image',
+           'write_image']
 
 # %% ../../nbs/library/phantom/08_simulate.ipynb #49e94a8d
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -557,3 +559,22 @@ def phantom_image(
     check_seed(seed)
     case = Case(region, view or next(iter(VIEWS[region])), fractured, seed, seed, seed)
     return simulate(case, size, nuisances, fractures, subject)
+
+# %% ../../nbs/library/phantom/08_simulate.ipynb #w8i00002
+def write_image(
+    file:str|Path,    # The suffix names the format, such as `.png`
+    image:np.ndarray, # uint8, height × width
+    *options:int,     # Of `cv2.imencode`, such as the quality of a JPEG
+):
+    """Write an image, or raise an `OSError` that says why not.
+
+    Parameters
+    ----------
+    file : str | Path
+        The suffix names the format, such as `.png`
+    image : np.ndarray
+        uint8, height × width
+    options : int
+        Of `cv2.imencode`, such as the quality of a JPEG
+    """
+    Path(file).write_bytes(cv2.imencode(Path(file).suffix, image, options)[1])

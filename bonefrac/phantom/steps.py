@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from ..files import in_threads, written_folder
@@ -19,7 +18,7 @@ from ..vocabulary import choose
 from .anatomy import VIEWS, move_point
 from .nuisances import NUISANCES, Case
 from .fracture import Fracture, place_of
-from .simulate import Phantom, photographed, pose_scene
+from .simulate import Phantom, photographed, pose_scene, write_image
 from .archive import GROUPS
 from .closeups import write_rows
 
@@ -274,7 +273,7 @@ def write_pair(
     rows, person = [], f'person{number:05d}'
     for name, film in zip(FOLDERS, pair_of(number, **how)):
         file = f'{folder}/{name}/{person}{"_whole"*(name == FOLDERS[1])}.png'
-        cv2.imwrite(str(root/file), film.image)
+        write_image(root/file, film.image)
         seen = film.fractures[0] if film.fractures else {}
         rows.append(dict(name=file, study=person, mm=seen.get('view_translation_mm'), severity=seen.get('severity')))
     return rows

@@ -11,14 +11,13 @@ __all__ = ['ARMS', 'SAYS', 'BROKEN', 'N_SUBJECTS', 'NETWORK', 'ANGLES', 'picture
 # %% ../../nbs/library/report/18_depth.ipynb #63c11ba2
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
 from ..files import in_threads, written, written_folder
 from ..phantom.cracks import BREAKS, beam_angles, crack_scene, degree_of, plain_film
-from ..phantom.simulate import Scene
+from ..phantom.simulate import Scene, write_image
 from ..phantom.volume import scan_scene
 from ..data.volumes import SIDES, Volume, write_projections
 from ..evaluation.gains import area_gain
@@ -55,8 +54,7 @@ def picture_subject(
     """
     hu = scan_scene(scene, mm, fine=3).hu
     write_projections(Volume(hu, (mm,)*3, 'CT'), folder)
-    film = plain_film(scene)
-    cv2.imwrite(str(folder/'film.png'), film)
+    write_image(folder/'film.png', plain_film(scene))
 
 BROKEN = 'gap', 'translation', 'angulation' # of a `Fracture`: mm, mm, degrees
 
