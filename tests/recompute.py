@@ -105,7 +105,7 @@ def five_folds(rows):
     found = {key: sorted(part, key=lambda row: int(row['fold'])) for key, part in found.items()}
     return {key: part for key, part in found.items() if [row['fold'] for row in part] == list('01234')}
 
-def nested(labels):
+def nested(labels, by='accuracy'):
     "Answers of the candidate that validation prefers in each fold, by accuracy, then log loss; number of candidates."
     rows = of_design(recorded(RECORD), labels=labels, filter='none', rates='')
     configs = five_folds([row for row in rows if int(row['size']) >= 224])
@@ -115,9 +115,15 @@ def nested(labels):
     if len(parts) > 1:
         parts['average'] = [{part: mean_of([fold[part] for fold in folds]) for part in ('valid', 'test')}
                             for folds in zip(*parts.values())]
-    def best(k): return max(parts.values(), key=lambda own: (own[k]['valid'].right().mean(), -own[k]['valid'].loss()))
+    def worth(valid): return by == 'accuracy' and valid.right().mean(), -valid.loss()
+    def best(k): return max(parts.values(), key=lambda own: worth(own[k]['valid']))
     folds = [best(k)[k]['test'] for k in range(5)]
     return folds, len(parts)
+
+def wilson(k, n, z=1.959964):
+    "Share in percent with the ends of its Wilson interval."
+    p, half = k/n, z*np.sqrt(k*(n - k)/n + z**2/4)
+    return [100*p, *((100*(k + z**2/2 + sign*half)/(n + z**2)) for sign in (-1, 1))]
 
 def percent_of(folds, label=None):
     "Accuracy over all folds in percent, with its interval."
@@ -280,6 +286,7 @@ def numbers():
         choice = nested(name)
         if choice: found[name], found[f'{name} n'] = percent_of(choice[0])
         if choice: found[f'{name} candidates'] = choice[1]
+        if choice and choice[1] > 1: found[f'{name} by loss'] = percent_of(nested(name, 'log loss')[0])[0]
         if choice and name == 'published': found['published on reviewed'] = percent_of(choice[0], label)[0]
     found['copies'], found['copies of one part'] = copies(), copies('train')
     found['alike'] = alike()
@@ -307,19 +314,20 @@ def numbers():
 NUMBER = r'([+-]?[\d.]+)'
 SAID = { # what README.md says -> the names of its numbers
     rf'\*\*{NUMBER} % \({NUMBER} to {NUMBER}\)\*\* of (\d+) annotated films .*? on (\w+) labels'
-    r'.*?(?:takes one of (\d+) networks or their average|one network)':
-        lambda f, m: [*f[m[5]], f[f'{m[5]} n'], m[5], f[f'{m[5]} candidates'] - 1],
-    r'\*\*(\d+) of (\d+)\*\* films labelled \*(\w+)\* show the (\w+)': lambda f, m: [*f['labels'], *f['words']],
+    rf'.*?takes one of (\d+) networks or their average.*?by log loss, .*?, it is {NUMBER} % \({NUMBER} to {NUMBER}\)':
+        lambda f, m: [*f[m[5]], f[f'{m[5]} n'], m[5], f[f'{m[5]} candidates'] - 1, *f[f'{m[5]} by loss']],
+    r'\*\*(\d+) of (\d+)\*\* \((\d+)%, (\d+) to (\d+)\) films labelled \*(\w+)\* show the (\w+)':
+        lambda f, m: [*f['labels'], *wilson(*f['labels']), *f['words']],
     rf'\*\*{NUMBER} points\*\* \({NUMBER} to {NUMBER}; n = (\d+) and (\d+)\)'
     rf'.*? {NUMBER} points \({NUMBER} to {NUMBER}; n = (\d+) and (\d+)\)':
         lambda f, m: [*f['copies'], *f['copies of one part']],
     r'No: (\d+) of (\d+) were changed': lambda f, m: f['changed'],
-    rf'Trained on reviewed labels {NUMBER} % \({NUMBER} to {NUMBER}\); trained on published labels {NUMBER} % '
+    rf'Trained on reviewed labels {NUMBER} % \({NUMBER} to {NUMBER}\); trained on published labels, .*?, {NUMBER} % '
     rf'\({NUMBER} to {NUMBER}\), and the same answers against reviewed labels {NUMBER} % \({NUMBER} to {NUMBER}\)':
         lambda f, m: [*f['reviewed'], *f['published'], *f['published on reviewed']],
-    rf'{NUMBER} \({NUMBER} to {NUMBER}\) in one network after ([\d,]+) steps, over five folds at (\d+) pixels; '
-    rf'after \d+ steps {NUMBER} to {NUMBER} in (\d+) small networks on one fold \(n = (\d+); 95 % intervals between '
-    rf'{NUMBER} and {NUMBER}\).*?\| (\d+) \|': lambda f, m: [
+    rf'{NUMBER} \({NUMBER} to {NUMBER}\) in one network after ([\d,]+) steps, over five folds at (\d+) pixels, '
+    rf'.*?; after \d+ steps, .*?, {NUMBER} to {NUMBER} in (\d+) small networks on one fold \(n = (\d+); '
+    rf'95 % intervals between {NUMBER} and {NUMBER}\).*?\| (\d+) \|': lambda f, m: [
         *f['starts'], *f['transfer'], f['transfer networks'], f['transfer n'], *f['transfer ends'], f['starts n']],
     rf'(\d+) configurations of (\d+) networks at {NUMBER} to {NUMBER} % .*? {NUMBER} and {NUMBER}\)':
         lambda f, m: f['alike'],

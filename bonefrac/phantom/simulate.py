@@ -577,4 +577,4 @@ def write_image(
     options : int
         Of `cv2.imencode`, such as the quality of a JPEG
     """
-    Path(file).write_bytes(cv2.imencode(Path(file).suffix, image, options)[1])
+    Path(file).write_bytes(cv2.imencode(Path(file).suffix, image, options)[1].tobytes())

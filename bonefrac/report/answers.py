@@ -585,7 +585,7 @@ def best_answer(
     top, alike = crossed.loc[best], _undecided(answers.pairs, best)
     against = f'Not told apart from {"; ".join(alike)}' if alike else 'Told apart from all others'
     return (f'{best}: {top.accuracy:.1%} of {top.n:.0f} images (95 % interval {top.low:.1%} to {top.high:.1%}; '
-            f'five study-grouped folds, one seed), {_level(top)} the {BAR:.0%} that the study had set itself. '
+            f'five study-grouped folds, one seed), {_level(top)} the {BAR:.0%} that this study took as its goal. '
             f'{against}. Validation images of all folds chose it among {len(crossed)}; '
             f'where each fold chooses for itself, accuracy is {nested["accuracy"]:.1%} '
             f'({nested["low"]:.1%} to {nested["high"]:.1%}).')

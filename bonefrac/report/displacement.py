@@ -6,9 +6,9 @@
 __all__ = ['VIEWED', 'RUN', 'RECORDED', 'SHOWN', 'BARS', 'told_of', 'grade_told', 'how_trained', 'training_text', 'measured_sets',
            'write_displacement', 'read_sets', 'read_displacement', 'set_rows', 'unit_of', 'in_words', 'with_limits',
            'set_table', 'region_table', 'check_same', 'off_by', 'variety_gain', 'variety_gains', 'variety_table',
-           'variety_text', 'grades', 'grade_rows', 'severity_rows', 'kappa_gains', 'in_both', 'both_ways',
-           'number_bars', 'bar_table', 'best_guess', 'one_exact_view', 'ratio', 'view_row', 'view_rows', 'view_table',
-           'plot_theorem', 'exact_text', 'displacement_text']
+           'worse_text', 'variety_text', 'grades', 'grade_rows', 'severity_rows', 'kappa_gains', 'in_both', 'both_ways',
+           'bar_marks', 'number_bars', 'bar_table', 'best_guess', 'one_exact_view', 'ratio', 'view_row', 'view_rows',
+           'view_table', 'plot_theorem', 'exact_text', 'displacement_text']
 
 # %% ../../nbs/library/report/17_displacement.ipynb #66be5fc5
 from pathlib import Path
@@ -463,6 +463,26 @@ def variety_table(
     words['difference'] = [f'{row.difference:+.2f} ({row.low:+.2f} to {row.high:+.2f})' for _, row in gains.iterrows()]
     return in_words(gains[['n']].join(words))
 
+def worse_text(
+    gains:pd.DataFrame, # From `variety_gains`
+) -> str:               # A sentence, or nothing
+    """Errors that grow beyond chance.
+
+    Parameters
+    ----------
+    gains : pd.DataFrame
+        From `variety_gains`
+
+    Returns
+    -------
+    str
+        A sentence, or nothing
+    """
+    worse = gains[gains.low > 0]
+    each = (f'{name.replace("view_", "").split("_")[0]} on `{on}` by {row.difference:+.2f}{unit_of(name)} '
+            f'({row.low:+.2f} to {row.high:+.2f})' for (on, name), row in worse.iterrows())
+    return f' It grows beyond chance in {"; ".join(each)}.' if len(worse) else ''
+
 def variety_text(
     gains:pd.DataFrame, # From `variety_gains`
     how:dict,           # From `how_trained`
@@ -494,7 +514,7 @@ def variety_text(
                      for name, row in gains.loc[on].iterrows())
     return (f'With {wide["train_images"]:,} close-ups of more kinds instead of {how["train_images"]:,}, and '
             f'{steps(wide):,} steps instead of {steps(how):,}, mean errors on `{on}` change by: {each} '
-            f'(n = {gains.n.loc[on].iloc[0]} films).')
+            f'(n = {gains.n.loc[on].iloc[0]} films).{worse_text(gains)}')
 
 # %% ../../nbs/library/report/17_displacement.ipynb #e0448527
 def grades(
@@ -631,6 +651,34 @@ def both_ways(
 # %% ../../nbs/library/report/17_displacement.ipynb #108fa117
 BARS = dict(view_translation_mm=1, view_angulation_deg=2, slope=.05, kappa=.8, covered=.9) # mm, degrees, off 1, shares
 
+def bar_marks(
+    rows:pd.DataFrame, # Columns NAME, NAME_low, NAME_high
+    name:str,          # Of a score
+    least:float,       # What was asked for
+    most:float,
+) -> list:             # A text for each row
+    """✓ where the whole interval is within what was asked for, (✓) where only the estimate is.
+
+    Parameters
+    ----------
+    rows : pd.DataFrame
+        Columns NAME, NAME_low, NAME_high
+    name : str
+        Of a score
+    least : float
+        What was asked for
+
+    Returns
+    -------
+    list
+        A text for each row
+    """
+    ends = zip(rows[name], rows[f'{name}_low'], rows[f'{name}_high'])
+    def mark(value, low, high):
+        if least <= low and high <= most: return ' ✓'
+        return ' (✓)' if least <= value <= most else ' ✗'
+    return [mark(*row) for row in ends]
+
 def number_bars(
     sets:dict, # From `read_displacement`
     name:str,  # A number of `BARS`
@@ -649,14 +697,12 @@ def number_bars(
     pd.DataFrame
         Columns by set, one row per bar; texts with a mark
     """
-    rows = set_rows(sets, name)
-    passed = dict(mae=rows.mae <= BARS[name], covered=(rows.covered_low <= .9) & (rows.covered_high >= .9))
-    for slope in SCORES[1:]:
-        low, high = rows[f'{slope}_low'], rows[f'{slope}_high']
-        passed[slope] = (low <= 1 + BARS['slope']) & (high >= 1 - BARS['slope'])
-    texts = with_limits(rows, *passed)
-    marks = pd.DataFrame(passed).replace({True: ' ✓', False: ' ✗'})
-    return in_words((texts + marks).T).add_prefix(f'{SHOWN[name]}: ', axis=0)
+    rows, off = set_rows(sets, name), BARS['slope']
+    marks = dict(mae=bar_marks(rows, 'mae', 0, BARS[name]))
+    marks['covered'] = [' ✓' if a <= .9 <= b else ' ✗' for a, b in zip(rows.covered_low, rows.covered_high)]
+    for slope in SCORES[1:]: marks[slope] = bar_marks(rows, slope, 1 - off, 1 + off)
+    texts = with_limits(rows, *marks) + pd.DataFrame(marks, rows.index)
+    return in_words(texts.T).add_prefix(f'{SHOWN[name]}: ', axis=0)
 
 def bar_table(
     sets:dict, # From `read_displacement`
@@ -673,10 +719,8 @@ def bar_table(
     pd.DataFrame
         Columns by set, one row per bar; texts with a mark
     """
-    found = grade_rows(sets)
-    marks = (found.kappa >= BARS['kappa']).map({True: ' ✓', False: ' ✗'})
-    found = found.rename(columns=dict(low='kappa_low', high='kappa_high'))
-    kappa = with_limits(found, 'kappa').kappa + marks
+    found = grade_rows(sets).rename(columns=dict(low='kappa_low', high='kappa_high'))
+    kappa = with_limits(found, 'kappa').kappa + bar_marks(found, 'kappa', BARS['kappa'], 1)
     numbers = [number_bars(sets, name) for name in BARS if name.startswith('view')]
     return pd.concat([*numbers, kappa.to_frame('weighted kappa of grades').T])
 
@@ -858,7 +902,7 @@ def plot_theorem(
 # %% ../../nbs/library/report/17_displacement.ipynb #867b9e72
 def exact_text(
     table:pd.DataFrame, # Predictions table: two rows per subject
-) -> str:               # Such as `1.41 and 0.18 mm, a factor of 8.05 (5.95–11.28; n = 150 subjects)`
+) -> str:               # Such as `1.41 mm with one view and 0.18 mm with two, 8.05 (5.95 to 11.28) times less (n = 9)`
     """What exactly known views leave open of a translation in space.
 
     Parameters
@@ -869,12 +913,12 @@ def exact_text(
     Returns
     -------
     str
-        Such as `1.41 and 0.18 mm, a factor of 8.05 (5.95–11.28; n = 150 subjects)`
+        Such as `1.41 mm with one view and 0.18 mm with two, 8.05 (5.95 to 11.28) times less (n = 9)`
     """
     row = pd.DataFrame([view_row(table, 'translation_mm')])
     factor = with_limits(row, 'exact_factor').exact_factor[0]
-    return (f'{row.one_exact[0]:.2f} and {row.two_exact[0]:.2f} mm, a factor of '
-            f'{factor[:-1]}; n = {row.subjects[0]} subjects)')
+    return (f'{row.one_exact[0]:.2f} mm with one view and {row.two_exact[0]:.2f} mm with two, {factor} times less '
+            f'(n = {row.subjects[0]})')
 
 def displacement_text(
     sets:dict, # From `read_displacement`
@@ -896,8 +940,8 @@ def displacement_text(
                  f'answer: {row.median_error.iloc[0]:.2f})' for name, row in rows.items()}
     n, subjects = rows[VIEWED[0]].iloc[0][['n', 'subjects']].astype(int)
     return (f'On simulated bones that it never saw, the network is off by {off[VIEWED[0]]} in translation and by '
-            f'{off[VIEWED[1]]} in angulation (n = {n} films of {subjects} subjects). What exact knowledge of one view '
-            f'leaves open in space, and of two: {exact_text(sets["bones"])} there, and {exact_text(sets["test"])} on '
-            'bones like those of the training.')
+            f'{off[VIEWED[1]]} in angulation (n = {n} films of {subjects} subjects). Even if a '
+            f'view were measured exactly, translation in space would be off by {exact_text(sets["bones"])}; on bones '
+            f'like those of the training by {exact_text(sets["test"])}.')
 
 if __name__ == '__main__' and '__file__' in globals(): write_displacement()

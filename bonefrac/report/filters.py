@@ -15,7 +15,7 @@ from ..evaluation.predictions import pool_folds
 from ..evaluation.seeds import paired_differences
 from ..experiment.record import read_record, recorded_predictions, unchanged
 from .answers import five_folds
-from .chapters import gain_text, gains, plural
+from .chapters import gain_text, gains
 from .labels import named_runs, of_shared_design
 
 # %% ../../nbs/library/report/08_filters.ipynb #b9530f21
@@ -143,7 +143,8 @@ def claim_text(
         One sentence without a full stop
     """
     inside, count = ((rows.low <= effect) & (effect <= rows.high)).sum(), gains(rows).sum()
-    where = f'in {inside} of {plural(len(rows), "interval")}' if inside else 'outside of every interval'
+    where = f'inside {inside} of' if inside else 'outside of'
+    where = f'{where} {"this interval" if len(rows) == 1 else f"these {len(rows)} intervals"}'
     clear = 'no gain is' if not count else 'one gain is' if count == 1 else f'{count} gains are'
     return f'{effect:+.2f}, as published, lies {where}, and {clear} clear'
 

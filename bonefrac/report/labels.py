@@ -104,8 +104,8 @@ def labels_text(
     kept = count.get('borderline', 0) + count.get('unsure', 0)
     return (f'**{n} of {(review.published == old).sum()} sources labelled {old} show {new}.** '
             f'{count["changed"]} of {len(review)} labels were changed; {kept} are borderline or unsure and stayed. '
-            f'A network that knows the anatomy can be right on at most {1 - count["changed"]/len(review):.1%} '
-            'of the published labels.')
+            'If the review is right, a network that knows the anatomy can be right on at most '
+            f'{1 - count["changed"]/len(review):.1%} of the published labels.')
 
 # %% ../../nbs/library/report/07_labels.ipynb #2d928c51
 def rescored(

@@ -439,7 +439,7 @@ def data_claims(
          f'{twice} images carry it beside id 4 and count once here'),
         imbalance_claim(part.get_group('train').region, read_review(Path(record)/'labels'/'review.csv').reviewed),
         ('fractures are detected', 'not testable',
-         f'labels name regions; {unused:,} images without an annotation are not used')]
+         f'labels name regions; the study leaves out {unused:,} images without an annotation')]
 
 def overfitting_claim(
     record:str|Path, # Folder of the record
