@@ -474,8 +474,9 @@ def draw_shares(
         Texts of the cells, shape of `table`; default: the shares
     """
     text = table.map('{:.2f}'.format) if text is None else text
-    sns.heatmap(table.fillna(0), mask=table.isna(), annot=text, fmt='', cmap='cividis', vmin=0, vmax=1,
-                linewidths=.5, annot_kws=dict(fontsize=8), cbar_kws=dict(label=label), ax=ax)
+    sns.heatmap(table.fillna(0), mask=table.isna(), annot=text, fmt='',
+                cmap='cividis', vmin=0, vmax=1, linewidths=.5,
+                annot_kws=dict(fontsize=8), cbar_kws=dict(label=label), ax=ax)
     for y, x in np.argwhere(table.isna().to_numpy()):
         ax.text(x + .5, y + .5, '–', ha='center', va='center', color='.4')
     ax.set(xlabel='', ylabel='')
@@ -911,7 +912,8 @@ def pair_rows(
     rows = []
     for change, pairs in groups.items():
         found = pairs.rename(columns=dict(p_flips='p_examinations')).assign(change=change)
-        rows += found[columns].to_dict('records') or [dict(change=change, a='no pair', b='')]
+        none = [dict(change=change, a='no pair', b='')]
+        rows += found[columns].to_dict('records') or none
     return pd.DataFrame(rows, columns=columns)
 
 def pair_matrix(

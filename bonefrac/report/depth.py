@@ -526,7 +526,8 @@ def side_word(
         Of `area_rows`, of three shadows
     """
     if row.beyond_low > 0: return 'the further sides add to it'
-    return 'with them less is found' if row.beyond_high < 0 else 'the further sides are not shown to add to it'
+    if row.beyond_high < 0: return 'with them less is found'
+    return 'the further sides are not shown to add to it'
 
 def depth_text(
     rows:pd.DataFrame, # From `area_rows`

@@ -699,7 +699,8 @@ def number_bars(
     """
     rows, off = set_rows(sets, name), BARS['slope']
     marks = dict(mae=bar_marks(rows, 'mae', 0, BARS[name]))
-    marks['covered'] = [' ✓' if a <= .9 <= b else ' ✗' for a, b in zip(rows.covered_low, rows.covered_high)]
+    covered = zip(rows.covered_low, rows.covered_high)
+    marks['covered'] = [' ✓' if a <= .9 <= b else ' ✗' for a, b in covered]
     for slope in SCORES[1:]: marks[slope] = bar_marks(rows, slope, 1 - off, 1 + off)
     texts = with_limits(rows, *marks) + pd.DataFrame(marks, rows.index)
     return in_words(texts.T).add_prefix(f'{SHOWN[name]}: ', axis=0)

@@ -134,7 +134,8 @@ def by_loss(
     dict
         accuracy, low, high
     """
-    return seeds_accuracy([known.choice('reviewed' if known.on_reviewed else 'published', 'log loss')[0]])
+    labels = 'reviewed' if known.on_reviewed else 'published'
+    return seeds_accuracy([known.choice(labels, 'log loss')[0]])
 
 def region_number(
     known:Known, # Of a record
@@ -327,8 +328,9 @@ def found_transfer(
     at = f'over five folds at {last["size"].max()} pixels, on reviewed labels' if len(last) else ''
     whole = f'{left_text(last)}, {at}; ' if at else ''
     return (f'{verdict_of(table)}: {whole}after {known.steps} steps, on published labels, '
-            f'{small.difference.min():+.2f} to {small.difference.max():+.2f} in {plural(len(small), "small network")} '
-            f'on one fold (n = {small.n.iloc[0]:.0f}; 95 % intervals between {small.low.min():+.2f} and {small.high.max():+.2f})'
+            f'{small.difference.min():+.2f} to {small.difference.max():+.2f} in '
+            f'{plural(len(small), "small network")} on one fold (n = {small.n.iloc[0]:.0f}; '
+            f'95 % intervals between {small.low.min():+.2f} and {small.high.max():+.2f})'
             ), int(table.n.iloc[0])
 
 def found_best(
