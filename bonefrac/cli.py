@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['NAMES', 'COMMANDS', 'DOORS', 'INTERRUPTED', 'DASK', 'Usage', 'Parser', 'names_for', 'Option', 'CommandParser',
            'command', 'what_it_does', 'parser_of', 'Printable', 'Result', 'Work', 'work_of', 'dashed', 'doors_table',
-           'usage', 'complaint', 'CommandLine', 'main', 'Found', 'data', 'phantom', 'audit', 'filters', 'run', 'study',
-           'Asked', 'grid', 'collect', 'margins_text', 'beside_answers', 'predict', 'evaluate', 'export', 'reader']
+           'usage', 'complaint', 'CommandLine', 'main', 'Found', 'data', 'phantom', 'audit', 'filtered_files',
+           'filters', 'run', 'study', 'Asked', 'grid', 'collect', 'margins_text', 'beside_answers', 'predict',
+           'evaluate', 'export', 'reader']
 
 # %% ../nbs/library/02_cli.ipynb #7757a181
 import argparse
@@ -15,16 +16,17 @@ import logging
 import os
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import signature
 from itertools import chain, product
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from .files import changed_cells, guarded, shown
+from .files import changed_cells, guarded, shown, written
 from .vocabulary import choose
 
 # %% ../nbs/library/02_cli.ipynb #3e5a7c06
@@ -621,15 +623,37 @@ def audit(
     return Result(f'report: {_short(page)}\n{said}', dict(report=str(page)))
 
 # %% ../nbs/library/02_cli.ipynb #4a6b7b2b
+def filtered_files(
+    names, # Names of images, which may come from a stranger's archive
+) -> list: # Relative paths of PNG files
+    """Where filtered images go: never up, never to a path of its own.
+
+    Parameters
+    ----------
+    names : object
+        Names of images, which may come from a stranger's archive
+
+    Returns
+    -------
+    list
+        Relative paths of PNG files
+    """
+    files = [PurePath(*(part for part in PurePath(name).parts if part not in ('..', PurePath(name).anchor)))
+             for name in names]
+    files = [file if file.suffix == '.png' else file.with_name(f'{file.name}.png') for file in files]
+    twice = [str(file) for file, k in Counter(files).items() if k > 1]
+    if twice: raise ValueError(f'{shown(twice[0])}: more than one image would be written to it')
+    return files
+
 def _write_filtered(images, out):
     "Write every image under every filter as PNG."
     import cv2
     from bonefrac.data.filters import FILTERS, apply_filter
     from bonefrac.data.pixels import load_grey
-    for (name, path), filter in product(zip(images.name, images.path), FILTERS):
-        file = (out/filter/name).with_suffix('.png')
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if not cv2.imwrite(str(file), apply_filter(load_grey(path), filter)): raise ValueError(f'{file}: not written')
+    files = filtered_files(images.name)
+    for (file, path), filter in product(zip(files, images.path), FILTERS):
+        png = cv2.imencode('.png', apply_filter(load_grey(path), filter))[1]
+        with written(out/filter/file) as aside: aside.write_bytes(png.tobytes())
     return f'{len(images)*len(FILTERS)} images below {out}'
 
 @command('bonefrac filters archive.zip --n 50 --out filtered')
@@ -882,8 +906,9 @@ def _remarks(content, results, asked):
 def _after(made, runs, results, simulated):
     "Scores of the cells of a grid, where they are recorded, and what can be done next."
     if not len(made): return None
-    best = Path(runs)/made.run[made.valid_accuracy.idxmax()] # never by the test part
-    predict = f'next: bonefrac predict IMAGE {best}' if best.is_dir() else None
+    valid = made.valid_accuracy.dropna() # never by the test part; numbers have none
+    best = Path(runs)/made.run[valid.idxmax()] if len(valid) else None
+    predict = f'next: bonefrac predict IMAGE {best}' if best and best.is_dir() else None
     collect = f'next: bonefrac collect --runs {results} --results results   # adds them to another record'
     return _lines(_scores(made, simulated), f'record: {results}/runs.csv', predict, collect)
 

@@ -209,7 +209,7 @@ def audited(
     pd.DataFrame
         With audited source, study, study_strict, original
     """
-    if 'original' in images: return images
+    if 'study_strict' in images and images.get('original', pd.Series()).dtype == bool: return images
     data = data_hash(images)
     file = own_groups(images) or committed_groups(data) or _cached_groups(images, data)
     if not file.is_file():

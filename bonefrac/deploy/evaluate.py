@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TABLES', 'Chosen', 'known_answers', 'chosen', 'class_predictions', 'yes_no_predictions', 'box_predictions',
-           'measured_numbers', 'without_refused', 'own_predictions', 'Evaluation', 'own_threshold', 'evaluate',
-           'score_words', 'beside_own']
+           'measured_numbers', 'without_refused', 'own_predictions', 'Evaluation', 'own_answers', 'own_threshold',
+           'own_scores', 'evaluate', 'score_words', 'beside_own']
 
 # %% ../../nbs/library/deploy/04_evaluate.ipynb #000ac2d4
 from pathlib import Path
@@ -17,6 +17,7 @@ from ..audit.manifests import audited
 from ..data.groups import distinct
 from ..data.sources import load_images
 from .predict import film_key, predict, read_card, seen_films
+from ..evaluation.calibration import calibrated
 from ..evaluation.detection import SCORE_NAMES, interval_words
 from ..evaluation.judge import scores, threshold_of
 from ..evaluation.predictions import binary_table, boxes_table, numbers_table, predictions_table
@@ -266,6 +267,28 @@ class Evaluation(NamedTuple):
     notes:list          # What was left out, in words
     simulated:bool      # Are the films simulated?
 
+def own_answers(
+    run:str|Path, # Folder of a finished run or of an export
+    part:str,     # valid, test
+) -> pd.DataFrame|None: # Predictions table; None for an export
+    """What a run said of its own films, with probabilities as `predict` gives them.
+
+    Parameters
+    ----------
+    run : str | Path
+        Folder of a finished run or of an export
+    part : str
+        valid, test
+
+    Returns
+    -------
+    pd.DataFrame | None
+        Predictions table; None for an export
+    """
+    if not (Path(run)/'predictions.parquet').is_file(): return None
+    said, found = read_predictions(run, part), read_card(run).get('calibration')
+    return calibrated(said, found['temperature']) if found else said
+
 def own_threshold(
     run:str|Path, # Folder of a finished run
 ) -> float|None:  # Probability
@@ -281,8 +304,31 @@ def own_threshold(
     float | None
         Probability
     """
-    if not (Path(run)/'predictions.parquet').is_file(): return None
-    return threshold_of(read_predictions(run, 'valid'))
+    said = own_answers(run, 'valid')
+    return None if said is None else threshold_of(said)
+
+def own_scores(
+    run:str|Path,         # Folder of a finished run or of an export
+    threshold:float|None, # From `own_threshold`
+) -> dict:                # Empty for an export
+    """Scores of a run on its own test part, at the temperature of its answers.
+
+    Parameters
+    ----------
+    run : str | Path
+        Folder of a finished run or of an export
+    threshold : float | None
+        From `own_threshold`
+
+    Returns
+    -------
+    dict
+        Empty for an export
+    """
+    said = own_answers(run, 'test')
+    if said is None: return {}
+    recorded, found = read_run(run)['metrics']['test'], scores(said, threshold=threshold)
+    return {**recorded, **{name: value for name, value in found.items() if not name.startswith('majority')}}
 
 def evaluate(
     source:str|pd.DataFrame, # As `RunConfig.data`, or an image table
@@ -304,8 +350,8 @@ def evaluate(
     films, notes = chosen(images, run, seen)
     table = own_predictions(films, run)
     notes = notes + table.attrs['notes']
-    own = read_run(run)['metrics']['test'] if (Path(run)/'metrics.json').is_file() else {}
-    found = scores(table, threshold=own_threshold(run))
+    threshold = own_threshold(run)
+    found, own = scores(table, threshold=threshold), own_scores(run, threshold)
     return Evaluation(table, found, own, notes, bool(images.attrs.get('simulated')))
 
 def score_words(

@@ -26,7 +26,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
-from ..files import check_regular, file_sha256, files_below, is_leftover, progress, read_json, shown
+from ..files import changed_cells, check_regular, file_sha256, files_below, is_leftover, progress, read_json
+from ..files import shown, unguarded
 from ..vocabulary import choose
 from ..data.pixels import IMAGE_SUFFIXES, Film, film_fault, frames_text, is_image, load_grey, read_film
 from ..data.filters import FILTERS, RESIZES, boxes_in_film, prepared, room_of
@@ -197,7 +198,7 @@ def seen_films(
     if not file.is_file():
         found = read_card(folder).get('seen_films')
         return None if found is None else set(found)
-    split = pd.read_csv(file, dtype=str)
+    split = changed_cells(pd.read_csv(file, dtype=str, keep_default_na=False), unguarded)
     return {film_key(name) for name in split['name'][split['split'] != 'test']}
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #acdbb723

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..data.sources import load_images
 from .config import DEFAULTS, SECTIONS, field_help
-from .run import PACKAGE, Prepared
+from .run import PACKAGE, Prepared, run_fault
 from ..files import read_json
 from ..vocabulary import choose, known
 
@@ -197,7 +197,7 @@ def run_notebook(
     """
     name, runs = prepared.name, Path(runs)
     out = runs/'notebooks'/f'{name}.ipynb'
-    if (runs/name).exists() and out.exists(): return runs/name
+    if out.exists() and not run_fault(runs/name): return runs/name # one that is damaged is made again
     failed = out.with_name(f'{name}.failed.ipynb')
     execute(notebook_path('03_run'), failed, dict(asdict(prepared.config), runs=str(runs.resolve())))
     failed.replace(out)
