@@ -5,16 +5,17 @@
 # %% auto #0
 __all__ = ['ALIKE', 'NO_LABEL', 'TWO_IMAGES', 'NAMES_FILES', 'NO_CLASS', 'PERSON', 'COLUMN_NAMES', 'CSV_COLUMNS', 'ANSWERS',
            'LAYOUTS', 'was_turned', 'opened', 'header_told', 'frame_notes', 'modality_notes', 'outline_notes',
-           'region_notes', 'is_file', 'Reading', 'names_by_id', 'check_export', 'names_in', 'told_by', 'class_names',
-           'region_in', 'labels_of', 'content_of', 'label_folder', 'split_of_path', 'names_file', 'YoloPart',
-           'twins_of', 'without_twins', 'unlabelled_notes', 'read_yolo', 'wraps_data', 'class_pairs', 'own_source',
-           'folder_groups', 'told_by_folders', 'folder_rows', 'read_class_folders', 'json_rows', 'polygons_of',
-           'decoded', 'separator_of', 'with_index', 'announced', 'read_texts', 'column_map', 'given_columns', 'surest',
-           'Places', 'CsvRecord', 'check_columns', 'csv_records', 'is_bare_list', 'named_records', 'ones_completed',
-           'listed_images', 'add_records', 'listed_row', 'used_notes', 'read_csv', 'coco_files', 'coco_key', 'CocoFile',
-           'coco_parts', 'read_coco', 'marked_files', 'listed_splits', 'image_below', 'MarkedFiles', 'read_marked',
-           'volume_place', 'volume_told', 'volume_rows', 'read_volumes', 'listed_below', 'Outlines', 'read_listed',
-           'dicom_files', 'read_dicom_files', 'kinds_below', 'folder_reader', 'reader_of']
+           'region_notes', 'is_file', 'lies_below', 'json_fault', 'Reading', 'names_by_id', 'check_export', 'names_in',
+           'told_by', 'class_names', 'region_in', 'labels_of', 'content_of', 'labels_beside', 'label_folder',
+           'split_of_path', 'names_file', 'YoloPart', 'twins_of', 'without_twins', 'unlabelled_notes', 'read_yolo',
+           'wraps_data', 'class_pairs', 'own_source', 'folder_groups', 'told_by_folders', 'folder_rows',
+           'read_class_folders', 'json_rows', 'polygons_of', 'decoded', 'separator_of', 'with_index', 'announced',
+           'read_texts', 'column_map', 'given_columns', 'surest', 'Places', 'CsvRecord', 'check_columns', 'csv_records',
+           'is_bare_list', 'named_records', 'ones_completed', 'listed_images', 'add_records', 'listed_row',
+           'used_notes', 'read_csv', 'coco_files', 'coco_key', 'CocoFile', 'coco_parts', 'read_coco', 'marked_files',
+           'listed_splits', 'image_below', 'MarkedFiles', 'read_marked', 'volume_place', 'volume_told', 'volume_rows',
+           'read_volumes', 'listed_below', 'Outlines', 'read_listed', 'dicom_files', 'read_dicom_files', 'kinds_below',
+           'folder_reader', 'reader_of']
 
 # %% ../../nbs/library/data/10_readers.ipynb #0ad7799b
 import csv
@@ -219,6 +220,46 @@ def is_file(
     """
     return os.path.isfile(path)
 
+def lies_below(
+    root:Path, # Folder of the data
+    path:Path, # Path that a stranger's file names
+) -> bool:     # False for one that steps out of the folder by `..`; links in the folder are the user's own
+    """Whether a path stays in a folder.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data
+    path : Path
+        Path that a stranger's file names
+
+    Returns
+    -------
+    bool
+        False for one that steps out of the folder by `..`; links in the folder are the user's own
+    """
+    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(root))
+
+def json_fault(
+    path:Path, # Any file
+) -> str:      # Empty for one that is no `.json`, too
+    """Why a file of JSON cannot be parsed.
+
+    Parameters
+    ----------
+    path : Path
+        Any file
+
+    Returns
+    -------
+    str
+        Empty for one that is no `.json`, too
+    """
+    if path.suffix.lower() != '.json': return ''
+    try: read_json(path)
+    except ValueError as e: return str(e).removeprefix(f'{path}: ')
+    return ''
+
 class Reading:
     """Rows and problems that a reader finds below a folder.
 
@@ -265,6 +306,13 @@ class Reading:
             if not path.exists(): self.set_aside(name, 'a link that leads nowhere')
             elif is_image(path): self.set_aside(name, 'not read: it lies outside the layout')
             elif kind: self.set_aside(name, f'not read: a {kind} file, which is not a film')
+        self.add_damaged()
+
+    def add_damaged(self):
+        "Set aside files of JSON that cannot be parsed: they may hold annotations."
+        told = {name for name, _ in self.problems}
+        faults = [(self.name(path), json_fault(path)) for path in self.files()]
+        self.problems += [[name, fault] for name, fault in faults if fault and name not in told]
 
     def files(self):
         "Files below the folder, and links that lead nowhere, without leftovers."
@@ -275,7 +323,8 @@ class Reading:
         "Files below the folder: how many were read, set aside, or are no image; these three add up."
         read = {row['name'] for row in self.rows}
         every = {self.name(path) for path in files_below(self.root)}
-        aside = {name for name, _ in self.problems if name in every or is_file(self.root/name)} - read
+        def is_here(name): return lies_below(self.root, self.root/name) and is_file(self.root/name)
+        aside = {name for name, _ in self.problems if name in every or is_here(name)} - read
         other = every - read - aside
         return dict(files=len(read | aside | other), read=len(read), aside=len(aside), other=len(other))
 
@@ -483,26 +532,45 @@ def content_of(
     """
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
+def labels_beside(
+    folder:Path, # Folder
+) -> list:       # Its neighbours called `labels`, in capitals or not
+    """Folders of label files beside a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder
+
+    Returns
+    -------
+    list
+        Its neighbours called `labels`, in capitals or not
+    """
+    return [path for path in content_of(folder.parent) if path.name.lower() == 'labels' and path.is_dir()]
+
 def label_folder(
-    images:Path, # Folder with images
+    root:Path,   # Folder of the data; what folders above it are called means nothing
+    images:Path, # Folder with images, `root` or below it
 ) -> Path:       # `labels/train` for `images/train`, `train/labels` for `train/images`, else the folder itself
     """Folder of the label files of a folder of images.
 
     Parameters
     ----------
+    root : Path
+        Folder of the data; what folders above it are called means nothing
     images : Path
-        Folder with images
+        Folder with images, `root` or below it
 
     Returns
     -------
     Path
         `labels/train` for `images/train`, `train/labels` for `train/images`, else the folder itself
     """
-    at = [i for i, part in enumerate(images.parts) if part.lower() == 'images']
-    if not at: return images
-    above = Path(*images.parts[:at[-1]])
-    name = next((path.name for path in content_of(above) if path.name.lower() == 'labels'), 'labels')
-    return Path(above, name, *images.parts[at[-1] + 1:])
+    below = [path for path in (images, *images.parents) if path != root and path.is_relative_to(root)]
+    found = (one/images.relative_to(path) for path in below if path.name.lower() == 'images'
+             for one in labels_beside(path))
+    return next(found, images)
 
 def split_of_path(
     path:PurePath, # Folder, relative to the folder of the data
@@ -539,7 +607,7 @@ def names_file(
     Path
         `data.yaml` or another of `NAMES_FILES`; where there is none, the `data.yaml` that is missing
     """
-    above = [path for path in (label_folder(folder), folder, *folder.parents) if path.is_relative_to(root)]
+    above = [path for path in (label_folder(root, folder), folder, *folder.parents) if path.is_relative_to(root)]
     by_name = ({path.name.lower(): path for path in content_of(folder) if path.is_file()} for folder in above)
     found = (files[name] for files in by_name for name in NAMES_FILES if name in files)
     return next(found, root/'data.yaml')
@@ -558,7 +626,7 @@ class YoloPart:
         reading:Reading, # Gathers rows and problems
         images:Path,     # Folder `images`
     ):
-        self.reading, self.images, self.labels = reading, images, label_folder(images)
+        self.reading, self.images, self.labels = reading, images, label_folder(reading.root, images)
         self.files = sorted(filter(is_image, images.iterdir()))
         self.texts = {path.stem: path for path in content_of(self.labels) if path.suffix.lower() == '.txt'}
         self.stems = Counter(path.stem for path in self.files)
@@ -642,7 +710,7 @@ def without_twins(
 # %% ../../nbs/library/data/10_readers.ipynb #a0c21db7
 def _is_labelled(root, folder):
     "Are there label files for the images of a folder?"
-    labels = label_folder(folder)
+    labels = label_folder(root, folder)
     if labels != folder: return labels.is_dir()
     texts = {path.stem for path in content_of(folder) if path.suffix.lower() == '.txt'}
     beside = any(path.stem in texts for path in folder.iterdir() if is_image(path))
@@ -653,7 +721,8 @@ def _image_folders(root):
     folders = sorted({path.parent for path in _images_below(root)} - {root/'masks'})
     folders = [folder for folder in folders if folder.name != 'masks']
     if not any(_is_labelled(root, folder) for folder in folders): return []
-    return [folder for folder in folders if label_folder(folder) != folder or _is_labelled(root, folder)]
+    def is_part(folder): return 'images' in map(str.lower, folder.relative_to(root).parts)
+    return [folder for folder in folders if is_part(folder) or _is_labelled(root, folder)]
 
 def unlabelled_notes(
     reading:Reading, # Rows and problems
@@ -1327,7 +1396,9 @@ def add_records(
     records = records[records.path != '']
     for name in records.path[records.path.duplicated()]: reading.set_aside(name, 'listed more than once')
     for record in map(CsvRecord, records.drop_duplicates('path').to_dict('records')):
-        for path in listed_images(places.find(record['path'])):
+        paths = listed_images(places.find(record['path']))
+        if not paths: reading.set_aside(record['path'], 'a folder without images')
+        for path in paths:
             reading.add(record['path'], listed_row, reading.root, path, record, by_folder and not record.single())
 
 def listed_row(
@@ -1483,14 +1554,17 @@ class CocoFile:
         if lost: reading.set_aside(reading.name(path), why)
 
     def place(self, image):
-        "Path of an image."
-        places = [places.find(str(image['file_name'])) for places in (self.beside, self.below)]
-        return next(filter(os.path.exists, places), places[0])
+        "Path of an image; one outside the folder of the data is refused."
+        root, found = self.reading.root, [one.find(str(image['file_name'])) for one in (self.beside, self.below)]
+        path = next((path for path in found if os.path.exists(path) and lies_below(root, path)), found[0])
+        if lies_below(root, path): return path
+        raise ValueError(f'{image["file_name"]} lies outside the folder of the data')
 
     def name_of(self, image):
         "Name of an image, as far as the file tells it."
         if not isinstance(image, dict) or not image.get('file_name'): return self.path.name
-        path = self.place(image)
+        try: path = self.place(image)
+        except ValueError: return str(image['file_name'])
         return path_below(self.reading.root, path).as_posix() if path.exists() else str(image['file_name'])
 
     def marks_of(self, image):
@@ -1657,7 +1731,7 @@ def image_below(
         text = text.replace('\\', '/')
         return [Path(os.path.normpath(place.folder/text)), place.find(PurePosixPath(text).name)]
     found = [path for name in filter(None, names) for place in folders for path in paths(place, name)]
-    return next((path for path in found if path.is_relative_to(root) and is_file(path) and is_image(path)),
+    return next((path for path in found if lies_below(root, path) and is_file(path) and is_image(path)),
                 folders[0].folder/PurePosixPath(names[0].replace('\\', '/')).name)
 
 class MarkedFiles:
@@ -1854,6 +1928,7 @@ def read_volumes(
     films = _images_below(Path(root)) if Path(root).is_dir() else []
     for path in filter(lambda path: path not in of_volumes, films):
         reading.set_aside(reading.name(path), 'not read: a film beside volumes; move it elsewhere')
+    if Path(root).is_dir(): reading.add_damaged()
     reading.whole = False
     n = len({row['source'] for row in reading.rows})
     reading.notes.append(f'{n} volumes of {len(found)} are read, each as {len(SIDES)*len(WAYS)} projections')
@@ -1885,7 +1960,7 @@ def listed_below(
     return [path for path in sorted(root.rglob('dataset.csv')) if is_file(path) and names_images(path)]
 
 class Outlines:
-    """Outlines beside a list of images, by the stem of an image: of COCO, else of Pascal VOC, else of YOLO.
+    """Outlines beside a list of images, by the path of an image: of COCO, else of Pascal VOC, else of YOLO.
 
     Parameters
     ----------
@@ -1895,28 +1970,56 @@ class Outlines:
     def __init__(self,
         root:Path, # Folder of the data
     ):
-        self.reading = Reading(root)
+        self.reading, self.stems = Reading(root), defaultdict(list)
         self.found:dict = {}
+        for path in _images_below(root): self.stems[path.stem].append(path)
 
-    def add(self, name, polygons_of_file, *args):
-        "Keep the outlines of one image; what cannot be read is a problem."
-        try: polygons = polygons_of_file(*args)
-        except (KeyError, TypeError, ValueError) as e: self.reading.set_aside(name, f'{type(e).__name__} {e}')
-        else: self.found.update({Path(name).stem: polygons} if polygons else {})
+    def near(self, path):
+        "Images of the stem of a path that lie there, beside it, or in the folder of which it is in the labels."
+        same, root = self.stems.get(path.stem, []), self.reading.root
+        beside = [one for one in same if path.parent in (one.parent, label_folder(root, one.parent))]
+        return [path] if path in same else beside
+
+    def image(self, path):
+        "The image that a path means: the one near it, else the only one of its stem."
+        found = self.near(path) or self.stems.get(path.stem, [])
+        if len(found) == 1: return found[0]
+        raise ValueError(f'{len(found) or "no"} images are called {path.stem}')
+
+    def add(self, name, path, polygons_of_file, *args):
+        "Keep the outlines of the image that a path means; what cannot be read, or means none, is a problem."
+        try:
+            polygons = polygons_of_file(*args)
+            if polygons: self.found[os.path.realpath(self.image(path))] = polygons
+        except (KeyError, TypeError, ValueError) as e:
+            self.reading.set_aside(name, e if type(e) is ValueError else f'{type(e).__name__} {e}')
+
+    def labels(self):
+        "Label files that have the stem of an image; those near it come last and count."
+        texts = [path for path in self.reading.files() if path.suffix.lower() == '.txt' and path.stem in self.stems]
+        return sorted(texts, key=lambda path: bool(self.near(path)))
 
     def read(self):
         "Go through all files of annotations, the least telling first."
-        root, marked = self.reading.root, MarkedFiles(self.reading)
-        stems = {path.stem for path in _images_below(root)}
-        for path in (path for path in self.reading.files() if path.suffix.lower() == '.txt' and path.stem in stems):
-            self.add(self.reading.name(path), read_label, path, 1000)
-        for path, one in marked.found: self.add(one.image or path.name, marked.polygons, marked.image(path, one), one)
+        marked = MarkedFiles(self.reading)
+        for path in self.labels(): self.add(self.reading.name(path), path, read_label, path, 1000)
+        for path, one in marked.found:
+            image = marked.image(path, one)
+            self.add(one.image or path.name, image, marked.polygons, image, one)
         for coco in coco_parts(self.reading):
-            for image in coco.images: self.add(coco.name_of(image), coco.polygons, image)
+            for image in coco.images:
+                name = coco.name_of(image)
+                self.add(name, self.reading.root/name, coco.polygons, image)
+
+    def of(self, path):
+        "Polygons of an image; none where no file outlines it."
+        return self.found.get(os.path.realpath(path), [])
 
     def notes(self):
         "Sentences on files that cannot be used."
-        return [f'outlines of {name} are not used: {reason}' for name, reason in self.reading.problems[:5]]
+        faults, n = self.reading.problems, len(self.reading.problems) - 5
+        listed = [f'outlines of {name} are not used: {reason}' for name, reason in faults[:5]]
+        return listed + [f'outlines of {n} more files are not used']*(n > 0)
 
 def read_listed(
     root:str|Path, # Folder with a `dataset.csv`
@@ -1936,8 +2039,7 @@ def read_listed(
     path = listed_below(Path(root))[0]
     table, outlines = read_csv(path, whole=True), Outlines(Path(root))
     outlines.read()
-    by_stem = (outlines.found.get(Path(name).stem, []) for name in table.name)
-    table['polygons'] = [own or outline for own, outline in zip(table.polygons, by_stem)]
+    table['polygons'] = [own or outlines.of(path) for own, path in zip(table.polygons, table.path)]
     table.attrs['notes'] += outline_notes(table.to_dict('records')) + outlines.notes()
     return table
 
@@ -2020,7 +2122,10 @@ def folder_reader(
     """
     for seen, reader in LAYOUTS:
         if seen(path): return reader
-    advice = '; '.join(named_notes(Reading(path).files())) or f'expected {_LAYOUTS}'
+    reading = Reading(path)
+    reading.add_damaged()
+    faults = [': '.join(problem) for problem in reading.problems[:1]]
+    advice = '; '.join(faults + (named_notes(reading.files()) or [f'expected {_LAYOUTS}']))
     raise ValueError(f'{path}: no known layout{kinds_below(path)}; {advice}')
 
 def reader_of(

@@ -561,7 +561,7 @@ def public_source(
     return '#'.join(filter(None, (str(fetch(text)), ','.join(kept))))
 
 # %% ../../nbs/library/data/11_sources.ipynb #60ca99ea
-READERS_VERSION = 7 # counts up whenever a reader gives other rows for the same files
+READERS_VERSION = 8 # counts up whenever a reader gives other rows for the same files
 
 def file_line(
     path:Path, # File

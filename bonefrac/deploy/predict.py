@@ -9,7 +9,7 @@ __all__ = ['KINDS', 'CARD_KEYS', 'MODEL_FILES', 'CARD_NAMES', 'SIZES', 'INSTALLE
            'node_fault', 'tensor_fault', 'onnx_fault', 'softmax', 'onnx_session', 'strides_of', 'outputs_of',
            'onnx_network', 'image_files', 'film_square', 'grey_square', 'normalised', 'network_input', 'at_temperature',
            'answer_sets', 'answer_table', 'torch_network', 'torch_maps', 'spot_network', 'best_box', 'spot_answers',
-           'load_network', 'simulated_scales', 'scale_of', 'check_for_patients', 'number_answers', 'Asked',
+           'load_network', 'simulated_scales', 'scale_of', 'check_for_patients', 'number_answers', 'once', 'Asked',
            'gate_network', 'load_gate', 'with_reasons', 'answers_said', 'predict']
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #78d4e5a7
@@ -1001,8 +1001,25 @@ def number_answers(
     return table.join(pd.DataFrame(numbers, columns=card['classes']))
 
 # %% ../../nbs/library/deploy/00_predict.ipynb #056ab630
+def once(
+    paths, # Image files, volumes, folders
+) -> list: # The same in their order
+    """Paths without those that are named again.
+
+    Parameters
+    ----------
+    paths : object
+        Image files, volumes, folders
+
+    Returns
+    -------
+    list
+        The same in their order
+    """
+    return list({Path(path): path for path in paths}.values())
+
 class Asked:
-    """Films that paths stand for; volumes become projections.
+    """Films that paths stand for, each once; volumes become projections.
 
     Parameters
     ----------
@@ -1018,9 +1035,11 @@ class Asked:
         self.aside = Path(aside)
         self.files:list = []
         self.names:dict = {}
+        self.volumes:set = set()
         self.problems:list = []
         alone = isinstance(paths, (str, Path))
-        for path in [paths] if alone else paths: self.add(path, alone)
+        for path in [paths] if alone else once(paths): self.add(path, alone)
+        self.files = once(self.files)
         if not self.files and not self.problems: raise ValueError('no image was named')
 
     def add(self, path, alone):
@@ -1037,11 +1056,13 @@ class Asked:
 
     def add_volume(self, name, files):
         "Projections of a volume, or why there are none."
+        if Path(name) in self.volumes: return
+        self.volumes.add(Path(name))
         try:
             volume = read_volume(files)
             if fault := why_not(volume): raise ValueError(fault)
+            made = write_projections(volume, self.aside/str(len(self.volumes)))
         except ValueError as e: return self.problems.append([str(name), str(e).removeprefix(f'{name}: ')])
-        made = write_projections(volume, self.aside/str(len(self.names)))
         self.names.update({str(path): f'{name} ({side} {way})' for path, (side, way, _) in made.items()})
         self.files += made
 
