@@ -24,6 +24,7 @@ from importlib import import_module
 from inspect import signature
 from itertools import chain, product
 from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from .files import changed_cells, guarded, shown, written
@@ -1093,10 +1094,11 @@ def predict(
     card, missing = read_card(run), [path for path in paths if not Path(path).exists()]
     for file in filter(None, (out, html)): check_file(file)
     if missing: raise ValueError(f'{missing[0]}: no such file or folder')
-    table = predict_images(paths if len(paths) > 1 else paths[0], run)
-    if out:
-        with written(out) as aside: changed_cells(table, guarded).to_csv(aside, index=False)
-    if html: import_module('bonefrac.deploy.findings').write_findings(table, run, html)
+    with TemporaryDirectory() as films: # projections of volumes, until the page is written
+        table = predict_images(paths if len(paths) > 1 else paths[0], run, aside=films)
+        if out:
+            with written(out) as aside: changed_cells(table, guarded).to_csv(aside, index=False)
+        if html: import_module('bonefrac.deploy.findings').write_findings(table, run, html)
     page = f'page: {_short(html)}' if html else None
     text = _lines(_answers_text(table), beside_answers(table, card), shown(card['says'], '\n'), page)
     content = dict(run=run, **_answers_content(table, card))

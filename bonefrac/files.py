@@ -6,8 +6,8 @@
 __all__ = ['LEFTOVERS', 'FIRST_LINE', 'NEXT_LINE', 'LIMITS', 'clear_abandoned', 'clear_folder', 'check_file', 'written',
            'written_folder', 'is_leftover', 'leads_up', 'files_below', 'put_aside', 'set_aside', 'say_once',
            'write_text', 'write_json', 'check_regular', 'read_json', 'read_fields', 'cache_dir', 'file_sha256',
-           'progress', 'in_threads', 'most', 'check_limit', 'shown', 'text_of', 'parts_of_node', 'values_of_node',
-           'parsed_yaml', 'safe_yaml', 'in_markdown', 'guarded', 'unguarded', 'changed_cells']
+           'progress', 'in_threads', 'most', 'check_limit', 'shown', 'in_utf8', 'text_of', 'parts_of_node',
+           'values_of_node', 'parsed_yaml', 'safe_yaml', 'in_markdown', 'guarded', 'unguarded', 'changed_cells']
 
 # %% ../nbs/library/00_files.ipynb #9ffcca27
 import errno
@@ -626,6 +626,18 @@ def shown(
     def visible(c): return c if c.isprintable() or c in keep else c.encode('unicode_escape').decode()
     return ''.join(map(visible, str(value)))
 
+def in_utf8(
+    value, # Text, such as the name of a file, or anything else
+):         # The same, or a text with escapes
+    """A value that can be saved: what UTF-8 cannot hold is written as `shown` writes it.
+
+    Parameters
+    ----------
+    value : object
+        Text, such as the name of a file, or anything else
+    """
+    return value.encode('utf8', 'backslashreplace').decode() if isinstance(value, str) else value
+
 # %% ../nbs/library/00_files.ipynb #ad5e619f
 def text_of(
     path:str|Path, # Text file, in UTF-8 with or without a byte order mark
@@ -788,7 +800,7 @@ def unguarded(
 # %% ../nbs/library/00_files.ipynb #eb346f13
 def changed_cells(
     table,           # pandas table
-    change:Callable, # `guarded` or `unguarded`
+    change:Callable, # `guarded`, `unguarded` or `in_utf8`
 ):                   # A new table
     """A table with its texts and the names of its columns changed; numbers are not touched.
 
@@ -797,7 +809,7 @@ def changed_cells(
     table : object
         pandas table
     change : Callable
-        `guarded` or `unguarded`
+        `guarded`, `unguarded` or `in_utf8`
     """
     def changed(column): return column if column.dtype.kind in 'biufcmM' else column.map(change)
     return (table.apply(changed) if len(table) else table).rename(columns=change)

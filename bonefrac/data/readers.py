@@ -32,9 +32,9 @@ from pathlib import Path, PurePath, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from bonefrac.files import (
-    cache_dir, file_sha256, files_below, in_threads, is_leftover, leads_up, progress, read_json, safe_yaml, text_of,
-    unguarded)
+from ..files import (
+    cache_dir, file_sha256, files_below, in_threads, in_utf8, is_leftover, leads_up, progress, read_json, safe_yaml,
+    text_of, unguarded)
 from ..vocabulary import SPLITS, choose, finding_of, split_of, words_of
 from .annotations import READ, format_in, named_notes
 from .groups import joined_groups
@@ -72,7 +72,7 @@ def was_turned(
 def opened(
     row:dict, # Row of the image table before its image is opened
 ) -> dict:    # The row with width and height in pixels, sharpness and SHA-256
-    """A row with what its file tells; a film that shows nothing is a `ValueError`.
+    """A row with what its file tells; a film that shows nothing, or whose name no table can hold, is a `ValueError`.
 
     Parameters
     ----------
@@ -84,7 +84,9 @@ def opened(
     dict
         The row with width and height in pixels, sharpness and SHA-256
     """
-    film, path = read_film(row['path']), row['path']
+    path, names = row['path'], row['name'] + row['path']
+    if in_utf8(names) != names: raise ValueError(f'{path}: the name is not UTF-8; rename the file or its folder')
+    film = read_film(path)
     if fault := film_fault(film.grey): raise ValueError(f'{path}: {fault}')
     height, width = film.grey.shape
     if row['polygons'] and was_turned(row.get('drawn', (0, 0)), width, height):
@@ -354,8 +356,9 @@ class Reading:
         counts, files = (self.counts(), self.files()) if self.whole else ({}, [])
         notes += named_notes(path for path in files if path.suffix.lower() != '.txt')
         given = ['study']*any(row['film_study'] for row in self.rows)
-        return dict(root=str(self.root), problems=sorted(self.problems), twins=0, notes=notes + self.notes,
-                    counts=counts, given=given)
+        problems = [list(map(in_utf8, problem)) for problem in sorted(self.problems)]
+        return dict(root=str(self.root), problems=problems, twins=0, notes=notes + self.notes, counts=counts,
+                    given=given)
 
     def table(self):
         "Open every image and make the image table."
@@ -2018,7 +2021,7 @@ class Outlines:
     def notes(self):
         "Sentences on files that cannot be used."
         faults, n = self.reading.problems, len(self.reading.problems) - 5
-        listed = [f'outlines of {name} are not used: {reason}' for name, reason in faults[:5]]
+        listed = [f'outlines of {in_utf8(name)} are not used: {reason}' for name, reason in faults[:5]]
         return listed + [f'outlines of {n} more files are not used']*(n > 0)
 
 def read_listed(

@@ -598,7 +598,7 @@ def listing_hash(
     """
     files = [path] if path.is_file() else [file for file in files_below(path) if file.is_file()]
     lines = [str(READERS_VERSION), *map(file_line, files)]
-    return hashlib.sha256('\n'.join(lines).encode()).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode('\n'.join(lines))).hexdigest()[:16] # a name may hold any bytes
 
 # %% ../../nbs/library/data/11_sources.ipynb #6b28d1f3
 def is_simulated(

@@ -13,6 +13,7 @@ import base64
 import html
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import cv2
@@ -186,12 +187,15 @@ class Finder:
         Folder of a finished run or of an export
     least : float | None, default None
         Score from which a box is shown, 0–1; default: `least_score`
+    films : dict | None, default None
+        Name of a projection -> its file, as `predict` keeps it; empty where it does not
     """
     def __init__(self,
         run:str|Path,           # Folder of a finished run or of an export
         least:float|None=None,  # Score from which a box is shown, 0–1; default: `least_score`
+        films:dict|None=None,   # Name of a projection -> its file, as `predict` keeps it; empty where it does not
     ):
-        self.card, self.maps = check_for_patients(read_card(run)), None
+        self.card, self.maps, self.films = check_for_patients(read_card(run)), None, films or {}
         if self.card['kind'] != 'boxes': return
         self.maps = map_network(load_model(run)[0], self.card)
         self.least = least_score(run) if least is None else least
@@ -204,14 +208,20 @@ class Finder:
         square = self.maps(prepared(film, filter, size, how)[None])[0]
         return boxes[boxes[:, 4] >= self.least], on_film(square, film.shape, how)
 
+    def film(self, path):
+        "A film of a table, or the projection that a name there stands for."
+        file = self.films.get(path, path)
+        if not file: raise ValueError(f'{path}: this projection was not kept; give `predict` a folder as `aside`')
+        return load_grey(file)
+
     def __call__(self, row):
-        film = load_grey(row['path'])
+        film = self.film(row['path'])
         ps = class_probabilities(row, self.card)
         said = row['path'], film, row['answer'], row['probability']
         return Finding(*said, ps, *self.where(row, film))
 
 def findings(
-    table:pd.DataFrame,    # From `predict`
+    table:pd.DataFrame,    # From `predict`; of volumes with their projections kept `aside`
     run:str|Path,          # The run that answered
     least:float|None=None, # Score from which a box is shown, 0–1; default: `least_score`
 ) -> Iterator:             # Of `Finding`, one film at a time
@@ -220,7 +230,7 @@ def findings(
     Parameters
     ----------
     table : pd.DataFrame
-        From `predict`
+        From `predict`; of volumes with their projections kept `aside`
     run : str | Path
         The run that answered
     least : float | None, default None
@@ -231,7 +241,7 @@ def findings(
     Iterator
         Of `Finding`, one film at a time
     """
-    return map(Finder(run, least), table.to_dict('records'))
+    return map(Finder(run, least, table.attrs.get('films')), table.to_dict('records'))
 
 # %% ../../nbs/library/deploy/02_findings.ipynb #3a0e172f
 def tinted(
@@ -329,7 +339,7 @@ def draw_finding(
     right.barh(list(map(shown, finding.classes)), list(finding.classes.values()))
 
 def show_findings(
-    paths,                 # Image file, folder, or list of image files
+    paths,                 # Image file, volume, folder, or list of these
     run:str|Path,          # Folder of a finished run or of an export
     truth=None,            # What somebody marked on each film, as in the column `polygons` of an image table
     least:float|None=None, # Score from which a box is shown, 0–1; default: `least_score`
@@ -340,7 +350,7 @@ def show_findings(
     Parameters
     ----------
     paths : object
-        Image file, folder, or list of image files
+        Image file, volume, folder, or list of these
     run : str | Path
         Folder of a finished run or of an export
     truth : object, default None
@@ -351,12 +361,13 @@ def show_findings(
         Films to draw at most
     """
     import matplotlib.pyplot as plt
-    table = predict(paths, run).head(most)
-    axes = plt.subplots(len(table), 2, figsize=(7, 3.3*len(table)),
-                        squeeze=False, layout='constrained')[1]
-    marked = [()]*len(table) if truth is None else list(truth)
-    for row, finding, polygons in zip(axes, findings(table, run, least), marked):
-        draw_finding(row, finding, polygons)
+    with TemporaryDirectory() as aside:
+        table = predict(paths, run, aside=aside).head(most)
+        axes = plt.subplots(len(table), 2, figsize=(7, 3.3*len(table)),
+                            squeeze=False, layout='constrained')[1]
+        marked = [()]*len(table) if truth is None else list(truth)
+        for row, finding, polygons in zip(axes, findings(table, run, least), marked):
+            draw_finding(row, finding, polygons)
     return axes
 
 # %% ../../nbs/library/deploy/02_findings.ipynb #a7254261
@@ -567,7 +578,7 @@ def page_text(
     return f'<p>{escaped(card["says"])}{trained}{scores}<p>Run: {escaped(Path(run).name)}{more}{left}'
 
 def write_findings(
-    table:pd.DataFrame,    # From `predict`
+    table:pd.DataFrame,    # From `predict`; of volumes with their projections kept `aside`
     run:str|Path,          # The run that answered
     out:str|Path,          # HTML file to write
     least:float|None=None, # Score from which a box is shown, 0–1; default: `least_score`
@@ -577,7 +588,7 @@ def write_findings(
     Parameters
     ----------
     table : pd.DataFrame
-        From `predict`
+        From `predict`; of volumes with their projections kept `aside`
     run : str | Path
         The run that answered
     out : str | Path

@@ -1234,7 +1234,8 @@ def predict(
     run:str|Path,              # Folder of a finished run or of an export
     batch_size:int=32,         # Images per batch, at least 1
     change:Callable|None=None, # Grey uint8 (height, width) -> grey uint8; applied to each image first
-) -> pd.DataFrame:             # See `answer_table`; `attrs` has `problems`, the unreadable files, and `notes`
+    aside:str|Path|None=None,  # Folder that keeps the projections of volumes, to be drawn; default: none are kept
+) -> pd.DataFrame:             # See `answer_table`; `attrs` has `problems`, the unreadable files, `notes`, `films`
     """What a finished run answers for each image.
 
     Parameters
@@ -1247,14 +1248,16 @@ def predict(
         Images per batch, at least 1
     change : Callable | None, default None
         Grey uint8 (height, width) -> grey uint8; applied to each image first
+    aside : str | Path | None, default None
+        Folder that keeps the projections of volumes, to be drawn; default: none are kept
 
     Returns
     -------
     pd.DataFrame
-        See `answer_table`; `attrs` has `problems`, the unreadable files, and `notes`
+        See `answer_table`; `attrs` has `problems`, the unreadable files, `notes`, `films`
     """
-    with TemporaryDirectory() as aside:
-        asked = Asked(paths, aside)
+    with TemporaryDirectory() as own:
+        asked = Asked(paths, aside or own)
         batches = _batches(asked.files, batch_size)
         network, card = load_network(run)
         gate = load_gate(run, card) if change is None else None # what was changed on purpose is not a stranger
@@ -1263,4 +1266,5 @@ def predict(
         answers, faults, frames = zip(*found) if found else ((), (), ())
         table = _joined(chain(*answers), [*asked.problems, *chain(*faults)])
     table.attrs['notes'] = frames_text([pair for some in frames for pair in some.items()])
+    table.attrs['films'] = {name: path if aside else '' for path, name in asked.names.items()}
     return asked.named(table)

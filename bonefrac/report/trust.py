@@ -28,7 +28,7 @@ from ..evaluation.detection import found_at
 from ..evaluation.intervals import mean_bootstrap, percentile_interval, wilson
 from ..evaluation.predictions import accuracy, all_boxes, correct
 from ..experiment.record import read_record, recorded_predictions, unchanged
-from .answers import five_folds
+from .answers import SHARED, five_folds
 from .chapters import plural
 from .home import Known
 from .labels import fold_parts, named_runs, nested_choice, of_main_design
@@ -97,7 +97,8 @@ def task_folds(
     """
     runs = unchanged(read_record(record), task=task)
     if not len(runs): return {}
-    rows = five_folds(named_runs(of_main_design(runs)))
+    alike = runs.assign(batch_size=SHARED['batch_size']) # larger films go in smaller batches
+    rows = five_folds(named_runs(of_main_design(alike)))
     return {name: fold_parts(record, part) for (name, _), part in rows.items()}
 
 def spot_folds(
