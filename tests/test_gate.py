@@ -1,6 +1,7 @@
 """What a run refuses: photographs, pages, other parts of the body; and what it keeps."""
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def test_a_run_refuses_what_it_cannot_know_and_keeps_films(run, films, others):
     assert list(first.answer) == ['refused']*len(strangers) and first.filter(like='p').filter(like='_').isna().all(None)
     assert (found[-len(bodies):].refused == REASONS[1]).mean() > .7
 
-def test_the_command_says_so_in_words_and_in_json(run, others, capsys):
+def test_the_command_says_so_in_words_in_json_and_on_a_page(run, others, capsys, tmp_path):
     photograph = str(others[0][0])
     main(['predict', photograph, str(run)])
     said = capsys.readouterr().out
@@ -63,6 +64,9 @@ def test_the_command_says_so_in_words_and_in_json(run, others, capsys):
     main(['predict', photograph, str(run), '--json'])
     image = json.loads(capsys.readouterr().out)['images'][0]
     assert (image['answer'], image['refused'], image['probability']) == ('refused', 'not a radiograph', None)
+    main(['predict', photograph, str(run), '--html', str(tmp_path/'page.html')])
+    page = re.sub('base64,[^"]+', '', (tmp_path/'page.html').read_text(encoding='utf8'))
+    assert 'refused: not a radiograph' in page and '<meter' not in page and 'nan' not in page
 
 def test_an_export_refuses_as_its_run(run, films, others, tmp_path):
     folder, asked = export(run, out=tmp_path/'export'), [*films[:5], *others[0], *others[1][:3]]
