@@ -27,7 +27,7 @@ from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from .files import changed_cells, guarded, shown, written
+from .files import changed_cells, guarded, in_utf8, shown, written
 from .vocabulary import choose
 
 # %% ../nbs/library/02_cli.ipynb #3e5a7c06
@@ -426,7 +426,7 @@ def main(
 # %% ../nbs/library/02_cli.ipynb #3e5a7c0a
 def _records(table):
     "Rows of a table as JSON holds them; NaN is null."
-    return json.loads(table.to_json(orient='records', double_precision=15))
+    return json.loads(changed_cells(table, in_utf8).to_json(orient='records', double_precision=15))
 
 def _short(path):
     "A path as seen from the working folder, where it lies below it."
@@ -1066,7 +1066,8 @@ def beside_answers(
 def _answers_content(table, card):
     "Answers of a run as `--json` gives them."
     told = dict(says=card['says'], simulated=bool(card.get('simulated')), margins=card.get('margins'))
-    return dict(told, images=_records(table), **{name: table.attrs[name] for name in ('problems', 'notes')})
+    problems = [list(map(in_utf8, problem)) for problem in table.attrs['problems']]
+    return dict(told, images=_records(table), problems=problems, notes=list(map(in_utf8, table.attrs['notes'])))
 
 @command('bonefrac predict a.png b.png runs/NAME --html findings.html')
 def predict(
@@ -1097,7 +1098,8 @@ def predict(
     with TemporaryDirectory() as films: # projections of volumes, until the page is written
         table = predict_images(paths if len(paths) > 1 else paths[0], run, aside=films)
         if out:
-            with written(out) as aside: changed_cells(table, guarded).to_csv(aside, index=False)
+            named = changed_cells(changed_cells(table, in_utf8), guarded)
+            with written(out) as aside: named.to_csv(aside, index=False)
         if html: import_module('bonefrac.deploy.findings').write_findings(table, run, html)
     page = f'page: {_short(html)}' if html else None
     text = _lines(_answers_text(table), beside_answers(table, card), shown(card['says'], '\n'), page)

@@ -139,6 +139,8 @@ class Finding(NamedTuple):
         x0, y0, x1, y1 as shares of the film, and a score, float (k, 5)
     heat : np.ndarray | None
         Scores, float32 (height, width), 0–1; None for a run that does not say where
+    refused : str, default ''
+        Why there is no answer: no classes, no boxes and no map then
     """
     path:str            # Image file
     film:np.ndarray     # Grey uint8 (height, width)
@@ -147,9 +149,11 @@ class Finding(NamedTuple):
     classes:dict        # Class -> probability; empty where the answer has no classes
     boxes:np.ndarray    # x0, y0, x1, y1 as shares of the film, and a score, float (k, 5)
     heat:np.ndarray|None # Scores, float32 (height, width), 0–1; None for a run that does not say where
+    refused:str = ''    # Why there is no answer: no classes, no boxes and no map then
 
     def words(self):
         "The answer in a line."
+        if self.refused: return f'refused: {self.refused}'
         said = f'{self.answer}, probability {self.probability:.2f}'
         if self.heat is None: return said
         likely = max(self.classes, key=self.classes.__getitem__)
@@ -215,10 +219,10 @@ class Finder:
         return load_grey(file)
 
     def __call__(self, row):
-        film = self.film(row['path'])
-        ps = class_probabilities(row, self.card)
+        film, reason = self.film(row['path']), row.get('refused', '')
         said = row['path'], film, row['answer'], row['probability']
-        return Finding(*said, ps, *self.where(row, film))
+        if reason: return Finding(*said, {}, np.empty((0, 5)), None, reason)
+        return Finding(*said, class_probabilities(row, self.card), *self.where(row, film))
 
 def findings(
     table:pd.DataFrame,    # From `predict`; of volumes with their projections kept `aside`
@@ -315,7 +319,7 @@ def draw_finding(
     finding:Finding, # What is drawn
     polygons=(),     # What somebody marked, as in an image table
 ):
-    """A film with its boxes on the left; its map, or its probabilities, on the right.
+    """A film with its boxes on the left; its map, or its probabilities, on the right; a refused film alone.
 
     Parameters
     ----------
@@ -333,6 +337,7 @@ def draw_finding(
     left.set_title(shown(title, '\n'), fontsize=9, parse_math=False, loc='left')
     draw_boxes(left, finding)
     draw_outlines(left, finding.film.shape, polygons)
+    if finding.refused: return
     if finding.heat is not None: return right.imshow(tinted(finding.film, finding.heat))
     right.set_axis_on()
     right.set_xlim(0, 1)
@@ -479,7 +484,7 @@ def film_svg(
 def beside(
     finding:Finding, # What is drawn
 ) -> str:            # HTML
-    """What stands beside a film: its map, or its probabilities.
+    """What stands beside a film: its map, or its probabilities, or that there is no answer.
 
     Parameters
     ----------
@@ -491,6 +496,7 @@ def beside(
     str
         HTML
     """
+    if finding.refused: return '<p>This film gets no answer.'
     if finding.heat is not None:
         image = data_url(tinted(finding.film, finding.heat))
         return f'<img src="{image}" alt="The same film under its map of scores">'
