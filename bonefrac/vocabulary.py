@@ -87,7 +87,8 @@ def known(
     if not wrong: return names
     near = dict.fromkeys(filter(None, (_near(name, table) for name in wrong)))
     hint = f'did you mean {_listed(near)}? ' if near else ''
-    raise ValueError(f'unknown {what} {_listed(map(_word, wrong))}; {hint}known are {_listed(table)}')
+    raise ValueError(f'unknown {what} {_listed(map(_word, wrong))}; '
+                     f'{hint}known are {_listed(table)}')
 
 # %% ../nbs/library/01_vocabulary.ipynb #08f181e0
 REGION_NAMES = {

@@ -209,7 +209,8 @@ def audited(
     pd.DataFrame
         With audited source, study, study_strict, original
     """
-    if 'study_strict' in images and images.get('original', pd.Series()).dtype == bool: return images
+    own = images.get('original', pd.Series()) # texts, if it is a user's own
+    if 'study_strict' in images and own.dtype == bool: return images
     data = data_hash(images)
     file = own_groups(images) or committed_groups(data) or _cached_groups(images, data)
     if not file.is_file():

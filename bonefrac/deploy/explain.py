@@ -138,7 +138,8 @@ def classifier(
     def score(x):
         answers = model(x).detach().softmax(1)
         return answers.amax(1) if target is None else answers[:, target]
-    return Asked(in_parts(score, card), in_parts(lambda x: grad_cam(model, x, of(x)), card))
+    def maps(x): return grad_cam(model, x, of(x))
+    return Asked(in_parts(score, card), in_parts(maps, card))
 
 def detector(
     model,     # `Spotter` in evaluation mode, on the CPU

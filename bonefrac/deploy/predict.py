@@ -885,7 +885,8 @@ def spot_answers(
         corners = np.array(boxes).reshape(-1, 5)
         return boxes_in_film(corners, room_of(width, height, card['resize'])).tolist()
     films = [of_film(path, boxes) for path, boxes in zip(paths, table.boxes)]
-    return table.assign(path=list(map(str, paths)), boxes=films)[['path', *table]]
+    told = table.assign(path=list(map(str, paths)), boxes=films)
+    return told[['path', *table]]
 
 def load_network(
     folder:str|Path, # Folder of a finished run or of an export

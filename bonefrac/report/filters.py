@@ -98,7 +98,8 @@ def filter_effects(
     """
     runs = filtered_runs(record, labels)
     said = {key: folds_answered(record, rows) for key, rows in runs.items()}
-    pairs = {key: (said[key], said[key[0], 'none']) for key in filter_pairs_of(runs)}
+    keys = filter_pairs_of(runs)
+    pairs = {key: (said[key], said[key[0], 'none']) for key in keys}
     return paired_differences(pairs)
 
 def of_filter(
