@@ -570,7 +570,7 @@ def label_folder(
     Path
         `labels/train` for `images/train`, `train/labels` for `train/images`, else the folder itself
     """
-    below = [path for path in (images, *images.parents) if path != root and path.is_relative_to(root)]
+    below = [path for path in (images, *images.parents) if path.is_relative_to(root)]
     found = (one/images.relative_to(path) for path in below if path.name.lower() == 'images'
              for one in labels_beside(path))
     return next(found, images)
