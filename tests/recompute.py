@@ -316,7 +316,7 @@ SAID = { # what README.md says -> the names of its numbers
     rf'\*\*{NUMBER} % \({NUMBER} to {NUMBER}\)\*\* of (\d+) annotated films .*? on (\w+) labels'
     rf'.*?takes one of (\d+) networks or their average.*?by log loss, .*?, it is {NUMBER} % \({NUMBER} to {NUMBER}\)':
         lambda f, m: [*f[m[5]], f[f'{m[5]} n'], m[5], f[f'{m[5]} candidates'] - 1, *f[f'{m[5]} by loss']],
-    r'\*\*(\d+) of (\d+)\*\* \((\d+)%, (\d+) to (\d+)\) films labelled \*(\w+)\* show the (\w+)':
+    r'\*\*(\d+) of (\d+)\*\* \((\d+) %, (\d+) to (\d+)\) films labelled \*(\w+)\* show the (\w+)':
         lambda f, m: [*f['labels'], *wilson(*f['labels']), *f['words']],
     rf'\*\*{NUMBER} points\*\* \({NUMBER} to {NUMBER}; n = (\d+) and (\d+)\)'
     rf'.*? {NUMBER} points \({NUMBER} to {NUMBER}; n = (\d+) and (\d+)\)':
