@@ -223,8 +223,8 @@ def label_number(
     if not n: return f'**0 of {len(known.review)}** labels were changed when every film was read again.'
     of = (known.review.published == old).sum()
     low, high = wilson(n, of)
-    return (f'**{n} of {of}** ({100*n/of:.0f} %, {100*low:.0f} to {100*high:.0f}) films labelled *{old}* show the {new}, in '
-            'four readings by a model that sees images; no radiologist looked.')
+    return (f'**{n} of {of}** ({100*n/of:.0f} %, {100*low:.0f} to {100*high:.0f}) films labelled *{old}* show the {new}, '
+            'in four readings by a model that sees images; no radiologist looked.')
 
 def copy_number(
     known:Known, # Of a record
