@@ -64,7 +64,7 @@ def test_study_makes_what_is_missing(call, tiny, tmp_path):
     assert done.stdout.count('SIMULATED') == 2 and 'Not a medical device' in done.stdout
     report = next(line.split(': ')[1] for line in done.stdout.splitlines() if line.startswith('report: '))
     page = (tmp_path/report).read_text(encoding='utf8')
-    assert 'squeezenet1_1 seed=1' in page and 'p_holm' in page and 'SIMULATED' in page
+    assert 'squeezenet1_1 seed=1' in page and 'p (Holm)' in page and 'SIMULATED' in page
     assert len(list((tmp_path/'runs/report').glob('*.html'))) == 3
     times = {folder: (folder/'model.safetensors').stat().st_mtime_ns for folder in finished(tmp_path/'runs')}
     lost = next(iter(times))

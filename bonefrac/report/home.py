@@ -223,8 +223,8 @@ def label_number(
     if not n: return f'**0 of {len(known.review)}** labels were changed when every film was read again.'
     of = (known.review.published == old).sum()
     low, high = wilson(n, of)
-    return (f'**{n} of {of}** ({100*n/of:.0f} %, {100*low:.0f} to {100*high:.0f}) films labelled *{old}* show the {new}, '
-            'in four readings by a model that sees images; no radiologist looked.')
+    return (f'**{n} of {of}** ({100*n/of:.0f} %, {100*low:.0f} to {100*high:.0f}) films labelled *{old}* show the '
+            f'{new}, by four readings of a model that sees images, not by radiologists.')
 
 def copy_number(
     known:Known, # Of a record
@@ -246,9 +246,9 @@ def copy_number(
         n = f'n = {own["seen"]["n"]} and {own["unseen"]["n"]}'
         limits = f'{100*own["low"]:+.0f} to {100*own["high"]:+.0f}'
         return f'{mark}{100*own["difference"]:+.0f} points{mark} ({limits}; {n})'
-    return (f'{told(cost, "**")}: how much more often one small network is right on test files with a copy in training '
-            '(leakage) than on those without, on a random split that was made here to measure it. Part of that may not '
-            f'be the copy: among files that the archive ships for training it is {told(within)}.')
+    return (f'{told(cost, "**")}: how much more often one small network is right on files with a copy in training '
+            '(leakage) than on others, in a random split made to measure it. Part of that may not be the copy: within '
+            f"the archive's training part it is {told(within)}.")
 
 def three_numbers(
     known:Known, # Of a record
@@ -457,13 +457,10 @@ def abstract_text(
                    'learning, and to say how sure each of its answers is.',
         'Materials and methods': f'Retrospective and exploratory, on one public archive. All {films} annotated films '
                    f'of {crossed.groups.iloc[0]:.0f} inferred examinations were used, in five folds that keep '
-                   'examinations together. Choices were made on validation images; the rule for reviewed labels was '
-                   'changed from log loss to accuracy after both results were known. Labels were read again by four '
-                   'passes of a model that reads images, not by radiologists. Intervals resample examinations; p '
-                   'values are adjusted.',
+                   'examinations together. Choices were made on validation images; one rule was changed after its '
+                   'results were known (below). Intervals resample examinations; p values are adjusted.',
         'Results': '\n\n' + three_numbers(known) + '\n',
         'Conclusion': 'Small networks name the region of a film from this archive. How well is limited by its '
-                      'labels. Files with a copy in training are answered better, and how much of that is the copy is '
-                      'not shown. Nothing here detects fractures, and nothing '
+                      'labels; copies in training may inflate it. Nothing here detects fractures, and nothing '
                       'was tested on films from elsewhere.'}
     return '\n\n'.join(f'**{name}.** {text}' for name, text in parts.items())
