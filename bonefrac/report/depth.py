@@ -331,7 +331,7 @@ def arm_rows(
     table:pd.DataFrame, # From `among`
     n_boot:int=2000,    # Number of bootstrap resamples
     **told,             # Columns that say who it is
-) -> list:              # `told`; arm, broken, whole; auroc, gain over the film and beyond one shadow, with intervals
+) -> list:              # `told`; arm, broken, whole; auroc, gain over the film, of three shadows beyond one, with intervals
     """Rows of all arms about some subjects.
 
     Parameters
@@ -346,14 +346,15 @@ def arm_rows(
     Returns
     -------
     list
-        `told`; arm, broken, whole; auroc, gain over the film and beyond one shadow, with intervals
+        `told`; arm, broken, whole; auroc, gain over the film, of three shadows beyond one, with intervals
     """
     film, shadow = (answers_of(table, arm) for arm in ('film', 'shadow'))
     n_broken = int((table.degree != 'none').sum())
     told |= dict(broken=n_broken, whole=len(table) - n_broken)
     def row(arm):
         mine = answers_of(table, arm)
-        over = {name: area_gain(mine, other, n_boot) for name, other in (('gain', film), ('beyond', shadow))}
+        others = dict(gain=film, beyond=shadow) if arm == 'shadows' else dict(gain=film)
+        over = {name: area_gain(mine, other, n_boot) for name, other in others.items()}
         gains = {f'{name}{end}': found[key] for name, found in over.items() for end, key in ENDS.items()}
         return dict(told, arm=arm, **area(mine, n_boot), **gains)
     return [row(arm) for arm in ARMS]
