@@ -331,7 +331,7 @@ def arm_rows(
     table:pd.DataFrame, # From `among`
     n_boot:int=2000,    # Number of bootstrap resamples
     **told,             # Columns that say who it is
-) -> list:              # `told`; arm, broken, whole; auroc, gain over the film, of three shadows beyond one, with intervals
+) -> list:              # `told`; arm, broken, whole; auroc, gain, of three shadows beyond one; with intervals
     """Rows of all arms about some subjects.
 
     Parameters
@@ -346,7 +346,7 @@ def arm_rows(
     Returns
     -------
     list
-        `told`; arm, broken, whole; auroc, gain over the film, of three shadows beyond one, with intervals
+        `told`; arm, broken, whole; auroc, gain, of three shadows beyond one; with intervals
     """
     film, shadow = (answers_of(table, arm) for arm in ('film', 'shadow'))
     n_broken = int((table.degree != 'none').sum())
