@@ -291,7 +291,7 @@ READ = { # format -> suffixes, what the beginning of a file holds, parser
     'a table of classes': (('_classes.csv',), rb'\A(\xef\xbb\xbf)?\W*filename\W', ones_images)}
 _EXPORT = 'export it as COCO, YOLO or Pascal VOC'
 _UNPACK = 'write its images to files, one folder per class'
-_VOLUME = 'this room reads films, and volumes are not read yet; export the films as PNG or DICOM'
+_VOLUME = 'a volume is read alone, or in a folder of volumes; name the file to see what is wrong with it'
 NAMED = { # format -> suffixes, what the beginning of a file holds, what to do
     'CVAT XML': (('.xml',), rb'<annotations\b', _EXPORT),
     'VGG Image Annotator': (('.json', '.csv'), rb'_via_|file_attributes|region_shape_attributes', _EXPORT),
