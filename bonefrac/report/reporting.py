@@ -45,6 +45,7 @@ def reporting_items(
     with open(path, encoding='utf8', newline='') as file: items = pd.DataFrame(csv.DictReader(file)).fillna('')
     missing = [name for name in ITEM_COLUMNS if name not in items]
     if missing: raise ValueError(f'{path}: no column {", ".join(missing)}')
+    if None in items: raise ValueError(f'{path}: a row has too many fields; quote a text that has a comma')
     for row in items.itertuples():
         try: _check_item(row)
         except ValueError as e: raise ValueError(f'{path}: {row.guideline} {row.item}: {e}') from None
