@@ -209,8 +209,8 @@ def audited(
     pd.DataFrame
         With audited source, study, study_strict, original
     """
-    own = images.get('original', pd.Series()) # texts, if it is a user's own
-    if 'study_strict' in images and own.dtype == bool: return images
+    known = images.get('original', pd.Series()) # texts, where a column of a user's own has that name
+    if known.dtype == bool: return images
     data = data_hash(images)
     file = own_groups(images) or committed_groups(data) or _cached_groups(images, data)
     if not file.is_file():
